@@ -1,0 +1,1 @@
+"""Frozen data every layer may import: no I/O, no clock, no randomness."""
