@@ -92,6 +92,16 @@ class ResourceChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the caller consents to. ``volumes``: ``down`` deletes unprotected volumes too. ``allow_data_loss``:
+    ``up`` may replace or delete volumes. ``destroy_protected``: even ``protect: true`` ones."""
+
+    volumes: bool = False
+    allow_data_loss: bool = False
+    destroy_protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """``intent`` is up | down. ``fingerprints`` are hashes, by host, of the facts it was made from."""
 
