@@ -60,7 +60,8 @@ def _awaited_to_complete(environment: Environment, target: str) -> bool:
 
 
 def _dependencies(environment: Environment) -> Iterator[Dependency]:
-    for resource in (*environment.vms.values(), *environment.stacks.values()):
+    resources: tuple[Vm | Stack, ...] = (*environment.vms.values(), *environment.stacks.values())
+    for resource in resources:
         yield from resource.depends_on
 
 
