@@ -1,0 +1,42 @@
+#!/bin/sh
+# Everything libvirt knows: one virsh process lists, another dumps all definitions in batches.
+# Frames are `MARK kind name …`; text follows a frame up to the next. virsh's echo ends without a newline,
+# hence the space at the end of each mark and the reading of the lists word by word.
+set -f
+mark=${MARK:-@@}
+export LIBVIRT_DEFAULT_URI=qemu:///system
+command -v virsh >/dev/null || { echo "$mark error no-virsh"; exit 0; }
+list="echo '$mark domains '; list --all --uuid; echo '$mark running '; list --uuid; echo '$mark autostart '; list --all --autostart --uuid"
+list="$list; echo '$mark networks '; net-list --all --uuid; echo '$mark net-active '; net-list --uuid; echo '$mark net-autostart '; net-list --all --autostart --uuid"
+list="$list; echo '$mark pools '; pool-list --all --name; echo '$mark version '; version; echo '$mark sysinfo '; uri"
+lists=$(virsh -q "$list" 2>&1) || { printf '%s error libvirt\n%s\n' "$mark" "$lists"; exit 0; }
+printf '%s\n' "$lists"
+
+batch=''
+length=0
+flush() {
+  [ -z "$batch" ] || virsh -q "$batch" 2>&1
+  batch=''
+  length=0
+}
+section=''
+for word in $lists; do
+  if [ "$word" = "$mark" ]; then
+    section=next
+    continue
+  fi
+  case $section in
+    next) section=$word; continue ;;
+    domains) batch="$batch echo '$mark domain $word '; domstate --reason $word; dumpxml --inactive $word;" ;;
+    networks) batch="$batch echo '$mark network $word '; net-dumpxml --inactive $word;" ;;
+    pools)
+      case $word in *[!A-Za-z0-9._-]*) continue ;; esac
+      batch="$batch echo '$mark pool $word '; pool-info --bytes $word; pool-dumpxml $word;"
+      ;;
+    *) continue ;;
+  esac
+  length=$((length + 1))
+  [ "$length" -lt 300 ] || flush
+done
+flush
+echo "$mark end"

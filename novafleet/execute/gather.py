@@ -1,0 +1,45 @@
+"""Observe hosts: one command each, all at once, a host that fails becomes facts that say so."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from novafleet.errors import NovaFleetError
+from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.model.fleet import Host
+from novafleet.observe.facts import host_facts, unobserved
+from novafleet.observe.frame import Frame, command, split
+from novafleet.observe.registry import Collector
+from novafleet.ports import Clock, Sessions
+
+TIMEOUT = 60.0
+
+
+async def gather(
+    sessions: Sessions, hosts: Sequence[Host], collectors: Sequence[Collector], clock: Clock
+) -> FleetFacts:
+    """Facts of every host asked; never raises for a host."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_observe(sessions, host, collectors, clock)) for host in hosts]
+    return FleetFacts({task.result().host: task.result() for task in tasks})
+
+
+async def _observe(sessions: Sessions, host: Host, collectors: Sequence[Collector], clock: Clock) -> HostFacts:
+    try:
+        documents = await collect(sessions, host, collectors)
+        return host_facts(host.name, clock.now(), documents)
+    except NovaFleetError as error:
+        return unobserved(host.name, clock.now(), error)
+
+
+async def collect(sessions: Sessions, host: Host, collectors: Sequence[Collector]) -> Mapping[str, Mapping[str, Any]]:
+    """The parsed document of each collector, from one round trip."""
+    session = await sessions.get(host)
+    mark = f"@@{secrets.token_hex(8)}"
+    probe = command(collectors, mark, become=host.become.enabled)
+    completed = await session.run(probe, timeout=TIMEOUT)
+    frames = split(completed.text, mark)
+    return {each.name: each.parse(frames.get(each.name, Frame("", -1)).text, mark) for each in collectors}

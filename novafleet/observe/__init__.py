@@ -1,0 +1,1 @@
+"""From collectors' text to facts: one framed script per host, pure parsers, frozen data."""
