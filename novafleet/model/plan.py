@@ -103,13 +103,17 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``intent`` is up | down. ``fingerprints`` are hashes, by host, of the facts it was made from."""
+    """``intent`` is up | down. ``digest`` is that of the environment it was made from.
+
+    A saved plan is stale when planning again from fresh facts gives other steps: nothing weaker is trusted.
+    """
 
     environment: str
     intent: str
     changes: tuple[ResourceChange, ...]
     digest: str = ""
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that could not be observed, with the reason: their resources are not in ``changes``."""
 
     @property
     def steps(self) -> tuple[Step, ...]:
