@@ -48,7 +48,9 @@ class Host:
     vars: Mapping[str, Any] = field(default_factory=dict)
     source: Location = Location("")
     origins: Mapping[str, tuple[Location, ...]] = field(default_factory=dict)
-    """For each key or variable every place that set it, the winner last."""
+    """Every place that set a value, the winner last; by ``address``, ``labels.rack``, ``vars.ntp`` …"""
+    history: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """What each place of ``origins`` set, in the same order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,17 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something in the inventory that was read, but not as its author may think: said, never fatal."""
+
+    text: str
+    source: Location = Location("")
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The whole inventory. ``all`` and ``ungrouped`` always exist among ``groups``."""
 
     hosts: Mapping[str, Host]
     groups: Mapping[str, Group]
+    notices: tuple[Notice, ...] = ()
