@@ -1,0 +1,1 @@
+"""Files people write: YAML with positions, decoded by a strict schema. Shared by inventory and playbook."""

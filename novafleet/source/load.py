@@ -1,0 +1,107 @@
+"""YAML text to ``Node``: every value with file, line and column; strict where YAML is treacherous.
+
+Works on PyYAML's event stream (libyaml's parser where PyYAML has it), so that depth, size and alias
+expansion are bounded while reading and not after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from novafleet.errors import ConfigError, Location
+from novafleet.source.compose import Composer
+from novafleet.source.excerpt import excerpt
+from novafleet.source.node import Node
+
+__all__ = ["MAX_BYTES", "Node", "check_yaml", "load", "parse", "read_text"]
+
+MAX_BYTES = 4 * 1024 * 1024
+"""A file larger than this was not written by a person."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(path: Path) -> Node:
+    """The single document of a file; a null node when it is empty. Raises ConfigError (NF-CFG-002, -003, -01x)."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file of at most ``MAX_BYTES``. Raises ConfigError NF-CFG-002."""
+    where = Location(str(path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot read {path}",
+            code="NF-CFG-002",
+            where=where,
+            cause=exc.strerror or str(exc),
+            hints=(f"ls -l {path}",),
+        ) from exc
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB", code="NF-CFG-002", where=where)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(
+            f"{path} is not UTF-8 text",
+            code="NF-CFG-002",
+            where=Location(str(path), line),
+            cause=f"byte 0x{data[exc.start]:02x} at offset {exc.start}",
+            hints=(f"iconv -f latin1 -t utf-8 {path}",),
+        ) from exc
+
+
+def parse(text: str, file: str) -> Node:
+    """The single document in ``text``; ``file`` names it in locations and errors."""
+    try:
+        return Composer(_events(text), text, file).document()
+    except yaml.YAMLError as exc:
+        raise _syntax_error(exc, text, file) from exc
+
+
+def check_yaml(text: str, file: str) -> None:
+    """Raise ConfigError NF-CFG-003 unless ``text`` is well-formed YAML; any tags, keys and number of documents."""
+    try:
+        for _ in _events(text):
+            pass
+    except yaml.YAMLError as exc:
+        raise _syntax_error(exc, text, file) from exc
+
+
+def _events(text: str) -> Iterator[Any]:
+    return iter(yaml.parse(text, Loader=_LOADER))
+
+
+def _syntax_error(exc: yaml.YAMLError, text: str, file: str) -> ConfigError:
+    line, column = _position(exc, text)
+    problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc)
+    shown = excerpt(text, line, column)
+    lines = text.splitlines()
+    indent = lines[line - 1][: column or 1] if 0 < line <= len(lines) else ""
+    hints = ("indent with spaces: YAML allows no tabs there",) if "\t" in indent else ()
+    return ConfigError(
+        "this is not valid YAML",
+        code="NF-CFG-003",
+        where=Location(file, line, column),
+        cause=f"{problem}\n{shown}" if shown else problem,
+        hints=hints,
+    )
+
+
+def _position(exc: yaml.YAMLError, text: str) -> tuple[int, int]:
+    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
+    if mark is not None:
+        return mark.line + 1, mark.column + 1
+    offset = getattr(exc, "position", None)
+    if not isinstance(offset, int):
+        return 0, 0
+    before = text.encode()[:offset].decode(errors="replace")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
