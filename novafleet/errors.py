@@ -80,6 +80,17 @@ class NovaFleetError(Exception):
         cause = f" ({self.cause})" if self.cause else ""
         return f"{place}{self.what}{cause}"
 
+    def finding(self) -> dict[str, object]:
+        """The machine-readable form: JSON output, events and the journal hold this."""
+        return {
+            "code": self.code,
+            "what": self.what,
+            "where": str(self.where),
+            "cause": self.cause,
+            "hints": list(self.hints),
+            "retry": self.retry.value,
+        }
+
     def at(self, where: str | Location) -> NovaFleetError:
         """The same error with a place, kept when it already has one."""
         if not self.where:

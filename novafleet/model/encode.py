@@ -64,7 +64,8 @@ def _dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
 
 
 def _location(text: str) -> Location:
-    file, numbers = text, []
+    file = text
+    numbers: list[int] = []
     while len(numbers) < 2 and file.rpartition(":")[2].isdecimal():
         file, _, number = file.rpartition(":")
         numbers.insert(0, int(number))

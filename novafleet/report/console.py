@@ -1,0 +1,58 @@
+"""The two terminals. rich honours ``NO_COLOR``, pipes and widths; host text is printed as text, never as markup."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_WIDTH = 160
+"""Columns when nobody's terminal tells: enough for a table in a log."""
+
+
+@cache
+def out() -> Console:
+    """Results."""
+    return _console(stderr=False)
+
+
+@cache
+def err() -> Console:
+    """Progress and errors."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH)
+
+
+def document(value: Any, form: str) -> None:
+    """Print a machine-readable result: ``json`` or ``yaml``."""
+    if form == "yaml":
+        sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    else:
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(title: str, *columns: str) -> Table:
+    """A table that folds rather than cuts."""
+    grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    return grid
+
+
+def text(value: object, style: str = "") -> Text:
+    """Foreign text as text: control characters are shown, not obeyed."""
+    return Text("".join(_visible(char) for char in str(value)), style=style)
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}"

@@ -1,0 +1,40 @@
+"""How an environment stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from novafleet.model.encode import encode
+from novafleet.model.status import ResourceStatus
+from novafleet.report import console
+
+GOOD = frozenset({"running", "active", "present", "up"})
+READY = {True: ("yes", "green"), False: ("no", "red"), None: ("-", "dim")}
+
+
+def show(environment: str, resources: Sequence[ResourceStatus], form: str = "table") -> None:
+    """Print the resources as a table, or as ``{environment, resources: […]}``."""
+    if form != "table":
+        console.document({"environment": environment, "resources": encode(resources)}, form)
+        return
+    grid = console.table(environment, "KIND", "NAME", "HOST", "STATE", "READY", "DRIFT")
+    for row in resources:
+        ready, style = READY[row.ready]
+        state = console.text(row.state, "green" if row.state in GOOD else "yellow")
+        grid.add_row(row.kind, console.text(row.name), row.host, state, Text(ready, style), _drift(row))
+    console.out().print(grid)
+    for row in resources:
+        if row.note:
+            console.out().print(console.text(f"{row.address}: {row.note}", "dim"))
+
+
+def _drift(row: ResourceStatus) -> Text:
+    if not row.drift:
+        return Text("-", "dim")
+    lines = (
+        f"{drift.field}: {drift.applied or '-'} / {drift.desired or '-'} / {drift.live or '-'} ({drift.kind})"
+        for drift in row.drift
+    )
+    return console.text("\n".join(lines), "yellow")
