@@ -56,12 +56,19 @@ class PoolFact:
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """A file NovaFleet keeps on a host: a volume, seed or cached image. ``size`` is apparent bytes."""
+    """A file NovaFleet keeps on a host: a volume, seed or cached image. ``size`` is apparent bytes.
+
+    The rest is what ``qemu-img info`` says of a disk image: its size as a guest sees it (0: not asked or not an
+    image), its ``format`` and the path of its ``backing`` file.
+    """
 
     path: str
     size: int
     allocated: int
     mtime: float
+    virtual_size: int = 0
+    format: str = ""
+    backing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
