@@ -1,0 +1,1 @@
+"""Virtual machines: their domain XML, what differs, and how to get there."""

@@ -1,0 +1,1 @@
+"""Pure text and images made from the model."""
