@@ -201,7 +201,8 @@ class Hypervisor(Protocol):
         """Start with the host, or not."""
 
     async def update_network_host(self, name: str, xml: str, *, add: bool) -> None:
-        """Add or delete one static DHCP lease ``<host …/>`` on definition and running network."""
+        """Add or delete one entry on definition and running network: a DHCP lease ``<host mac= ip= name=/>`` or a DNS
+        record ``<host ip=><hostname/></host>``. Adding what is there and deleting what is not are fine."""
 
     async def ensure_pool(self, name: str, path: str) -> None:
         """Define, build, start and autostart a directory pool; an existing one of that name is left alone."""
