@@ -1,0 +1,139 @@
+"""Plan an environment: load, observe, place, and let each capability say what it would change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.app.wiring import World
+from novafleet.capability.image import plan as image
+from novafleet.capability.network import plan as network
+from novafleet.capability.stack import plan as stack
+from novafleet.capability.vm import plan as vm
+from novafleet.capability.volume import plan as volume
+from novafleet.errors import GuardError, HypervisorError, NovaFleetError, UnreachableError
+from novafleet.execute.gather import gather
+from novafleet.inventory import select
+from novafleet.model import address
+from novafleet.model.environment import Environment, Stack, Vm
+from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.model.plan import Change, Plan, PlanOptions, ResourceChange, Step, StepClass
+from novafleet.model.request import EnvironmentRequest
+from novafleet.observe.registry import collectors
+from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
+from novafleet.playbook import Draft, load_draft
+
+Planner = Callable[[Environment, FleetFacts, PlanOptions], tuple[ResourceChange, ...]]
+PLANNERS: Mapping[str, tuple[Planner, ...]] = {
+    "up": tuple(each.plan_up for each in (image, network, volume, vm, stack)),
+    "down": tuple(each.plan_down for each in (stack, vm, volume, network, image)),
+}
+COLLECTORS = ("system", "libvirt", "storage", "containers")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with the desired and observed state it came from."""
+
+    environment: Environment
+    facts: FleetFacts
+    plan: Plan
+
+
+def load(world: World, request: EnvironmentRequest) -> Draft:
+    """The environment file before placement. Raises ConfigError; touches no host."""
+    return load_draft(
+        Path(request.file),
+        fleet=world.fleet,
+        overrides=request.variables,
+        var_files=tuple(Path(path) for path in request.variable_files),
+        env=os.environ,
+    )
+
+
+async def make_plan(world: World, request: EnvironmentRequest, intent: str) -> Planned:
+    """Observe and plan ``up`` or ``down``. A host that cannot be observed is named in the plan, and blocks only
+    what depends on it. Raises the host's own error when no host at all could be observed."""
+    draft = load(world, request)
+    facts = await observe(world, draft)
+    refuse_unreachable(facts)
+    limit = {host.name for host in select(world.fleet, "all", request.limit)}
+    return plan_from(draft, facts, request, intent, limit)
+
+
+async def observe(world: World, draft: Draft) -> FleetFacts:
+    """Facts of every host the environment may use, one round trip each: placement must see them all."""
+    hosts = [world.fleet.hosts[name] for name in draft.hosts()]
+    return await gather(world.sessions, hosts, collectors(COLLECTORS), world.clock)
+
+
+def plan_from(
+    draft: Draft, facts: FleetFacts, request: EnvironmentRequest, intent: str, limit: Collection[str]
+) -> Planned:
+    """The pure half of planning."""
+    environment = place(draft, facts)
+    changes = [change for planner in PLANNERS[intent] for change in planner(environment, facts, request.options)]
+    changes = [change for change in changes if _observed(facts, change.host)] + blocked(environment, facts)
+    unreachable = {name: host.error for name, host in facts.hosts.items() if host.error and name in limit}
+    within = tree_order(change for change in changes if change.host in limit)
+    plan = Plan(environment.name, intent, within, environment.digest, unreachable)
+    check_acyclic(plan.steps)
+    return Planned(environment, facts, restrict(plan, request.targets))
+
+
+def _observed(facts: FleetFacts, host: str) -> bool:
+    return host in facts.hosts and not facts.hosts[host].error
+
+
+def blocked(environment: Environment, facts: FleetFacts) -> list[ResourceChange]:
+    """What stands on hosts that could not be observed, as steps that fail at once, so that dependants are skipped."""
+    named: list[tuple[str, Vm | Stack]] = [(address.vm(name), vm) for name, vm in environment.vms.items()]
+    named += [(address.stack(name), stack) for name, stack in environment.stacks.items()]
+    return [
+        ResourceChange(target, target.partition(".")[0], each.name, each.host, Change.NONE, steps=_block(target, each))
+        for target, each in named
+        if each.host in facts.hosts and facts.hosts[each.host].error
+    ]
+
+
+def _block(target: str, resource: Vm | Stack) -> tuple[Step, ...]:
+    ids = [address.step(target, "start"), address.step(target, "completed")]
+    ids += [address.ready(target, index) for index in range(len(resource.ready))]
+    return tuple(
+        Step(each, "host.require", target, resource.host, StepClass.CONVERGENT, check=True, label="host")
+        for each in ids
+    )
+
+
+def place(draft: Draft, facts: FleetFacts) -> Environment:
+    """Decide hosts: what already runs somewhere stays there."""
+    current = {domain: host.host for host in facts.hosts.values() for domain in host.domains}
+    available = {name: host.memory_available for name, host in facts.hosts.items() if not host.error}
+    return draft.place(current, available)
+
+
+def refuse_unconsented(plan: Plan, options: PlanOptions) -> None:
+    """Raise GuardError when ``up`` would destroy data that nobody agreed to lose."""
+    losses = () if options.allow_data_loss or plan.intent == "down" else data_loss(plan)
+    if losses:
+        raise GuardError(
+            "this would destroy data",
+            code="NF-GUARD-001",
+            where=plan.environment,
+            cause=", ".join(change.address for change in losses),
+            hints=("take a backup, then run again with --allow-data-loss",),
+        )
+
+
+def refuse_unreachable(facts: FleetFacts) -> None:
+    """Raise the first host's own error when none could be observed."""
+    if facts.hosts and all(host.error for host in facts.hosts.values()):
+        raise host_error(next(iter(facts.hosts.values())))
+
+
+def host_error(facts: HostFacts) -> NovaFleetError:
+    """Why a host could not be observed, as the error it was."""
+    family = UnreachableError if facts.error_code.startswith("NF-SSH") else HypervisorError
+    return family(facts.error, code=facts.error_code, hints=facts.error_hints)

@@ -1,0 +1,91 @@
+"""Builds the adapters a use-case works with, and closes them together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.app.passwords import password_of
+from novafleet.hypervisor.connect import Connections
+from novafleet.inventory import load_fleet
+from novafleet.model.fleet import Fleet
+from novafleet.ports import Clock, Hypervisors, Sessions
+from novafleet.store.journal import Journal
+from novafleet.transport.pool import SshPool
+
+
+class SystemClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this controller keeps what it must remember; everything under it is 0700."""
+
+    state: Path
+    known_hosts: Path
+
+    @classmethod
+    def of_user(cls) -> Places:
+        """``~/.local/state/novafleet`` (``XDG_STATE_HOME``) and ``~/.config/novafleet/known_hosts``."""
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "novafleet"
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "novafleet"
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(state, config / "known_hosts")
+
+    @property
+    def journal(self) -> Path:
+        """The journal's database."""
+        return self.state / "journal.db"
+
+    @property
+    def locks(self) -> Path:
+        """One lock file per environment."""
+        return self.state / "locks"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside that a use-case may touch."""
+
+    fleet: Fleet
+    sessions: Sessions
+    hypervisors: Hypervisors
+    clock: Clock
+    places: Places
+
+
+@asynccontextmanager
+async def open_world(inventory: Sequence[Path]) -> AsyncIterator[World]:
+    """Load the inventory and stand ready to connect; nothing is dialled before it is needed."""
+    fleet = load_fleet(inventory)
+    places = Places.of_user()
+    async with (
+        SshPool(fleet, known_hosts=places.known_hosts, passwords=password_of) as sessions,
+        Connections(sessions) as hypervisors,
+    ):
+        yield World(fleet, sessions, hypervisors, SystemClock(), places)
+
+
+@asynccontextmanager
+async def open_journal(places: Places) -> AsyncIterator[Journal]:
+    """The journal of this controller."""
+    async with Journal(places.journal) as journal:
+        yield journal

@@ -1,0 +1,57 @@
+"""``novafleet`` (``nf``): the everyday verbs at the top, everything else as NOUN VERB."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from novafleet import __version__
+from novafleet.cli import environment, host, lab, project, runs, vm
+from novafleet.cli.options import Inventory
+
+app = typer.Typer(
+    name="novafleet",
+    help="Agentless day-2 operations for KVM hosts you do not want to convert.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"novafleet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    inventory: Inventory = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,  # noqa: ARG001
+) -> None:
+    """Agentless day-2 operations for KVM hosts you do not want to convert."""
+    context.obj = tuple(inventory or ())
+
+
+for command in (environment.validate, environment.plan, environment.up, environment.status, environment.down):
+    app.command()(command)
+app.command()(runs.resume)
+app.command()(project.init)
+app.add_typer(host.app, name="host")
+app.add_typer(vm.app, name="vm")
+app.add_typer(runs.app, name="runs")
+app.add_typer(lab.app, name="lab")
+
+
+def main() -> None:
+    """Entry point of the console scripts."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
