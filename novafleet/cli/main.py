@@ -32,7 +32,7 @@ def options(
     inventory: Inventory = None,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
-    ] = False,  # noqa: ARG001
+    ] = False,
 ) -> None:
     """Agentless day-2 operations for KVM hosts you do not want to convert."""
     context.obj = tuple(inventory or ())

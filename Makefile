@@ -1,0 +1,52 @@
+# Every target needs only what `prepare` installs; see `make help`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ENVIRONMENT := playbooks/devlab.yml
+INVENTORY := inventory/lab.yml
+
+.PHONY: help demo test lint lab bench docs clean prepare
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: lab ## Build the lab, bring the sample environment up on it and show it
+	$(BIN)/novafleet -i $(INVENTORY) up $(ENVIRONMENT) --yes
+	$(BIN)/novafleet -i $(INVENTORY) status $(ENVIRONMENT)
+
+test: lint lab ## Run every check and the whole test suite, lab included
+	$(BIN)/pytest -q -m "not bench"
+
+lint: prepare ## Style, types, layers, shell scripts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	git ls-files -z '*.sh' | xargs -0 -r shellcheck
+
+lab: prepare ## Start the practice fleet: three real KVM hosts on this machine
+	$(BIN)/novafleet lab up
+
+bench: lab ## Measure beside peers; results go to docs/benchmarks.md
+	$(BIN)/pip install --quiet --group bench -c constraints.txt
+	$(BIN)/python -m tests.bench
+
+docs: prepare ## Build the documentation into docs/_build
+	$(BIN)/pip install --quiet --group docs -c constraints.txt
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+clean: ## Remove every trace: environments, lab, images, engine we started, caches, venv
+	[ ! -x $(BIN)/novafleet ] || $(BIN)/novafleet lab down --purge
+	rm -rf $(VENV) docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+prepare: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt novafleet/lab/prerequisites.sh
+	sh novafleet/lab/prerequisites.sh
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet -c constraints.txt --group dev -e .
+	touch $@
