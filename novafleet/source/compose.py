@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
 
 from novafleet.errors import ConfigError, Location
 from novafleet.source.excerpt import excerpt
-from novafleet.source.node import Node, describe
+from novafleet.source.node import Node, Scalar, describe
 from novafleet.source.scalar import resolve
 
 MAX_NODES = 100_000
@@ -24,10 +24,20 @@ _MERGE = "<<"
 class Composer:
     """One pass over the events of one document."""
 
-    def __init__(self, events: Iterator[Any], text: str, file: str) -> None:
+    def __init__(
+        self,
+        events: Iterator[Any],
+        text: str,
+        file: str,
+        *,
+        scalar: Callable[[str], Scalar] = resolve,
+        most: int = MAX_NODES,
+    ) -> None:
         self._events = events
         self._text = text
         self._file = file
+        self._scalar = scalar
+        self._most = most
         self._count = 0
         self._anchors: dict[str, tuple[Node, int] | None] = {}
 
@@ -63,7 +73,7 @@ class Composer:
         where = self._at(event)
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0] and event.tag is None
-            return Node(resolve(event.value) if plain else event.value, where)
+            return Node(self._scalar(event.value) if plain else event.value, where)
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
@@ -119,8 +129,8 @@ class Composer:
 
     def _spend(self, nodes: int, event: Any) -> None:
         self._count += nodes
-        if self._count > MAX_NODES:
-            raise self._error(f"more than {MAX_NODES} values, aliases expanded", "NF-CFG-011", event)
+        if self._count > self._most:
+            raise self._error(f"more than {self._most} values, aliases expanded", "NF-CFG-011", event)
 
     def _check_tag(self, event: Any) -> None:
         tag = event.tag

@@ -6,16 +6,17 @@ expansion are bounded while reading and not after.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from novafleet.errors import ConfigError, Location
-from novafleet.source.compose import Composer
+from novafleet.source.compose import MAX_NODES, Composer
 from novafleet.source.excerpt import excerpt
-from novafleet.source.node import Node
+from novafleet.source.node import Node, Scalar
+from novafleet.source.scalar import resolve
 
 __all__ = ["MAX_BYTES", "Node", "check_yaml", "load", "parse", "read_text"]
 
@@ -59,10 +60,13 @@ def read_text(path: Path) -> str:
         ) from exc
 
 
-def parse(text: str, file: str) -> Node:
-    """The single document in ``text``; ``file`` names it in locations and errors."""
+def parse(text: str, file: str, *, scalar: Callable[[str], Scalar] = resolve, most: int = MAX_NODES) -> Node:
+    """The single document in ``text``; ``file`` names it in locations and errors.
+
+    ``scalar`` says what a plain scalar means (YAML 1.2 by default), ``most`` how many values a file may hold.
+    """
     try:
-        return Composer(_events(text), text, file).document()
+        return Composer(_events(text), text, file, scalar=scalar, most=most).document()
     except yaml.YAMLError as exc:
         raise _syntax_error(exc, text, file) from exc
 
