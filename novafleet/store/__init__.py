@@ -1,0 +1,1 @@
+"""What the controller remembers: the journal of runs and steps (SQLite now, the same schema on Postgres later)."""
