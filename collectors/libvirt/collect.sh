@@ -8,7 +8,7 @@ export LIBVIRT_DEFAULT_URI=qemu:///system
 command -v virsh >/dev/null || { echo "$mark error no-virsh"; exit 0; }
 list="echo '$mark domains '; list --all --uuid; echo '$mark running '; list --uuid; echo '$mark autostart '; list --all --autostart --uuid"
 list="$list; echo '$mark networks '; net-list --all --uuid; echo '$mark net-active '; net-list --uuid; echo '$mark net-autostart '; net-list --all --autostart --uuid"
-list="$list; echo '$mark pools '; pool-list --all --name; echo '$mark version '; version; echo '$mark sysinfo '; uri"
+list="$list; echo '$mark pools '; pool-list --all --name; echo '$mark version '; version; echo '$mark capabilities '; capabilities"
 lists=$(virsh -q "$list" 2>&1) || { printf '%s error libvirt\n%s\n' "$mark" "$lists"; exit 0; }
 printf '%s\n' "$lists"
 

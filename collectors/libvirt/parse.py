@@ -16,6 +16,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
     return {
         "error": next((rest for kind, _, rest in frames if kind == "error"), ""),
         **_versions(next((rest for kind, _, rest in frames if kind == "version"), "")),
+        "host_uuid": next((_host_uuid(rest) for kind, _, rest in frames if kind == "capabilities"), ""),
         "domains": [_domain(rest, lists) for kind, _, rest in frames if kind == "domain"],
         "networks": [_network(rest, lists) for kind, _, rest in frames if kind == "network"],
         "pools": [_pool(rest) for kind, _, rest in frames if kind == "pool"],
@@ -25,6 +26,12 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
 def _versions(text: str) -> dict[str, object]:
     found = dict(_VERSION.findall(text))
     return {"libvirt": found.get("Using library", ""), "qemu": found.get("Running hypervisor", "")}
+
+
+def _host_uuid(text: str) -> str:
+    """libvirt's own id of the host (SMBIOS, or host_uuid in libvirtd.conf); migration refuses equal ones."""
+    found = re.search(r"<host>\s*<uuid>([0-9a-f-]{36})</uuid>", text)
+    return found.group(1) if found else ""
 
 
 def _domain(text: str, lists: dict[str, set[str]]) -> dict[str, object]:

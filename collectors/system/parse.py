@@ -5,7 +5,7 @@ from __future__ import annotations
 REPEATED = frozenset({"bridge"})
 
 
-def parse(text: str) -> dict[str, object]:
+def parse(text: str, mark: str = "@@") -> dict[str, object]:  # noqa: ARG001 - every parser takes the mark
     """Facts of the host itself: strings by name, and ``bridge`` as a list of names."""
     facts: dict[str, object] = {"bridge": []}
     for line in text.splitlines():

@@ -115,6 +115,7 @@ class HostFacts:
     taken_at: float
     error: str = ""
     error_code: str = ""
+    error_hints: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict)
     """Plain facts by name: kernel, arch, boot_id, hostname, clock, libvirt_version, qemu_version, host_uuid, …"""
     cpus: int = 0

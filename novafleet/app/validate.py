@@ -1,0 +1,45 @@
+"""``validate``: everything that can be known without asking a host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.inventory import load_fleet
+from novafleet.model.request import EnvironmentRequest
+from novafleet.playbook import load_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What the file asks for, counted by kind; ``hosts`` by name."""
+
+    environment: str
+    file: str
+    images: int
+    networks: int
+    vms: int
+    stacks: int
+    hosts: tuple[str, ...]
+
+
+def validate(request: EnvironmentRequest) -> Validated:
+    """Load inventory and environment. Raises ConfigError(s) with file:line:column."""
+    fleet = load_fleet([Path(path) for path in request.inventory])
+    environment = load_environment(
+        Path(request.file),
+        fleet=fleet,
+        overrides=request.variables,
+        var_files=tuple(Path(path) for path in request.variable_files),
+        env=os.environ,
+    )
+    return Validated(
+        environment.name,
+        request.file,
+        len(environment.images),
+        len(environment.networks),
+        len(environment.vms),
+        len(environment.stacks),
+        environment.hosts(),
+    )
