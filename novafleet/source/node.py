@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.model.secret import Secret
 
 Scalar = str | int | float | bool | None
-Value = Scalar | tuple["Node", ...] | Mapping[str, "Node"]
+Value = Scalar | Secret | tuple["Node", ...] | Mapping[str, "Node"]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A scalar, a tuple of nodes or a mapping of nodes. ``key_locations`` says where each key of a mapping stands."""
+    """A scalar, a tuple of nodes or a mapping of nodes. ``key_locations`` says where each key of a mapping stands.
+
+    Reading never makes a ``Secret``; substituting ``${env:NAME}`` does.
+    """
 
     value: Value
     location: Location
@@ -48,7 +52,7 @@ class Node:
 
 
 def kind_of(node: Node) -> str:
-    """``text``, ``number``, ``flag``, ``nothing``, ``list`` or ``mapping``."""
+    """``text``, ``number``, ``flag``, ``nothing``, ``secret``, ``list`` or ``mapping``."""
     match node.value:
         case None:
             return "nothing"
@@ -58,6 +62,8 @@ def kind_of(node: Node) -> str:
             return "number"
         case str():
             return "text"
+        case Secret():
+            return "secret"
         case tuple():
             return "list"
         case _:
@@ -76,6 +82,8 @@ def describe(node: Node) -> str:
         case str() as text:
             shown = text if len(text) <= 60 else text[:57] + "..."
             return f"the text {shown!r}"
+        case Secret():
+            return "a secret"
         case tuple():
             return "a list"
         case _:

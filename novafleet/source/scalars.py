@@ -222,9 +222,9 @@ class Scalars(Shape[str | int | float | bool | None]):
     label = "text, a number, true, false or null"
 
     def decode(self, node: Node, path: str = "") -> str | int | float | bool | None:
-        if node.items or node.fields or isinstance(node.value, tuple | dict):
-            raise wrong_type(node, path, self.label)
-        return node.plain()  # type: ignore[no-any-return]
+        if isinstance(node.value, str | int | float) or node.value is None:
+            return node.value
+        raise wrong_type(node, path, self.label)
 
 
 def _text(node: Node, path: str, expected: str) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from novafleet.errors import ConfigError, ConfigErrors
+from novafleet.model.secret import Secret
 from novafleet.source.node import Node, describe
 
 T = TypeVar("T")
+SECRETS = ("${env:NAME} and ${file:PATH} are allowed in cloud_init.user_data and in a stack's vars",)
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -28,8 +30,10 @@ class Shape(ABC, Generic[T_co]):
 
 
 def wrong_type(node: Node, path: str, expected: str, *hints: str) -> ConfigError:
-    """NF-CFG-021: what was expected and what was found."""
+    """NF-CFG-021: what was expected and what was found; NF-CFG-031 when that is a secret."""
     named = f"{path}: " if path else ""
+    if isinstance(node.value, Secret):
+        return ConfigError(f"{named}a secret may not stand here", code="NF-CFG-031", where=node.location, hints=SECRETS)
     return ConfigError(
         f"{named}expected {expected}, found {describe(node)}", code="NF-CFG-021", where=node.location, hints=hints
     )

@@ -1,0 +1,1 @@
+"""Environment files: read, included, filled with variables, checked, placed."""

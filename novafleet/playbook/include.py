@@ -1,0 +1,79 @@
+"""An environment file and what it includes, as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from novafleet.errors import ConfigError, Location
+from novafleet.playbook.merge import over, union
+from novafleet.source.load import parse, read_text
+from novafleet.source.node import Node
+from novafleet.source.schema import OneOrMany, Text, wrong_type
+
+SECTIONS = ("images", "networks", "vms", "stacks")
+_PATHS = OneOrMany(Text(empty=False, what="a path"))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The merged root mapping and the text of every file it came from, in reading order."""
+
+    root: Node
+    texts: tuple[str, ...]
+
+
+def beside(where: Location, path: str) -> Path:
+    """A path as written in a file: ``~`` is the home directory, relative means relative to that file."""
+    written = Path(path)
+    expanded = written.expanduser() if path.startswith("~") else written
+    return Path(where.file).parent / expanded
+
+
+def read_document(path: Path) -> Document:
+    """Read a file and its includes, each once. Names may be defined once; the including file's ``vars`` and
+    ``defaults`` win. Raises ConfigError (NF-CFG-002 … -014; NF-CFG-032 for a cycle)."""
+    read: dict[Path, str] = {}
+    roots = _visit(path, Location(str(path)), (), read)
+    return Document(reduce(_combine, roots), tuple(read.values()))
+
+
+def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path, str]) -> list[Node]:
+    real = path.resolve()
+    if real in chain:
+        names = " -> ".join(str(each) for each in (*chain[chain.index(real) :], real))
+        raise ConfigError(f"{path} includes itself", code="NF-CFG-032", where=asked, cause=names)
+    if real in read:
+        return []
+    try:
+        read[real] = read_text(path)
+    except ConfigError as exc:
+        exc.where = asked if chain else exc.where
+        raise
+    root = parse(read[real], str(path))
+    if not isinstance(root.value, Mapping):
+        raise wrong_type(root, "", "a mapping with the keys environment, networks, vms …")
+    roots: list[Node] = []
+    for where, name in _includes(root):
+        roots += _visit(beside(where, name), where, (*chain, real), read)
+    return [*roots, root]
+
+
+def _includes(root: Node) -> list[tuple[Location, str]]:
+    node = root.fields.get("include")
+    if node is None:
+        return []
+    names = _PATHS.decode(node, "include")
+    return list(zip((each.location for each in node.items or (node,)), names, strict=True))
+
+
+def _combine(lower: Node, upper: Node) -> Node:
+    """``upper`` includes ``lower``, or comes after it."""
+    sections: dict[str, Node] = {}
+    for name in SECTIONS:
+        if name in lower.fields and name in upper.fields:
+            sections[name] = union(name, lower.fields[name], upper.fields[name])
+    merged = over(upper, lower)
+    return merged.with_value({**merged.fields, **sections})

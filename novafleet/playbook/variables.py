@@ -1,0 +1,186 @@
+"""Variables: ``${name}``, ``${name:-default}``, ``${env:NAME}``, ``${file:PATH}`` and the escape ``$${``.
+
+A scalar that is nothing but one reference takes the variable's type; elsewhere it is spliced in as text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from novafleet.errors import ConfigError, Location
+from novafleet.model.secret import Secret
+from novafleet.playbook.include import beside
+from novafleet.source.load import load, read_text
+from novafleet.source.node import Node, Scalar
+from novafleet.source.scalar import resolve
+from novafleet.source.schema import Findings, MapOf, Scalars, Text, bad_value
+from novafleet.source.suggest import did_you_mean
+
+RESERVED = ("environment", "index", "networks", "stack", "vms")
+"""Names with a meaning of their own in environment files and templates."""
+
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<end>\}?)")
+_BODY = re.compile(rf"(?P<name>{_NAME})(?P<fallback>:-(?P<default>.*))?", re.DOTALL)
+VARIABLES = MapOf(Scalars(), key=Text(_NAME, "a variable name of letters, digits and '_'"))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What references may mean: variables by name, and the process environment for ``${env:NAME}``."""
+
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def having(self, **values: Scalar) -> Scope:
+        """The same scope with more variables."""
+        return replace(self, values={**self.values, **values})
+
+
+def scope_of(
+    declared: Node | None, var_files: tuple[Path, ...], overrides: Mapping[str, str], env: Mapping[str, str]
+) -> Scope:
+    """All variables: the file's ``vars``, then ``var_files`` (the last wins), then ``overrides`` (``-e``).
+
+    A variable may refer to others. Raises ConfigError NF-CFG-023 (bad name), NF-CFG-030 (undefined or circular).
+    """
+    nodes: dict[str, Node] = dict(_checked(declared)) if declared else {}
+    for path in var_files:
+        nodes.update(_checked(load(path)))
+    for name, text in overrides.items():
+        nodes.update(_checked(_override(name, text)))
+    literal = frozenset(overrides)
+    values: dict[str, Scalar] = {}
+    for name in nodes:
+        _settle(name, nodes, literal, values, ())
+    return Scope(values, env)
+
+
+def _override(name: str, text: str) -> Node:
+    where = Location(f"-e {name}")
+    return Node({name: Node(resolve(text), where)}, where, {name: where})
+
+
+def _checked(node: Node) -> Mapping[str, Node]:
+    VARIABLES.decode(node, "vars")
+    for name in node.fields:
+        if name in RESERVED:
+            key = Node(name, node.key_location(name))
+            raise bad_value(key, "vars", f"{name!r} has a meaning of its own and cannot be a variable")
+    return node.fields
+
+
+def _settle(
+    name: str, nodes: Mapping[str, Node], literal: frozenset[str], values: dict[str, Scalar], chain: tuple[str, ...]
+) -> None:
+    if name in values:
+        return
+    node = nodes[name]
+    if name in chain:
+        cycle = " -> ".join((*chain[chain.index(name) :], name))
+        raise ConfigError(
+            f"the variable {name!r} refers to itself", code="NF-CFG-030", where=node.location, cause=cycle
+        )
+    if name not in literal:
+        for other in references(node):
+            if other in nodes:
+                _settle(other, nodes, literal, values, (*chain, name))
+        node = substitute(node, Scope(values))
+    values[name] = Scalars().decode(node, f"vars.{name}")
+
+
+def references(node: Node) -> tuple[str, ...]:
+    """Names of the variables a scalar refers to."""
+    if not isinstance(node.value, str):
+        return ()
+    bodies = (match["body"] for match in _REFERENCE.finditer(node.value))
+    matches = (_BODY.fullmatch(body) for body in bodies if body is not None)
+    return tuple(match["name"] for match in matches if match)
+
+
+def substitute_all(node: Node, scope: Scope, findings: Findings) -> Node:
+    """A tree with every reference replaced; what cannot be is noted and left as it is."""
+    if isinstance(node.value, tuple):
+        return node.with_value(tuple(substitute_all(each, scope, findings) for each in node.value))
+    if isinstance(node.value, Mapping):
+        return node.with_value({key: substitute_all(each, scope, findings) for key, each in node.value.items()})
+    return next(iter(findings.attempt(lambda: substitute(node, scope))), node)
+
+
+def substitute(node: Node, scope: Scope) -> Node:
+    """One scalar with its references replaced. Raises ConfigError NF-CFG-030, NF-CFG-033."""
+    text = node.value
+    if not isinstance(text, str) or "${" not in text:
+        return node
+    whole = _REFERENCE.fullmatch(text)
+    if whole and whole["body"] is not None:
+        return node.with_value(_lookup(whole, node.location, scope))
+    parts: list[str | Secret] = []
+    last = 0
+    for match in _REFERENCE.finditer(text):
+        value = "${" if match["body"] is None else _lookup(match, node.location, scope)
+        parts += [text[last : match.start()], value if isinstance(value, Secret) else _as_text(value)]
+        last = match.end()
+    parts.append(text[last:])
+    if any(isinstance(part, Secret) for part in parts):
+        return node.with_value(Secret.of(b"".join(_bytes(part) for part in parts)))
+    return node.with_value("".join(str(part) for part in parts))
+
+
+def _lookup(match: re.Match[str], where: Location, scope: Scope) -> Scalar | Secret:
+    body = match["body"]
+    kind, colon, argument = body.partition(":")
+    if match["end"] and colon and kind in ("env", "file") and argument and not argument.startswith("-"):
+        return _from_environment(argument, where, scope.env) if kind == "env" else _from_file(argument, where)
+    parsed = _BODY.fullmatch(body) if match["end"] else None
+    if not parsed:
+        raise ConfigError(
+            f"{match.group()!r} is no reference to a variable",
+            code="NF-CFG-030",
+            where=where,
+            hints=("write ${name} or ${name:-default}", f"or ${match.group()} for the characters themselves"),
+        )
+    if parsed["name"] in scope.values:
+        return scope.values[parsed["name"]]
+    if parsed["fallback"]:
+        return resolve(parsed["default"])
+    raise undefined(parsed["name"], where, scope)
+
+
+def undefined(name: str, where: Location, scope: Scope) -> ConfigError:
+    """NF-CFG-030 for an unknown name."""
+    hints = (*did_you_mean(name, scope.values, "variables"), f"define it: -e {name}=VALUE")
+    if name == "index":
+        hints = ("${index} exists only in a VM with count",)
+    escape = f"or write $${{{name}}} for the characters themselves"
+    return ConfigError(f"the variable {name!r} is not defined", code="NF-CFG-030", where=where, hints=(*hints, escape))
+
+
+def _from_environment(name: str, where: Location, env: Mapping[str, str]) -> Secret:
+    if name not in env:
+        raise ConfigError(
+            f"the environment variable {name} is not set", code="NF-CFG-033", where=where, hints=(f"export {name}=…",)
+        )
+    return Secret.of(env[name])
+
+
+def _from_file(path: str, where: Location) -> Secret:
+    """The file's text without its last newline."""
+    try:
+        return Secret.of(read_text(beside(where, path)).removesuffix("\n"))
+    except ConfigError as exc:
+        what = f"the secret file {path} cannot be read"
+        raise ConfigError(what, code="NF-CFG-033", where=where, cause=exc.cause) from exc
+
+
+def _as_text(value: Scalar) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _bytes(part: str | Secret) -> bytes:
+    return part.reveal() if isinstance(part, Secret) else part.encode()
