@@ -1,0 +1,269 @@
+"""libvirt's errors as findings: one table, read top to bottom, the first rule that fits wins.
+
+libvirt reports much as VIR_ERR_INTERNAL_ERROR or VIR_ERR_OPERATION_FAILED with the cause only in its text, so this
+is the one place that reads those texts (messages of libvirt 9.0 to 11.3 and QEMU 7.2 to 10.0).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from novafleet.errors import HypervisorError, NotFoundError, NovaFleetError, Retry, SpaceError
+
+LOST = "NF-LV-103"
+DENIED = "NF-LV-102"
+UNSUPPORTED = "NF-LV-120"
+
+# virErrorNumber, include/libvirt/virterror.h; tests compare them with the installed library.
+NO_SUPPORT = 3
+INVALID_ARG = 8
+OPERATION_FAILED = 9
+XML_ERROR = 27
+NO_DOMAIN = 42
+NO_NETWORK = 43
+NO_STORAGE_POOL = 49
+OPERATION_INVALID = 55
+CONFIG_UNSUPPORTED = 67
+AGENT_UNRESPONSIVE = 86
+
+_NOT_FOUND = (NO_DOMAIN, NO_NETWORK, NO_STORAGE_POOL, 50, 72, 80, 99, 103)
+_DENIED = (29, 45, 79, 88, 94)
+_UNSUPPORTED = (NO_SUPPORT, 74, 84)
+_BAD_XML = (XML_ERROR, 35, 44, 92)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a libvirtError says: virErrorNumber, virErrorDomain, message."""
+
+    number: int
+    domain: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Fits when the number is one of ``numbers`` (empty: any) and ``text`` is found (empty: any).
+
+    ``what`` and ``hints`` may use ``{host}`` and the named groups of ``text``.
+    """
+
+    code: str
+    what: str
+    numbers: tuple[int, ...] = ()
+    text: str = ""
+    hints: tuple[str, ...] = ()
+    retry: Retry = Retry.AFTER_FIX
+    kind: type[NovaFleetError] = HypervisorError
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("NF-LV-404", "it does not exist", _NOT_FOUND, retry=Retry.NEVER, kind=NotFoundError),
+    Rule(
+        "NF-DISK-001",
+        "a file system on {host} is full",
+        text=r"No space left on device",
+        hints=("novafleet host exec -l {host} -- df -h /var/lib/libvirt /var/log",),
+        kind=SpaceError,
+    ),
+    Rule(
+        DENIED,
+        "the login user may not manage libvirt",
+        _DENIED,
+        hints=("sudo usermod -aG libvirt USER   # on {host}, then log in again", "or set `become: true` for {host}"),
+    ),
+    Rule(
+        "NF-LV-130",
+        "KVM is not available on {host}",
+        text=r"does not support virt type 'kvm'|Could not access KVM|failed to initialize kvm|domaintype=kvm|type=kvm"
+        r"|KVM kernel module|virtType=kvm",
+        hints=(
+            "novafleet host doctor -l {host}   # says whether a KVM guest really boots there",
+            "modprobe kvm_intel || modprobe kvm_amd   # on {host}, with virtualisation enabled in its firmware",
+        ),
+    ),
+    Rule(
+        "NF-LV-131",
+        "the machine type is not known to QEMU on {host}",
+        text=r"unsupported machine type|does not support machine type|machine=|machine type '(?P<machine>[^']*)'",
+        hints=("virsh domcapabilities; qemu-system-x86_64 -machine help   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-134",
+        "another process holds the disk image",
+        text=r"Failed to get \"(?:write|consistent read|shared \"write)|Is another process using the image",
+        hints=("fuser -v IMAGE   # on {host}: who has it open",),
+    ),
+    Rule(
+        "NF-LV-132",
+        "QEMU on {host} may not open a file",
+        text=r"(?P<path>/[^'\": ]+)'?(?: \(as uid:\d+, gid:\d+\))?: Permission denied",
+        hints=(
+            "namei -l {path}   # on {host}: QEMU's user needs x on every directory and rw on the file",
+            "journalctl -k -g apparmor   # on {host}: or the security module refused it",
+        ),
+    ),
+    Rule(
+        "NF-LV-133",
+        "a file the domain needs is missing on {host}",
+        text=r"(?:storage file|Could not open|cannot open file|could not load kernel) '?(?P<path>/[^'\"]+?)'?"
+        r"(?: \(as uid:\d+, gid:\d+\))?: (?:Failed to open file: )?No such file",
+        hints=("ls -l {path}   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-135",
+        "{host} has not enough memory for the guest",
+        (),
+        r"[Cc]annot allocate memory|cannot set up guest memory|unable to map backing store",
+        hints=("free -m   # on {host}; lower `memory` or stop other guests",),
+    ),
+    Rule(
+        "NF-LV-137",
+        "{host} has no emulator for this guest",
+        text=r"[Cc]annot check QEMU binary|[Nn]o emulator found|could not find capabilities for arch",
+        hints=("apt-get install qemu-system-x86   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-138",
+        "the firmware the guest asks for is not installed on {host}",
+        text=r"Unable to find any firmware|Unable to find '[^']*' firmware|master var store|OVMF",
+        hints=("apt-get install ovmf   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-139",
+        "{host} cannot emulate a TPM",
+        text=r"swtpm|TPM version '[^']*' is not supported",
+        hints=("apt-get install swtpm swtpm-tools   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-140",
+        "the network's address range is in use on {host}",
+        text=r"already in use by interface (?P<bridge>\S+)",
+        hints=(
+            "ip address show {bridge}   # on {host}: the interface that has it",
+            "choose another `cidr:` in the environment file",
+        ),
+    ),
+    Rule(
+        "NF-LV-141",
+        "the bridge name is taken on {host}",
+        text=r"bridge name '(?P<bridge>[^']+)' already in use|creat(?:e|ing) bridge (?:interface )?\S+: File exists",
+        hints=("virsh net-list --all; ip -br link show type bridge   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-142",
+        "the network is not running on {host}",
+        text=r"network '(?P<network>[^']+)' is not active",
+        hints=("virsh net-start {network}   # on {host}", "novafleet plan   # shows what else differs"),
+    ),
+    Rule(
+        "NF-LV-143",
+        "an address or port is taken on {host}",
+        text=r"Address already in use|Unable to find an unused port",
+        hints=("ss -lnup; ss -lntp   # on {host}: who listens (another dnsmasq, a DNS server?)",),
+    ),
+    Rule(
+        "NF-LV-144",
+        "a bridge or interface does not exist on {host}",
+        text=r"'[^']+': No such device|(?:bridge|interface) '?[^' ]+'? (?:does not exist|not found)",
+        hints=("ip -br link   # on {host}: the names there are",),
+    ),
+    Rule(
+        "NF-LV-145",
+        "the guest's CPU cannot run on {host}",
+        (91,),
+        hints=("use `cpu: host-model`, or a model every host has: virsh domcapabilities",),
+    ),
+    Rule(
+        "NF-LV-150",
+        "another storage pool has that directory on {host}",
+        text=r"[Ss]torage source conflict with pool: '(?P<pool>[^']+)'",
+        hints=("virsh pool-dumpxml {pool}   # on {host}; use that pool's name",),
+    ),
+    Rule(
+        "NF-LV-160",
+        "the guest agent does not answer",
+        (AGENT_UNRESPONSIVE, 97),
+        hints=("install and start qemu-guest-agent in the guest",),
+        retry=Retry.LATER,
+    ),
+    Rule(
+        "NF-LV-161",
+        "the domain has no guest-agent channel",
+        text=r"QEMU guest agent is not configured",
+        hints=("add the channel (`agent: true`) and restart the guest",),
+    ),
+    Rule(
+        "NF-LV-123",
+        "the name or UUID is taken",
+        (28, 37, 90, 106),
+        hints=("virsh list --all --uuid --name   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-123",
+        "the name or UUID is taken",
+        text=r"already exists with uuid|already defined with uuid|is already (?:defined|active) as",
+        hints=("virsh list --all --uuid --name   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-111",
+        "another operation on the domain does not end",
+        (68, 87),
+        hints=("virsh domjobinfo DOMAIN   # on {host}",),
+        retry=Retry.LATER,
+    ),
+    Rule(UNSUPPORTED, "this libvirt or driver cannot do that", _UNSUPPORTED, retry=Retry.NEVER),
+    Rule("NF-LV-124", "QEMU on {host} cannot provide what the definition asks for", (CONFIG_UNSUPPORTED,)),
+    Rule("NF-LV-121", "libvirt does not accept the XML", _BAD_XML),
+    Rule("NF-LV-122", "the present state does not allow it", (OPERATION_INVALID,)),
+    Rule(
+        "NF-LV-136",
+        "QEMU ended while starting",
+        text=r"process exited while connecting to monitor|(?i:qemu) unexpectedly closed the monitor",
+        hints=("tail -50 /var/log/libvirt/qemu/DOMAIN.log   # on {host}",),
+    ),
+    Rule("NF-LV-001", "libvirt failed", retry=Retry.NEVER),
+)
+
+
+def translate(failure: Failure, *, what: str, host: str) -> NovaFleetError:
+    """The finding for a failed call; ``what`` is the call in words, such as "start domain db"."""
+    rule, found = _match(failure)
+    words = {"host": host, **{name: text for name, text in found.items() if text}}
+    return rule.kind(
+        f"cannot {what}: {rule.what.format_map(words)}",
+        code=rule.code,
+        where=host,
+        cause=_cause(failure.message),
+        hints=tuple(hint.format_map(words) for hint in rule.hints),
+        retry=rule.retry,
+    )
+
+
+def lost(what: str, host: str, cause: str) -> HypervisorError:
+    """The connection ended while (or before) a call was under way; the next call makes a new one."""
+    return HypervisorError(
+        f"cannot {what}: the libvirt connection was lost",
+        code=LOST,
+        where=host,
+        cause=cause,
+        hints=("systemctl status libvirtd virtqemud   # on " + host + "; the next call connects again",),
+        retry=Retry.LATER,
+    )
+
+
+def _match(failure: Failure) -> tuple[Rule, dict[str, str]]:
+    for rule in RULES:
+        if rule.numbers and failure.number not in rule.numbers:
+            continue
+        found = re.search(rule.text, failure.message)
+        if found:
+            return rule, found.groupdict()
+    raise AssertionError("the last rule fits everything")
+
+
+def _cause(message: str) -> str:
+    """libvirt's text in one line: QEMU's own words come after a time stamp nobody needs."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z ", "", message)
+    return re.sub(r"\s*\n\s*", "; ", text.strip())
