@@ -7,20 +7,22 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from novafleet.app.acceleration import with_acceleration
 from novafleet.app.wiring import World
 from novafleet.capability.image import plan as image
 from novafleet.capability.network import plan as network
 from novafleet.capability.stack import plan as stack
 from novafleet.capability.vm import plan as vm
 from novafleet.capability.volume import plan as volume
-from novafleet.errors import GuardError, HypervisorError, NovaFleetError, UnreachableError
+from novafleet.errors import GuardError
 from novafleet.execute.gather import gather
 from novafleet.inventory import select
 from novafleet.model import address
 from novafleet.model.environment import Environment, Stack, Vm
-from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.model.facts import FleetFacts
 from novafleet.model.plan import Change, Plan, PlanOptions, ResourceChange, Step, StepClass
 from novafleet.model.request import EnvironmentRequest
+from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
 from novafleet.playbook import Draft, load_draft
@@ -66,7 +68,7 @@ async def make_plan(world: World, request: EnvironmentRequest, intent: str) -> P
 async def observe(world: World, draft: Draft) -> FleetFacts:
     """Facts of every host the environment may use, one round trip each: placement must see them all."""
     hosts = [world.fleet.hosts[name] for name in draft.hosts()]
-    return await gather(world.sessions, hosts, collectors(COLLECTORS), world.clock)
+    return await with_acceleration(world, await gather(world.sessions, hosts, collectors(COLLECTORS), world.clock))
 
 
 def plan_from(
@@ -130,10 +132,4 @@ def refuse_unconsented(plan: Plan, options: PlanOptions) -> None:
 def refuse_unreachable(facts: FleetFacts) -> None:
     """Raise the first host's own error when none could be observed."""
     if facts.hosts and all(host.error for host in facts.hosts.values()):
-        raise host_error(next(iter(facts.hosts.values())))
-
-
-def host_error(facts: HostFacts) -> NovaFleetError:
-    """Why a host could not be observed, as the error it was."""
-    family = UnreachableError if facts.error_code.startswith("NF-SSH") else HypervisorError
-    return family(facts.error, code=facts.error_code, hints=facts.error_hints)
+        raise error_of(next(iter(facts.hosts.values())))

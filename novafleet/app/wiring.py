@@ -56,6 +56,11 @@ class Places:
         return self.state / "journal.db"
 
     @property
+    def acceleration(self) -> Path:
+        """Which hosts' KVM proved to work since they booted."""
+        return self.state / "acceleration.json"
+
+    @property
     def locks(self) -> Path:
         """One lock file per environment."""
         return self.state / "locks"

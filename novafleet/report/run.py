@@ -43,14 +43,17 @@ def document(finished: Finished) -> Mapping[str, Any]:
 
 
 def _summary(finished: Finished) -> str:
-    done = sum(result.state is NodeState.DONE for result in finished.results)
-    failed = sum(result.state is NodeState.FAILED for result in finished.results)
-    skipped = sum(result.state is NodeState.SKIPPED for result in finished.results)
-    counts = (
-        f"{done} steps done" + (f", {failed} failed" if failed else "") + (f", {skipped} skipped" if skipped else "")
-    )
-    residue = f"; still differs: {', '.join(finished.residue)}" if finished.residue else ""
-    advice = (
-        "" if finished.state == "done" or not finished.run_id else f"; continue: novafleet resume {finished.run_id}"
-    )
-    return f"{finished.verb} {finished.environment}: {finished.state} in {finished.seconds:.1f} s, {counts}{residue}{advice}"
+    counts = ", ".join(f"{number} {word}" for word, number in _counts(finished) if number) or "nothing to do"
+    line = f"{finished.verb} {finished.environment}: {finished.state} in {finished.seconds:.1f} s, {counts}"
+    if finished.residue:
+        line += f"; still differs: {', '.join(finished.residue)}"
+    if finished.run_id and finished.state != "done":
+        line += f"; continue: novafleet resume {finished.run_id}"
+    return line
+
+
+def _counts(finished: Finished) -> list[tuple[str, int]]:
+    words = {"steps done": NodeState.DONE, "failed": NodeState.FAILED, "skipped": NodeState.SKIPPED}
+    words |= {"cancelled": NodeState.CANCELLED, "unknown": NodeState.UNKNOWN}
+    states = [result.state for result in finished.results]
+    return [(word, states.count(state)) for word, state in words.items()]

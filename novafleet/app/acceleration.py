@@ -1,0 +1,48 @@
+"""KVM is believed only where a probe guest really booted with it; the verdict holds until the host reboots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from novafleet.app.wiring import World
+from novafleet.errors import NovaFleetError
+from novafleet.execute.gather import collect
+from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.observe.registry import collectors
+from novafleet.store import cache
+
+WORKS = "works"
+
+
+async def with_acceleration(world: World, facts: FleetFacts) -> FleetFacts:
+    """The facts with ``kvm`` filled in. Hosts not asked since their last boot are asked now, all at once."""
+    known = cache.read(world.places.acceleration)
+    asked = [host for host in facts.hosts.values() if _has_device(host) and _boot(host) not in known]
+    async with asyncio.TaskGroup() as group:
+        tasks = {_boot(host): group.create_task(_ask(world, host.host)) for host in asked}
+    verdicts = {**known, **{boot: task.result() for boot, task in tasks.items() if task.result()}}
+    if tasks:
+        cache.write(world.places.acceleration, verdicts)
+    return FleetFacts({name: _judged(host, verdicts) for name, host in facts.hosts.items()})
+
+
+def _has_device(facts: HostFacts) -> bool:
+    return facts.values.get("kvm_device") == "yes"
+
+
+def _boot(facts: HostFacts) -> str:
+    return f"{facts.values.get('machine_id', facts.host)}/{facts.values.get('boot_id', '')}"
+
+
+def _judged(facts: HostFacts, verdicts: Mapping[str, str]) -> HostFacts:
+    return replace(facts, kvm=_has_device(facts) and verdicts.get(_boot(facts)) == WORKS)
+
+
+async def _ask(world: World, host: str) -> str:
+    try:
+        documents = await collect(world.sessions, world.fleet.hosts[host], collectors(("acceleration",)))
+    except NovaFleetError:
+        return ""  # nothing learnt: TCG for now, asked again next time
+    return str(documents["acceleration"]["kvm"])

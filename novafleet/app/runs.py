@@ -1,0 +1,87 @@
+"""``runs ls|show|log``: what the journal of this controller remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from novafleet.app.wiring import Places, open_journal
+from novafleet.errors import ConfigError
+from novafleet.model.run import Record, Run, RunState
+from novafleet.store.journal import Journal
+
+ENOUGH = 1000
+"""Runs searched for the beginning of an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHistory:
+    """One step of a run: how often it was tried, how it ended ("" while nobody knows), and how long it took."""
+
+    node: str
+    attempts: int
+    state: str
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """A run and its steps, in the order they started."""
+
+    run: Run
+    steps: tuple[NodeHistory, ...]
+
+
+async def ls(environment: str = "", limit: int = 20) -> tuple[Run, ...]:
+    """The newest runs, of one environment or of all."""
+    async with open_journal(Places.of_user()) as journal:
+        return await journal.runs(environment or None, limit)
+
+
+async def show(run_id: str = "") -> RunHistory:
+    """One run with its steps. Raises ConfigError NF-RUN-020 or -021."""
+    async with open_journal(Places.of_user()) as journal:
+        run = await find(journal, run_id)
+        return RunHistory(run, history(await journal.records(run.id)))
+
+
+async def log(run_id: str = "") -> tuple[Record, ...]:
+    """The journal of one run. Raises ConfigError NF-RUN-020 or -021."""
+    async with open_journal(Places.of_user()) as journal:
+        return await journal.records((await find(journal, run_id)).id)
+
+
+async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Run:
+    """The run whose id begins so; by default the newest (``unfinished``: that did not end well).
+
+    Raises ConfigError NF-RUN-020 when there is none, NF-RUN-021 when there are several.
+    """
+    runs = [run for run in await journal.runs(limit=ENOUGH) if run.id.startswith(run_id)]
+    if not run_id:
+        runs = [run for run in runs if not unfinished or run.state is not RunState.DONE][:1]
+    if not runs:
+        wanted = f"no run begins with {run_id}" if run_id else "there is no such run"
+        raise ConfigError(wanted, code="NF-RUN-020", hints=("novafleet runs ls",))
+    if len(runs) > 1:
+        several = ", ".join(run.id for run in runs[:5])
+        raise ConfigError(f"several runs begin with {run_id}", code="NF-RUN-021", cause=several)
+    return runs[0]
+
+
+def history(records: tuple[Record, ...]) -> tuple[NodeHistory, ...]:
+    """Records to steps, by first appearance."""
+    nodes: dict[str, list[Record]] = {}
+    for record in records:
+        nodes.setdefault(record.node, []).append(record)
+    return tuple(_node(node, seen) for node, seen in nodes.items())
+
+
+def _node(node: str, records: list[Record]) -> NodeHistory:
+    ended = next((record for record in reversed(records) if record.kind != "intent"), None)
+    attempts = max(record.attempt for record in records)
+    if ended is None:
+        return NodeHistory(node, attempts, "", 0.0, "")
+    began = next((record.at for record in reversed(records) if record.kind == "intent"), ended.at)
+    error = ended.payload.get("error") or {}
+    text = str(error.get("what") or ended.payload.get("because") or "")
+    return NodeHistory(node, attempts, ended.kind, ended.at - began, text)
