@@ -63,7 +63,7 @@ def containers(inspect: Mapping[str, Iterable[object]]) -> tuple[Container, ...]
 def parse_inspect(text: str) -> Mapping[str, list[object]]:
     """``{engine: [document]}`` from lines ``@ENGINE`` each followed by one JSON array; what is not JSON is dropped."""
     documents: dict[str, list[object]] = {}
-    for part in text.split("\n@")[1:]:
+    for part in f"\n{text}".split("\n@")[1:]:
         engine, _, body = part.partition("\n")
         try:
             parsed = json.loads(body or "[]")
@@ -142,4 +142,4 @@ def _problem(container: Container, completes: bool) -> str:
 
 def _gave_up(container: Container) -> bool:
     fact = container.fact
-    return fact.state == "dead" or (fact.state == "exited" and fact.exit_code != 0 and not container.restarts)
+    return fact.state == "dead" or (fact.state == "exited" and not container.restarts)

@@ -1,0 +1,1 @@
+"""Virtual networks: libvirt networks on hosts, and the bridges hosts already have."""
