@@ -1,4 +1,4 @@
-"""Where files lie on a host: the one place their paths are made (docs/architecture.md, "Names everything agrees on")."""
+"""Where files lie on a host: the one place their paths are made (docs/architecture.md)."""
 
 from __future__ import annotations
 
