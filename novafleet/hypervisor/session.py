@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any, TypeVar, TypeVarTuple
 
 from novafleet.errors import DeadlineError, HypervisorError, NovaFleetError, Retry
 from novafleet.hypervisor.dial import Dial, Line
 from novafleet.hypervisor.translate import DENIED, LOST, NO_SUPPORT, Failure, lost, translate
+from novafleet.hypervisor.workers import Workers
 
 WORKERS = 4
 """libvirtd serves 5 requests of one client at a time (max_client_requests); one is left for keepalive."""
@@ -88,7 +88,7 @@ class Link:
         self.host = host
         self.line = line
         self._deadline = deadline
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix=f"libvirt-{host}")
+        self._workers = Workers(WORKERS, f"libvirt-{host}")
         self._running: set[asyncio.Future[Any]] = set()
         self._handle: Handle | None = None
 
@@ -174,7 +174,7 @@ class Link:
         if self._handle is not None:
             handle, self._handle = self._handle, None
             self._start(partial(_farewell, handle))
-        self._workers.shutdown(wait=False)
+        self._workers.dismiss()
         if self._running:
             await asyncio.wait(set(self._running), timeout=GRACE)
 
@@ -233,6 +233,16 @@ class Session:
         self._opening = None
         if not task.cancelled():
             task.exception()  # marks it as seen: every waiter may have been cancelled meanwhile
+
+
+@contextmanager
+def unless(handle: Handle, number: int, harmless: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Let a libvirt error of that number pass where it only says that the wish is already true."""
+    try:
+        yield
+    except handle.libvirt.libvirtError as error:
+        if error.get_error_code() != number or not harmless():
+            raise
 
 
 def _run_events(libvirt: Any) -> None:

@@ -1,0 +1,159 @@
+"""``ports.Hypervisor`` over one host's libvirt: each method is one call into the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+from novafleet.hypervisor import domains, networks
+from novafleet.hypervisor.events import lifecycle
+from novafleet.hypervisor.session import WORKERS, Handle, Session
+from novafleet.model.facts import Domain, DomainEvent
+
+SLOW = 120.0
+"""Seconds for what starts processes on the host or waits for them."""
+
+
+class LibvirtHypervisor:
+    """One host's libvirt, connected at the first call. Method by method as ``ports.Hypervisor`` says."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._call = session.call
+
+    async def version(self) -> tuple[int, int]:
+        """(libvirt, QEMU) version numbers."""
+        return await self._call("ask for versions", _version)
+
+    async def capabilities(self) -> str:
+        """The host capabilities XML."""
+        return await self._call("read the capabilities", _capabilities)
+
+    async def domains(self) -> tuple[Domain, ...]:
+        """All domains; their definitions are read by all workers at once."""
+        link = await self._session.connected()
+        listed = await link.run("list domains", domains.listing)
+        workers = min(WORKERS, listed.waiting.qsize())
+        batches = await asyncio.gather(*(link.run("read domains", domains.read, listed) for _ in range(workers)))
+        return tuple(sorted((each for batch in batches for each in batch), key=lambda each: each.name))
+
+    async def domain(self, name: str) -> Domain:
+        """One domain."""
+        return await self._call(f"read domain {name}", domains.one, name)
+
+    async def define_domain(self, xml: str) -> Domain:
+        """Define or redefine."""
+        return await self._call("define the domain", domains.define, xml, deadline=SLOW)
+
+    async def start_domain(self, name: str) -> None:
+        """Boot."""
+        await self._call(f"start domain {name}", domains.start, name, deadline=SLOW)
+
+    async def shutdown_domain(self, name: str) -> None:
+        """Ask the guest to power off; a stopped domain is left alone."""
+        await self._call(f"shut domain {name} down", domains.shutdown, name)
+
+    async def destroy_domain(self, name: str) -> None:
+        """Pull the plug."""
+        await self._call(f"stop domain {name}", domains.destroy, name, deadline=SLOW)
+
+    async def reboot_domain(self, name: str) -> None:
+        """Ask the guest to reboot."""
+        await self._call(f"reboot domain {name}", domains.reboot, name)
+
+    async def suspend_domain(self, name: str) -> None:
+        """Pause; a paused domain is left alone."""
+        await self._call(f"suspend domain {name}", domains.suspend, name)
+
+    async def resume_domain(self, name: str) -> None:
+        """Unpause; a running domain is left alone."""
+        await self._call(f"resume domain {name}", domains.resume, name)
+
+    async def undefine_domain(self, name: str, *, nvram: bool = True) -> None:
+        """Forget the definition."""
+        await self._call(f"undefine domain {name}", domains.undefine, name, nvram)
+
+    async def set_domain_autostart(self, name: str, enabled: bool) -> None:
+        """Start with the host, or not."""
+        await self._call(f"set autostart of domain {name}", domains.set_autostart, name, enabled)
+
+    async def attach_device(self, name: str, xml: str, *, live: bool) -> None:
+        """Add a device."""
+        await self._call(f"attach a device to domain {name}", domains.attach, name, xml, live, deadline=SLOW)
+
+    async def detach_device(self, name: str, xml: str, *, live: bool) -> None:
+        """Remove a device."""
+        await self._call(f"detach a device from domain {name}", domains.detach, name, xml, live, deadline=SLOW)
+
+    async def update_device(self, name: str, xml: str, *, live: bool) -> None:
+        """Change a device."""
+        await self._call(f"change a device of domain {name}", domains.update, name, xml, live, deadline=SLOW)
+
+    async def set_memory(self, name: str, kib: int, *, live: bool) -> None:
+        """Balloon within the maximum; without ``live`` the definition's maximum moves too."""
+        await self._call(f"set the memory of domain {name}", domains.set_memory, name, kib, live)
+
+    async def set_vcpus(self, name: str, count: int, *, live: bool) -> None:
+        """Plug CPUs within the maximum; without ``live`` the definition's maximum moves too."""
+        await self._call(f"set the CPUs of domain {name}", domains.set_vcpus, name, count, live)
+
+    async def set_metadata(self, name: str, xml: str, *, key: str, uri: str) -> None:
+        """Replace our metadata element."""
+        await self._call(f"record metadata of domain {name}", domains.set_metadata, name, xml, key, uri)
+
+    async def agent(self, name: str, request: str, *, timeout: float = 5.0) -> str:
+        """One guest-agent command; libvirt counts whole seconds and reports its own time-out (NF-LV-160)."""
+        seconds = max(1, math.ceil(timeout))
+        what = f"ask the guest agent of domain {name}"
+        return await self._call(what, domains.agent, name, request, seconds, deadline=seconds + 10.0)
+
+    async def define_network(self, xml: str) -> None:
+        """Define or redefine a network."""
+        await self._call("define the network", networks.define, xml, deadline=SLOW)
+
+    async def start_network(self, name: str) -> None:
+        """Start."""
+        await self._call(f"start network {name}", networks.start, name, deadline=SLOW)
+
+    async def stop_network(self, name: str) -> None:
+        """Stop."""
+        await self._call(f"stop network {name}", networks.stop, name, deadline=SLOW)
+
+    async def undefine_network(self, name: str) -> None:
+        """Forget the definition."""
+        await self._call(f"undefine network {name}", networks.undefine, name)
+
+    async def set_network_autostart(self, name: str, enabled: bool) -> None:
+        """Start with the host, or not."""
+        await self._call(f"set autostart of network {name}", networks.set_autostart, name, enabled)
+
+    async def update_network_host(self, name: str, xml: str, *, add: bool) -> None:
+        """Add or delete one DHCP lease or DNS record."""
+        await self._call(f"change hosts of network {name}", networks.update_host, name, xml, add)
+
+    async def ensure_pool(self, name: str, path: str) -> None:
+        """A started directory pool."""
+        await self._call(f"make pool {name}", networks.ensure_pool, name, path, deadline=SLOW)
+
+    async def refresh_pool(self, name: str) -> None:
+        """Make libvirt see what changed."""
+        await self._call(f"refresh pool {name}", networks.refresh_pool, name, deadline=SLOW)
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[DomainEvent]]:
+        """Lifecycle events from now on; the iterator raises HypervisorError NF-LV-103 when the connection ends."""
+        return lifecycle(self._session)
+
+    async def close(self) -> None:
+        """End the connection and its threads; a later call would connect again."""
+        await self._session.close()
+
+
+def _version(handle: Handle) -> tuple[int, int]:
+    return handle.connection.getLibVersion(), handle.connection.getVersion()
+
+
+def _capabilities(handle: Handle) -> str:
+    xml: str = handle.connection.getCapabilities()
+    return xml
