@@ -1,0 +1,133 @@
+"""The command line as a user meets it, without any host: usage, exit statuses, what goes where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def novafleet(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own, with its state in ``cwd``."""
+    variables = {**os.environ, "XDG_STATE_HOME": str(cwd / "state"), "XDG_CONFIG_HOME": str(cwd / "config")}
+    variables.pop("NOVAFLEET_INVENTORY", None)
+    return subprocess.run(
+        [sys.executable, "-m", "novafleet.cli.main", *words],
+        cwd=cwd,
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+INVENTORY = "hosts:\n  kvm1: {address: 127.0.0.1, port: 1}\n"
+ENVIRONMENT = "environment: dev\nvms:\n  db: {host: kvm1, memory: 128MiB}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "inventory/hosts.yml").write_text(INVENTORY)
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks/dev.yml").write_text(ENVIRONMENT)
+    return tmp_path
+
+
+def test_version(tmp_path: Path) -> None:
+    shown = novafleet("--version", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("novafleet 0.")
+
+
+@pytest.mark.parametrize(
+    "verb", ["validate", "plan", "up", "status", "down", "resume", "init", "host", "vm", "runs", "lab"]
+)
+def test_help_of_every_verb(verb: str, tmp_path: Path) -> None:
+    shown = novafleet(verb, "--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "Usage:" in shown.stdout
+
+
+def test_no_inventory_says_how_to_name_one(tmp_path: Path) -> None:
+    shown = novafleet("host", "ls", cwd=tmp_path)
+    assert shown.returncode == 2
+    assert "error[NF-INV-001]" in shown.stderr
+    assert "novafleet init" in shown.stderr
+    assert shown.stdout == ""
+
+
+def test_the_only_environment_file_needs_no_name(project: Path) -> None:
+    shown = novafleet("validate", "-o", "json", cwd=project)
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["environment"] == "dev"
+
+
+def test_several_environment_files_must_be_named(project: Path) -> None:
+    (project / "playbooks/other.yml").write_text(ENVIRONMENT)
+    shown = novafleet("validate", cwd=project)
+    assert shown.returncode == 2
+    assert "NF-CFG-002" in shown.stderr
+    assert "other.yml" in shown.stderr
+
+
+def test_errors_are_json_when_json_is_asked_for(project: Path) -> None:
+    (project / "playbooks/dev.yml").write_text(ENVIRONMENT.replace("memory", "memroy"))
+    shown = novafleet("validate", "-o", "json", cwd=project)
+    assert shown.returncode == 2
+    errors = json.loads(shown.stdout)["errors"]
+    assert errors[0]["where"].endswith("dev.yml:3:20")
+    assert any("memory" in hint for hint in errors[0]["hints"])
+
+
+def test_an_unreachable_host_is_status_4(project: Path) -> None:
+    shown = novafleet("plan", cwd=project)
+    assert shown.returncode == 4
+    assert "kvm1" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("variable", ["novalue", "=x"])
+def test_a_malformed_variable(project: Path, variable: str) -> None:
+    shown = novafleet("plan", "-e", variable, cwd=project)
+    assert shown.returncode == 2
+    assert "NF-CFG-005" in shown.stderr
+
+
+def test_init_makes_a_project_once(tmp_path: Path) -> None:
+    assert novafleet("init", "fleet", cwd=tmp_path).returncode == 0
+    assert {path.name for path in (tmp_path / "fleet").iterdir()} == {
+        "inventory",
+        "playbooks",
+        "templates",
+        "collectors",
+    }
+    again = novafleet("init", "fleet", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "NF-CFG-004" in again.stderr
+
+
+def test_no_color_and_pipes_have_no_escapes(project: Path) -> None:
+    shown = novafleet("plan", cwd=project, NO_COLOR="1")
+    assert "\x1b" not in shown.stdout + shown.stderr
+
+
+def test_runs_of_a_fresh_controller(tmp_path: Path) -> None:
+    assert json.loads(novafleet("runs", "ls", "-o", "json", cwd=tmp_path).stdout) == {"runs": []}
+    nothing = novafleet("resume", cwd=tmp_path)
+    assert nothing.returncode == 2
+    assert "NF-RUN-020" in nothing.stderr
+
+
+def test_state_is_private(tmp_path: Path) -> None:
+    novafleet("runs", "ls", cwd=tmp_path)
+    state = tmp_path / "state/novafleet"
+    assert state.stat().st_mode & 0o077 == 0
+    assert (state / "journal.db").stat().st_mode & 0o077 == 0
