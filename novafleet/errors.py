@@ -175,9 +175,9 @@ class NotFoundError(HypervisorError):
 
 
 class StackError(NovaFleetError):
-    """A container stack could not be brought to its desired state (NF-STACK-*)."""
+    """A container stack could not be brought to its desired state (NF-STK-*)."""
 
-    code = "NF-STACK-001"
+    code = "NF-STK-001"
 
 
 class ImageError(NovaFleetError):

@@ -16,6 +16,11 @@ def image(name: str, host: str) -> str:
     return f"image.{name}@{host}"
 
 
+def archive(stack_name: str, reference: str, host: str) -> str:
+    """``image.edge.localhost/app:1@kvm1``: a container image shipped to the host of a stack."""
+    return image(f"{stack_name}.{reference}", host)
+
+
 def volume(vm_name: str, disk: str) -> str:
     """``volume.db.root``."""
     return f"volume.{vm_name}.{disk}"
