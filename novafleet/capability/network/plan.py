@@ -186,13 +186,30 @@ def _remove(environment: Environment, host: HostFacts, fact: NetworkFact) -> Res
         host=host.host,
         step_class=StepClass.CONVERGENT,
         args={"name": fact.name},
-        after=tuple(address.step(address.vm(_vm_name(environment, user)), "undefine") for user in users),
+        after=tuple(_left_by(environment, host, fact, users)),
         timeout=TIMEOUT,
         label="network",
     )
     source = environment.networks[short].source if short in environment.networks else environment.source
     reasons = () if short in environment.networks else (Reason("no longer in the file", source=source),)
     return ResourceChange(name, KIND, short, host.host, Change.DELETE, reasons=reasons, steps=(step,))
+
+
+def _left_by(environment: Environment, host: HostFacts, fact: NetworkFact, users: Iterable[Domain]) -> Iterator[str]:
+    """Steps after which the VMs in a network are out of it: undefined, or moved to another one.
+
+    A network that takes this one's subnet over waits for the removal, and the VM's move for that network: then only
+    an undefine is waited for.
+    """
+    taken_over = any(
+        address.step(address.network(_short(environment, fact), host.host), "remove")
+        in _freed_by(environment, each, host)
+        for each in environment.networks.values()
+        if _makes(each) and host.host in each.hosts
+    )
+    for user in users:
+        for verb in ("undefine",) if taken_over else ("undefine", "change", "define"):
+            yield address.step(address.vm(_vm_name(environment, user)), verb)
 
 
 def _domain_is_ours(environment: Environment, domain: Domain) -> bool:

@@ -8,7 +8,8 @@ bridge=$(virsh -q -c qemu:///system net-info "$1" | sed -n 's/^Bridge: *//p')
 for domain in $(virsh -q -c qemu:///system list --uuid); do
   virsh -q -c qemu:///system domiflist "$domain"
 done | while read -r tap kind network _; do
-  [ "$kind" = network ] && [ "$network" = "$1" ] && [ "$tap" != - ] || continue
+  [ "$kind/$network" = "network/$1" ] || continue
+  [ "$tap" = - ] && continue
   [ -e "/sys/class/net/$bridge/brif/$tap" ] && continue
   ip link set dev "$tap" master "$bridge" && ip link set dev "$tap" up && echo "$tap"
 done
