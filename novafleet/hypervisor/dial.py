@@ -154,29 +154,28 @@ class Forward:
 class Dialer:
     """Dials one host, remembering whether root is needed for its socket."""
 
-    def __init__(self, sessions: Sessions, host: Host) -> None:
+    def __init__(self, sessions: Sessions, host: Host, sockets: tuple[str, ...] = SOCKETS) -> None:
         self._sessions = sessions
         self._host = host
+        self._sockets = sockets
         self._as_root = False
-        self._paths: tuple[str, ...] = ()
 
     async def __call__(self) -> Line:
         """A fresh line. Raises HypervisorError NF-LV-101, 102, 104, 106 and what the SSH session raises."""
         if _wants_ssh(self._host):
             return Direct(ssh_uri(self._host))
         session = await self._sessions.get(self._host)
-        self._paths = self._paths or await self._probe(session)
-        return await Forward.listen(await self._open(session))
+        paths = await self._probe(session)
+        return await Forward.listen(await self._open(session, paths))
 
     def elevate(self) -> bool:
         """Through root from now on, when the inventory allows ``become``."""
         possible = self._host.become.enabled and not self._as_root
         self._as_root = self._as_root or possible
-        self._paths = ()
         return possible
 
     async def _probe(self, session: HostSession) -> tuple[str, ...]:
-        answer = await session.run(Command.script(PROBE, *SOCKETS), timeout=20.0)
+        answer = await session.run(Command.script(PROBE, *self._sockets), timeout=20.0)
         lines = [tuple(line.split(" ", 1)) for line in answer.text.splitlines()]
         usable = tuple(line[1] for line in lines if line[0] == "open")
         denied = tuple(line[1] for line in lines if line[0] == "denied")
@@ -186,14 +185,11 @@ class Dialer:
             return usable
         raise _denied(self._host.name, denied) if denied else _stopped(self._host.name, answer.text.strip())
 
-    async def _open(self, session: HostSession) -> Channel:
-        paths, self._paths = self._paths, ()  # forgotten unless one opens: the next attempt looks again
+    async def _open(self, session: HostSession, paths: tuple[str, ...]) -> Channel:
         refusal: ChannelError | None = None
         for path in paths:
             try:
-                channel = Relay(session, path) if self._as_root else await session.open_unix(path)
-                self._paths = (path,)
-                return channel
+                return Relay(session, path) if self._as_root else await session.open_unix(path)
             except ChannelError as exc:
                 refusal = exc
         raise HypervisorError(

@@ -101,7 +101,12 @@ class Link:
         """Connect; on failure the line is closed."""
         try:
             self._handle = await self._submit("connect", self._deadline, partial(_open, self.line.uri))
-        except BaseException:
+        except NovaFleetError as error:
+            await self.hang_up()
+            if error.code == LOST:  # libvirt saw an end of file; the line knows why
+                error.cause = self.line.ended.result() or error.cause
+            raise
+        except asyncio.CancelledError:
             await self.hang_up()
             raise
 

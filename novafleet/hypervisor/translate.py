@@ -84,6 +84,14 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        LOST,
+        "the libvirt connection was lost",
+        text=r"End of file while reading data|Cannot (?:recv|write) data|Failed to connect socket|client socket is closed"
+        r"|[Cc]onnection (?:closed|reset)|keepalive timeout|Broken pipe",
+        hints=("systemctl status libvirtd virtqemud   # on {host}; the next call connects again",),
+        retry=Retry.LATER,
+    ),
+    Rule(
         "NF-LV-131",
         "the machine type is not known to QEMU on {host}",
         text=r"unsupported machine type|does not support machine type|machine=|machine type '(?P<machine>[^']*)'",
@@ -213,10 +221,17 @@ RULES: tuple[Rule, ...] = (
         hints=("virsh domjobinfo DOMAIN   # on {host}",),
         retry=Retry.LATER,
     ),
+    Rule(
+        "NF-LV-125",
+        "it is more than the definition's maximum",
+        text=r"exceeds maximum|greater than max allowable|higher than max memory",
+        hints=("stop the guest: while it is off its maximum can change",),
+    ),
     Rule(UNSUPPORTED, "this libvirt or driver cannot do that", _UNSUPPORTED, retry=Retry.NEVER),
     Rule("NF-LV-124", "QEMU on {host} cannot provide what the definition asks for", (CONFIG_UNSUPPORTED,)),
     Rule("NF-LV-121", "libvirt does not accept the XML", _BAD_XML),
     Rule("NF-LV-122", "the present state does not allow it", (OPERATION_INVALID,)),
+    Rule("NF-LV-122", "the present state does not allow it", text=r"\bnot running|already running|not active"),
     Rule(
         "NF-LV-136",
         "QEMU ended while starting",
@@ -231,26 +246,24 @@ def translate(failure: Failure, *, what: str, host: str) -> NovaFleetError:
     """The finding for a failed call; ``what`` is the call in words, such as "start domain db"."""
     rule, found = _match(failure)
     words = {"host": host, **{name: text for name, text in found.items() if text}}
+    return _finding(rule, words, what, _cause(failure.message))
+
+
+def _finding(rule: Rule, words: dict[str, str], what: str, cause: str) -> NovaFleetError:
     return rule.kind(
         f"cannot {what}: {rule.what.format_map(words)}",
         code=rule.code,
-        where=host,
-        cause=_cause(failure.message),
+        where=words["host"],
+        cause=cause,
         hints=tuple(hint.format_map(words) for hint in rule.hints),
         retry=rule.retry,
     )
 
 
-def lost(what: str, host: str, cause: str) -> HypervisorError:
+def lost(what: str, host: str, cause: str) -> NovaFleetError:
     """The connection ended while (or before) a call was under way; the next call makes a new one."""
-    return HypervisorError(
-        f"cannot {what}: the libvirt connection was lost",
-        code=LOST,
-        where=host,
-        cause=cause,
-        hints=("systemctl status libvirtd virtqemud   # on " + host + "; the next call connects again",),
-        retry=Retry.LATER,
-    )
+    rule = next(rule for rule in RULES if rule.code == LOST)
+    return _finding(rule, {"host": host}, what, cause)
 
 
 def _match(failure: Failure) -> tuple[Rule, dict[str, str]]:
