@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         LOST,
         "the libvirt connection was lost",
-        text=r"End of file while reading data|Cannot (?:recv|write) data|Failed to connect socket|client socket is closed"
+        text=r"End of file while reading|Cannot (?:recv|write) data|Failed to connect socket|client socket is closed"
         r"|[Cc]onnection (?:closed|reset)|keepalive timeout|Broken pipe",
         hints=("systemctl status libvirtd virtqemud   # on {host}; the next call connects again",),
         retry=Retry.LATER,
