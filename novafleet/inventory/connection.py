@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,39 +37,61 @@ _OPTIONS = {
     "identityfile": "key",
 }
 _OVER_SSH = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh", "libssh", "ansible.builtin.ssh"})
+_BRACES = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_NESTED = 4
+"""Variables that name variables: this deep."""
+_LONGEST = 4096
 _PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 
 
 def chains(host: str, found: Mapping[str, Chain]) -> tuple[dict[str, Chain], tuple[Notice, ...]]:
     """The chains of connection keys: our own keys, else Ansible's variables. Raises ConfigError NF-INV-009 to -011."""
-    _check_kind(host, found)
     result = {key: found[key] for key in KEYS if key in found}
     for key, variables in _VARIABLES.items():
         for variable in variables:
             if key not in result and f"vars.{variable}" in found:
-                result[key] = found[f"vars.{variable}"]
+                result[key] = _followed(host, found[f"vars.{variable}"], found)
     notices: list[Notice] = []
     for variable in _ARGUMENTS:
         for setting in found.get(f"vars.{variable}", ())[-1:]:
-            for key, value in _arguments(host, variable, setting, notices).items():
-                result.setdefault(key, (Setting(value, setting.source, setting.base),))
+            (followed,) = _followed(host, (setting,), found)
+            for key, value in _arguments(host, variable, followed, notices).items():
+                result.setdefault(key, (replace(followed, value=value),))
     notices.extend(_ignored(found))
     return result, tuple(notices)
 
 
-def _check_kind(host: str, found: Mapping[str, Chain]) -> None:
+def _followed(host: str, chain: Chain, found: Mapping[str, Chain]) -> Chain:
+    """The winner as Ansible would use it: names in braces replaced, paths starting at the working directory."""
+    winner = chain[-1]
+    value = substitute(winner.value, host, found) if isinstance(winner.value, str) else winner.value
+    return (*chain[:-1], replace(winner, value=value, base="."))
+
+
+def substitute(text: str, host: str, found: Mapping[str, Chain]) -> str:
+    """``{{ NAME }}`` replaced by that variable; what needs more of Jinja than that stays as it is."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] == "inventory_hostname":
+            return host
+        if match[1] == "inventory_hostname_short":
+            return host.split(".")[0]
+        named = found.get(f"vars.{match[1]}", ())
+        return str(named[-1].value) if named and isinstance(named[-1].value, str | int) else match[0]
+
+    for _ in range(_NESTED):
+        text = _BRACES.sub(value, text[:_LONGEST])
+    return text
+
+
+def not_over_ssh(host: str, found: Mapping[str, Chain]) -> Notice | None:
+    """Why a host is left out: Ansible would reach it otherwise (``local``, ``docker``, ``winrm`` …)."""
     for setting in found.get("vars.ansible_connection", ())[-1:]:
-        kind = str(setting.value)
-        if kind in _OVER_SSH:
-            continue
-        hint = f"take {host} out of the inventory, or reach it over SSH: ansible_connection=ssh"
-        raise ConfigError(
-            f"{host}: ansible_connection={kind} is not supported, hosts are managed over SSH",
-            code="NF-INV-011",
-            where=setting.source,
-            hints=(f"{hint} ansible_host=127.0.0.1" if kind == "local" else hint,),
-        )
+        if str(setting.value) not in _OVER_SSH:
+            text = f"{host} is left out: ansible_connection={setting.value}, but hosts are managed over SSH"
+            return Notice(text, setting.source)
+    return None
 
 
 def _arguments(host: str, variable: str, setting: Setting, notices: list[Notice]) -> dict[str, Any]:

@@ -41,12 +41,13 @@ def read(program: str, run: Runner) -> Document:
     if hostvars is not None and not isinstance(hostvars, dict):
         raise _wrong("_meta.hostvars is not an object", where)
     groups = tuple(_group(name, data, where) for name, data in listing.items())
+    children = dict.fromkeys(mention.name for group in groups for mention in group.children)
     mentioned = dict.fromkeys(mention.name for group in groups for mention in group.hosts)
     hosts = tuple(
         HostEntry(name, where, _settings(_hostvars(program, name, hostvars, run), f"variables of {name}", where))
         for name in mentioned
     )
-    return Document(hosts, groups)
+    return Document(hosts, (*groups, *(GroupEntry(name, where) for name in children)))
 
 
 def _group(name: str, data: Any, where: Location) -> GroupEntry:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory import names
@@ -32,32 +33,20 @@ def check_hop(hop: str, hosts: Mapping[str, object], *, own: bool, where: Locati
         raise _error(f"{hop!r}: the port must be from 1 to 65535", where)
 
 
-def check_cycles(jumps: Mapping[str, tuple[str, ...]], places: Mapping[str, Location]) -> None:
-    """``jumps`` by host. Raises ConfigError NF-INV-012 naming the circle."""
-    done: set[str] = set()
-    for start in jumps:
-        _walk(start, jumps, places, done)
-
-
-def _walk(start: str, jumps: Mapping[str, tuple[str, ...]], places: Mapping[str, Location], done: set[str]) -> None:
-    path: list[str] = []
-    stack: list[tuple[str, bool]] = [(start, False)]
-    while stack:
-        host, leaving = stack.pop()
-        if leaving:
-            path.pop()
-            done.add(host)
-            continue
-        if host in path:
-            circle = " -> ".join([*path[path.index(host) :], host])
-            raise _error(
-                f"jump hosts go in a circle: {circle}", places[host], f"remove one of them, or set {host}: {{jump: []}}"
-            )
-        if host in done:
-            continue
-        path.append(host)
-        stack.append((host, True))
-        stack.extend((hop, False) for hop in jumps.get(host, ()) if hop in jumps)
+def check_cycles(jumps: Mapping[str, Collection[str]], places: Mapping[str, Location]) -> Iterator[ConfigError]:
+    """NF-INV-012 for each circle; ``jumps`` names the hosts before each host, ``places`` says where."""
+    before = {host: [hop for hop in hops if hop in jumps] for host, hops in jumps.items()}
+    while True:
+        try:
+            TopologicalSorter(before).prepare()
+        except CycleError as exc:
+            circle: list[str] = exc.args[1][::-1]
+            before[circle[0]].remove(circle[1])
+            shown = " -> ".join(circle)
+            hint = f"remove one of them, or set {circle[0]}: {{jump: []}}"
+            yield _error(f"jump hosts go in a circle: {shown}", places[circle[0]], hint)
+        else:
+            return
 
 
 def _error(what: str, where: Location, *hints: str) -> ConfigError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from novafleet.errors import Location
+from novafleet.errors import ConfigError, Location
 from novafleet.model.fleet import Notice
 from novafleet.source.node import Node
 
@@ -55,12 +55,16 @@ class GroupEntry:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One inventory file. ``own`` is our YAML, where a host must be declared before a group may name it."""
+    """One inventory file. ``own`` is our YAML, where a host must be declared before a group may name it.
+
+    ``errors`` are wrong values: reported with what else is found, they do not stop the reading.
+    """
 
     hosts: tuple[HostEntry, ...] = ()
     groups: tuple[GroupEntry, ...] = ()
     own: bool = False
     notices: tuple[Notice, ...] = ()
+    errors: tuple[ConfigError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
