@@ -22,7 +22,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """A value of a host; without ``origins`` it is a default. ``name`` is ``address``, ``labels.rack``, ``vars.ntp`` …"""
+    """A value of a host; without ``origins`` it is a default. ``name`` is qualified: ``address``, ``vars.ntp`` …"""
 
     host: str
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -104,7 +104,7 @@ def print_notices(notices: Sequence[Notice]) -> None:
         console.err().print(console.text(f"note: {_short(notice.source)}: {notice.text}", "yellow"), soft_wrap=True)
 
 
-def _document(host: Host) -> Mapping[str, Any]:
+def _document(host: Host) -> dict[str, Any]:
     hidden = ("vars", "source", "origins", "history")
     return {key: value for key, value in encode(host).items() if key not in hidden}
 
