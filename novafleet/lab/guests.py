@@ -1,0 +1,2 @@
+"""placeholder"""
+def ensure(place, progress, *, debian): pass
