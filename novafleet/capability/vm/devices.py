@@ -50,7 +50,7 @@ def disk_device(disk: Disk, facts: HostFacts, target: str, boot: int = 0) -> Ele
 
 def seed_device(environment: Environment, vm: Vm, facts: HostFacts) -> Element:
     """``<disk>`` of the cloud-init seed."""
-    device = _file_disk(seed_path(facts, environment, vm), "raw", SEED_TARGET, "virtio", SEED_ALIAS)
+    device = _file_disk(seed_path(facts, environment.name, vm.name), "raw", SEED_TARGET, "virtio", SEED_ALIAS)
     SubElement(device, "readonly")
     return device
 

@@ -5,7 +5,7 @@ Pure: two shapes in, reasons with their impact out. A difference is known by its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from novafleet.capability.vm.shape import Shape
@@ -13,12 +13,13 @@ from novafleet.capability.vm.xml import machine_matches
 from novafleet.errors import Location
 from novafleet.model.environment import Vm
 from novafleet.model.plan import Impact, Reason
+from novafleet.plan.storage import size_text
 
 LIVE_BUSES = frozenset(("virtio", "scsi"))
 """Buses a running guest takes a disk on and off."""
 
 _LIVE_FIELDS = frozenset(("autostart", "nics.network"))
-_COSTS = {"firmware": Impact.RECREATE, "disks.image": Impact.DATA_LOSS, "disks.path": Impact.DATA_LOSS}
+_COSTS = {"firmware": Impact.RECREATE, "disks.path": Impact.DATA_LOSS}
 _WRITTEN_AS = {"kernel": "boot", "initrd": "boot", "machine": "machine", "accelerator": "host"}
 _ORDER = (Impact.LIVE, Impact.REBOOT, Impact.RECREATE, Impact.DATA_LOSS)
 
@@ -43,12 +44,8 @@ def differences(vm: Vm, desired: Shape, live: Shape) -> tuple[Difference, ...]:
 
 
 def same(field: str, desired: str, live: str) -> bool:
-    """Is a field as desired? A machine alias matches its versions; an image nobody recorded is not a difference."""
-    if field == "machine":
-        return machine_matches(desired, live)
-    if field.endswith(".image") and field.startswith("disks."):
-        return not desired or not live or desired == live
-    return desired == live
+    """Is a field as desired? A machine alias matches its versions."""
+    return machine_matches(desired, live) if field == "machine" else desired == live
 
 
 def _impact(vm: Vm, field: str, desired: Shape, live: Shape) -> Impact:
@@ -86,7 +83,7 @@ def split(field: str) -> tuple[str, str, str]:
     return kind, name, attribute
 
 
-def worst(impacts: Iterator[Impact]) -> Impact:
+def worst(impacts: Iterable[Impact]) -> Impact:
     """The dearest of them; live for none."""
     return max(impacts, key=_ORDER.index, default=Impact.LIVE)
 
@@ -95,7 +92,7 @@ def reasons(vm: Vm, found: tuple[Difference, ...]) -> tuple[Reason, ...]:
     """The differences as a person reads them: a disk or NIC that comes or goes is one reason, not one a field."""
     told: dict[str, Reason] = {}
     for difference in found:
-        kind, name, attribute = split(difference.field)
+        kind, name, _ = split(difference.field)
         whole = bool(name) and not (difference.desired and difference.live)
         key = f"{kind}.{name}" if whole else difference.field
         told.setdefault(key, _whole(vm, kind, name, difference) if whole else _field(vm, difference))
@@ -143,17 +140,5 @@ def origin(vm: Vm, field: str) -> Location:
 
 
 def readable(field: str, text: str) -> str:
-    """A value as the file would write it: memory with its unit, digests shortened."""
-    if field == "memory" and text.isdecimal():
-        return size(int(text))
-    if field.endswith(".image"):
-        return f"sha256:{text[:12]}" if text else ""
-    return text
-
-
-def size(count: int) -> str:
-    """Bytes in the largest unit that divides them: ``256MiB``."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count and count % factor == 0:
-            return f"{count // factor}{unit}"
-    return f"{count}B"
+    """A value as the file would write it: memory with its unit."""
+    return size_text(int(text)) if field == "memory" and text.isdecimal() else text

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from xml.etree import ElementTree
 
+from novafleet.capability.vm.devices import NIC_ALIAS
 from novafleet.errors import ConfigError, Location
 
 Element = ElementTree.Element
@@ -49,14 +50,30 @@ REPEATABLE = frozenset(
 
 
 def parse(text: str, where: Location) -> Element:
-    """The overlay as a tree. Raises ConfigError NF-VM-004 for text that is not a ``<domain>`` element."""
+    """The overlay as a tree.
+
+    Raises ConfigError NF-VM-004 for text that is not a ``<domain>`` element, that has a document type (entities can
+    be bombs), or that has a NIC without a MAC address (libvirt would invent another at each definition).
+    """
+    if "<!DOCTYPE" in text:
+        raise _invalid("the `xml:` overlay may not have a document type", where, "<!DOCTYPE …>")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise _invalid("the `xml:` overlay is not well-formed XML", where, str(error)) from error
     if root.tag != "domain":
         raise _invalid("the `xml:` overlay must be one <domain> element", where, f"it is <{root.tag}>")
+    if any(_nameless(nic) for nic in root.iterfind("devices/interface")):
+        raise _invalid(
+            "an <interface> of the `xml:` overlay has no <mac address=…/>", where, "it could not be known again"
+        )
     return root
+
+
+def _nameless(nic: Element) -> bool:
+    alias = nic.find("alias")
+    ours = alias is not None and alias.get("name", "").startswith(NIC_ALIAS)
+    return nic.find("mac") is None and not ours
 
 
 def _invalid(what: str, where: Location, cause: str) -> ConfigError:

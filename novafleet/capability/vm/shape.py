@@ -25,11 +25,9 @@ _KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1 << 10, "M":
 def desired(vm: Vm, environment: Environment, facts: HostFacts) -> Shape:
     """What the file asks for. Raises ConfigError as ``domain_xml`` does."""
     described = of_xml(xml.domain_xml(vm, environment, facts))
-    images = {f"disks.{disk.name}.image": _image(environment, disk.image) for disk in vm.disks.values()}
     return _present(
         {
             **described,
-            **images,
             "autostart": _yes(vm.autostart),
             "seed.digest": cloudinit.digest(cloudinit.seed(environment, vm)),
             "xml": overlay.digest(vm.xml),
@@ -38,11 +36,10 @@ def desired(vm: Vm, environment: Environment, facts: HostFacts) -> Shape:
 
 
 def live(domain: Domain, environment: Environment, vm: Vm, facts: HostFacts) -> Shape:
-    """What the host has: the inactive definition, the seed's recorded digest, and from our record what no XML tells."""
-    applied = recorded(domain)
-    told = {field: text for field, text in applied.items() if field == "xml" or field.endswith(".image")}
-    seed = facts.digests.get(seed_path(facts, environment, vm), "") if vm.cloud_init else ""
-    return _present({**of_xml(domain.xml), **told, "autostart": _yes(domain.autostart), "seed.digest": seed})
+    """What the host has: the inactive definition, the seed's recorded digest, and from our record the overlay's."""
+    seed = facts.digests.get(seed_path(facts, environment.name, vm.name), "") if vm.cloud_init else ""
+    told = {"autostart": _yes(domain.autostart), "seed.digest": seed, "xml": recorded(domain).get("xml", "")}
+    return _present({**of_xml(domain.xml), **told})
 
 
 def recorded(domain: Domain) -> Shape:
@@ -77,11 +74,6 @@ def _present(fields: Mapping[str, str]) -> Shape:
 
 def _yes(flag: bool) -> str:
     return "yes" if flag else "no"
-
-
-def _image(environment: Environment, name: str) -> str:
-    image = environment.images.get(name)
-    return image.disk.sha256 if image is not None and image.disk is not None else ""
 
 
 def _bytes(memory: Element | None) -> str:

@@ -16,6 +16,8 @@ from novafleet.plan.storage import image_path
 DEFAULT_MACHINE = "q35"
 EMULATED_CPU = "qemu64"
 CPU_MODES = frozenset(("host-passthrough", "host-model", "maximum"))
+MEMORY_STEP = 1 << 20
+"""libvirt rounds an x86 guest's memory up to whole MiB; so do we, or it would differ for ever."""
 SPARE_PORTS = 4
 """Free PCIe root ports for hot-plugging disks and NICs."""
 
@@ -76,7 +78,7 @@ def domain_tree(vm: Vm, environment: Environment, facts: HostFacts, live: Elemen
     domain = Element("domain", type="kvm" if facts.kvm else "qemu")
     SubElement(domain, "name").text = vm.domain
     SubElement(domain, "uuid").text = vm.uuid
-    SubElement(domain, "memory", unit="KiB").text = str(vm.memory // 1024)
+    SubElement(domain, "memory", unit="KiB").text = str(-(-vm.memory // MEMORY_STEP) * (MEMORY_STEP >> 10))
     SubElement(domain, "vcpu", placement="static").text = str(vm.vcpus)
     domain.append(_os(vm, environment, facts, machine(vm) if live is None else machine_of(live)))
     features = SubElement(domain, "features")
@@ -206,8 +208,9 @@ def _address(device: Element) -> Element | None:
 
 def _key(device: Element) -> tuple[str, ...]:
     """What a device is called across redefinitions: its alias, or its kind where there is one of a kind."""
-    if alias := _alias(device):
-        return (device.tag, alias)
+    if alias := _alias(device):  # on another bus a disk needs another address
+        target = device.find("target")
+        return (device.tag, alias, target.get("bus", "") if target is not None else "")
     if device.tag == "controller":
         return (device.tag, device.get("type", ""), device.get("index", "0"))
     target = device.find("target")

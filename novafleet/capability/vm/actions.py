@@ -1,0 +1,179 @@
+"""What makes, changes, starts, stops and removes a VM. Every action may be repeated at will."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import resources
+
+from novafleet.capability.vm import shape
+from novafleet.capability.vm.hotplug import Plug, Verb, plugs
+from novafleet.capability.vm.owned import ACTIVE, RUNNING, refuse_foreign
+from novafleet.capability.vm.xml import domain_xml
+from novafleet.errors import CommandError, NotFoundError, SpaceError
+from novafleet.model.command import Command
+from novafleet.model.environment import Vm
+from novafleet.model.facts import Domain, DomainEvent
+from novafleet.model.plan import StepClass
+from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, seed_path
+from novafleet.ports import Action, ActionContext, Json, Outcome, Registry
+from novafleet.render import cloudinit
+
+OFF = frozenset(("stopped", "crashed"))
+"""Events after which QEMU is gone."""
+
+FORGET_SEED = 'rm -f -- "$1" "$1".sha256 "$1".part.*'
+
+
+async def seed(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Write the NoCloud seed of ``args["vm"]``. Raises SpaceError NF-SEED-001."""
+    vm = ctx.environment.vms[args["vm"]]
+    files = cloudinit.seed(ctx.environment, vm)
+    digest = cloudinit.digest(files)
+    if DEFAULT_POOL not in ctx.facts.pools:
+        await ctx.hypervisor.ensure_pool(DEFAULT_POOL, DEFAULT_PATH)
+    path = seed_path(ctx.facts, ctx.environment.name, vm.name)
+    write = Command.script(_script("seed.sh"), path, digest, become=True, mutates=True)
+    try:
+        await ctx.session.run(write, stdin=cloudinit.seed_image(files).reveal())
+    except CommandError as error:
+        if "No space left" not in error.stderr:
+            raise
+        raise SpaceError(
+            f"no room for the cloud-init seed of {vm.name}",
+            code="NF-SEED-001",
+            where=ctx.host.name,
+            cause=error.stderr.strip(),
+            hints=(f"df -h {path.rpartition('/')[0]}   # on {ctx.host.name}",),
+        ) from error
+    return {"path": path, "digest": digest}
+
+
+async def define(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Define ``args["vm"]``, or redefine it with its devices where they are. Raises GuardError NF-GUARD-002."""
+    vm = ctx.environment.vms[args["vm"]]
+    before = await _domain(ctx, vm.domain)
+    if before is not None:
+        refuse_foreign(ctx.environment, vm, before)
+    await _define(ctx, vm, before)
+    return {"uuid": vm.uuid}
+
+
+async def _define(ctx: ActionContext, vm: Vm, before: Domain | None) -> None:
+    await ctx.hypervisor.define_domain(_xml(ctx, vm, before))
+    await ctx.hypervisor.set_domain_autostart(vm.domain, vm.autostart)
+
+
+def _xml(ctx: ActionContext, vm: Vm, before: Domain | None) -> str:
+    applied = shape.desired(vm, ctx.environment, ctx.facts)
+    live = before.xml if before is not None else ""
+    return domain_xml(vm, ctx.environment, ctx.facts, applied=applied, run=ctx.run_id, live=live)
+
+
+async def _domain(ctx: ActionContext, name: str) -> Domain | None:
+    try:
+        return await ctx.hypervisor.domain(name)
+    except NotFoundError:
+        return None
+
+
+async def change(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Plug the disks and NICs of the running guest ``args["vm"]`` in and out, then record the new definition."""
+    vm = ctx.environment.vms[args["vm"]]
+    before = await ctx.hypervisor.domain(vm.domain)
+    refuse_foreign(ctx.environment, vm, before)
+    done = plugs(before.xml, _xml(ctx, vm, before)) if before.state in ACTIVE else ()
+    for plug in done:
+        ctx.progress(f"{plug.verb} {plug.name}")
+        await _plug(ctx, vm.domain, plug)
+    # libvirt has given the new devices addresses by now; the definition keeps them.
+    await _define(ctx, vm, await ctx.hypervisor.domain(vm.domain))
+    return {"plugged": [f"{plug.verb} {plug.name}" for plug in done]}
+
+
+async def _plug(ctx: ActionContext, domain: str, plug: Plug) -> None:
+    calls = {
+        Verb.ATTACH: ctx.hypervisor.attach_device,
+        Verb.DETACH: ctx.hypervisor.detach_device,
+        Verb.UPDATE: ctx.hypervisor.update_device,
+    }
+    await calls[plug.verb](domain, plug.xml, live=True)
+
+
+async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Boot ``args["vm"]``, or let it go on when it was paused."""
+    name = ctx.environment.vms[args["vm"]].domain
+    domain = await ctx.hypervisor.domain(name)
+    if domain.state == "paused":
+        await ctx.hypervisor.resume_domain(name)
+    else:
+        await ctx.hypervisor.start_domain(name)
+    return {}
+
+
+async def started(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
+    """Does ``args["vm"]`` run already?"""
+    domain = await _domain(ctx, ctx.environment.vms[args["vm"]].domain)
+    return {"adopted": True} if domain is not None and domain.state in RUNNING else None
+
+
+async def stop(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Ask ``args["domain"]`` to power off, wait ``args["grace"]`` seconds for it, then pull the plug."""
+    name = args["domain"]
+    domain = await _domain(ctx, name)
+    if domain is None or domain.state not in ACTIVE:
+        return {"absent": domain is None}
+    orderly = await _power_off(ctx, domain, float(args["grace"]))
+    if not orderly:
+        ctx.progress("the guest did not power itself off: pulling the plug")
+        await ctx.hypervisor.destroy_domain(name)
+    return {"orderly": orderly}
+
+
+async def _power_off(ctx: ActionContext, domain: Domain, grace: float) -> bool:
+    """True when the guest did it by itself. Events are subscribed to before it is asked, so that none is missed."""
+    if domain.state not in RUNNING:
+        return False
+    async with ctx.hypervisor.events() as events:
+        await ctx.hypervisor.shutdown_domain(domain.name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                return await _gone(events, domain.name)
+    last = await _domain(ctx, domain.name)
+    return last is None or last.state not in ACTIVE
+
+
+async def _gone(events: AsyncIterator[DomainEvent], name: str) -> bool:
+    async for event in events:
+        if event.domain == name and event.kind in OFF:
+            return True
+    return False
+
+
+async def undefine(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Forget ``args["domain"]`` with its NVRAM, and the seed at ``args["seed"]`` when given; disks stay.
+
+    The seed goes first: killed in between, the domain still tells that there is something to remove.
+    """
+    if args.get("seed"):
+        await ctx.session.run(Command.script(FORGET_SEED, args["seed"], become=True, mutates=True))
+    if args["domain"]:
+        await ctx.hypervisor.undefine_domain(args["domain"])
+    return {}
+
+
+@cache
+def _script(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+ACTIONS: Registry = {
+    "vm.seed": Action(seed, StepClass.CONVERGENT),
+    "vm.define": Action(define, StepClass.CONVERGENT),
+    "vm.change": Action(change, StepClass.CONVERGENT),
+    "vm.start": Action(start, StepClass.PROBED, started),
+    "vm.stop": Action(stop, StepClass.CONVERGENT),
+    "vm.undefine": Action(undefine, StepClass.CONVERGENT),
+}

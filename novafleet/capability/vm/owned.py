@@ -1,0 +1,85 @@
+"""Which domains on the hosts belong to an environment, and where they are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from novafleet.errors import GuardError
+from novafleet.model import address
+from novafleet.model.environment import Environment, Vm
+from novafleet.model.facts import Domain, FleetFacts, HostFacts
+from novafleet.plan import record
+from novafleet.plan.storage import owner_of_seed, seed_path
+
+ACTIVE = frozenset(("running", "idle", "blocked", "paused", "pmsuspended", "inshutdown", "in-shutdown"))
+"""States in which QEMU runs; ``idle`` is virsh's word for blocked."""
+
+RUNNING = frozenset(("running", "idle", "blocked"))
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What one host holds of one VM: its domain, or (``domain`` None) only a seed that a killed run left."""
+
+    name: str
+    host: str
+    domain: Domain | None
+    seed: str
+    """Path of the seed it has or may have."""
+
+
+def observed(facts: FleetFacts) -> Iterator[HostFacts]:
+    """The hosts that answered."""
+    return (host for host in facts.hosts.values() if not host.error)
+
+
+def vm_of(environment: Environment, domain: Domain) -> str:
+    """The name of the VM a domain is, or "" when it is not of this environment."""
+    found = record.read(domain)
+    return found.name if found is not None and found.environment == environment.name else ""
+
+
+def owned(environment: Environment, facts: FleetFacts) -> tuple[Owned, ...]:
+    """Everything of this environment's VMs on the hosts that answered, whether the file still names them or not."""
+    return tuple(each for host in observed(facts) for each in _on(environment, host))
+
+
+def _on(environment: Environment, host: HostFacts) -> Iterator[Owned]:
+    found = {name: domain for domain in host.domains.values() if (name := vm_of(environment, domain))}
+    seeds = {owner for path in host.files if (owner := owner_of_seed(environment, path))}
+    for name in sorted(found.keys() | seeds):
+        yield Owned(name, host.host, found.get(name), seed_path(host, environment.name, name))
+
+
+def elsewhere(held: tuple[Owned, ...], vm: Vm) -> Owned | None:
+    """The VM's domain on a host other than the file's, when the file's host has none: it is to move."""
+    domains = [each for each in held if each.name == vm.name and each.domain is not None]
+    at_home = any(each.host == vm.host for each in domains)
+    return None if at_home else next(iter(domains), None)
+
+
+def vm_address(environment: Environment, held: tuple[Owned, ...], each: Owned, reserved: Collection[str]) -> str:
+    """``vm.db``, or ``vm.db@kvm1`` for what lies on another host than the VM of that name.
+
+    Names in ``reserved`` belong to the VM on the file's host even while it has no domain there.
+    """
+    vm = environment.vms.get(each.name)
+    holders = [other.host for other in held if other.name == each.name]
+    home = vm.host if vm is not None and (vm.host in holders or each.name in reserved) else holders[0]
+    return address.vm(each.name) if home == each.host else f"{address.vm(each.name)}@{each.host}"
+
+
+def refuse_foreign(environment: Environment, vm: Vm, domain: Domain) -> None:
+    """Raise GuardError NF-GUARD-002 when a domain of the VM's name was not made by this environment."""
+    if vm_of(environment, domain) != vm.name:
+        raise GuardError(
+            f"{vm.host} has a domain {domain.name!r} that NovaFleet did not create",
+            code="NF-GUARD-002",
+            where=vm.source,
+            cause=f"its UUID is {domain.uuid}, and it carries no record of {environment.name}/{vm.name}",
+            hints=(
+                f"rename VM {vm.name} or the environment, or remove the other one: "
+                f"novafleet host exec -l {vm.host} -- virsh undefine {domain.name}",
+            ),
+        )
