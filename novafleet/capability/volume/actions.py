@@ -98,10 +98,9 @@ async def resize(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     before = int(info["virtual-size"])
     if before >= disk.size:
         return {"before": before}
+    words: tuple[str, ...] = ("qemu-img", "resize", "-q", "-f", disk.format, path, str(disk.size))
     if await _in_use(ctx, vm, path):
         words = ("virsh", "-q", "-c", "qemu:///system", "blockresize", vm.domain, path, f"{disk.size}B")
-    else:
-        words = ("qemu-img", "resize", "-q", "-f", disk.format, path, str(disk.size))
     await _run(ctx, Command(words, become=True, mutates=True), path)
     return {"before": before, "after": disk.size}
 

@@ -74,23 +74,42 @@ def _files(environment: Environment, host: HostFacts) -> tuple[_File, ...]:
     return tuple(found.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is to be done with one volume, and why; ``lost`` bytes of data."""
+
+    change: Change
+    reasons: tuple[Reason, ...] = ()
+    verbs: tuple[str, ...] = ()
+    lost: int = 0
+
+
 def _apply(environment: Environment, host: HostFacts, vm: Vm, disk: Disk, options: PlanOptions) -> ResourceChange:
     path = volume_path(host, disk)
-    fact = host.files.get(path)
-    lost = 0
-    if fact is None:
-        change, reasons, verbs = Change.CREATE, (Reason("it does not exist", source=disk.source),), ("create",)
-    elif reasons := rebuild(environment, host, disk):
+    verdict = _verdict(environment, host, disk, host.files.get(path))
+    if verdict.change is Change.REPLACE:
         _refuse_protected(host, vm, disk, path, options)
-        change, verbs, lost = Change.REPLACE, ("delete", "create"), fact.allocated
-    else:
-        changes = dict(_live_changes(host, disk, fact))
-        reasons, verbs = tuple(changes.values()), tuple(changes)
-        change = Change.UPDATE if changes else Change.NONE
     target = address.volume(vm.name, disk.name)
-    impact = Impact.DATA_LOSS if change is Change.REPLACE else Impact.LIVE
-    steps = tuple(_step(target, host, verb, vm, disk, path) for verb in verbs)
-    return ResourceChange(target, KIND, f"{vm.name}.{disk.name}", host.host, change, impact, reasons, lost, steps)
+    return ResourceChange(
+        target,
+        KIND,
+        f"{vm.name}.{disk.name}",
+        host.host,
+        verdict.change,
+        Impact.DATA_LOSS if verdict.change is Change.REPLACE else Impact.LIVE,
+        verdict.reasons,
+        verdict.lost,
+        tuple(_step(target, host, verb, vm, disk, path) for verb in verdict.verbs),
+    )
+
+
+def _verdict(environment: Environment, host: HostFacts, disk: Disk, fact: FileFact | None) -> _Verdict:
+    if fact is None:
+        return _Verdict(Change.CREATE, (Reason("it does not exist", source=disk.source),), ("create",))
+    if anew := rebuild(environment, host, disk):
+        return _Verdict(Change.REPLACE, anew, ("delete", "create"), fact.allocated)
+    changes = dict(_live_changes(host, disk, fact))
+    return _Verdict(Change.UPDATE if changes else Change.NONE, tuple(changes.values()), tuple(changes))
 
 
 def _live_changes(host: HostFacts, disk: Disk, fact: FileFact) -> Iterator[tuple[str, Reason]]:
