@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,29 @@ class _Children(Shape[Node]):
         return node
 
 
+class _Named(Shape[Node]):
+    """A mapping from names to what is decoded one by one, so that a wrong host does not hide the next."""
+
+    def decode(self, node: Node, path: str = "") -> Node:
+        if not isinstance(node.value, Mapping) and node.value is not None:
+            raise wrong_type(node, path, self.label, "end each name with ':' and drop the '-'")
+        return node
+
+
+class _Hosts(_Named):
+    label = "a mapping from names or ranges to hosts"
+
+    def shapes(self) -> Iterable[Shape[object]]:
+        return (HOST,)
+
+
+class _Groups(_Named):
+    label = "a mapping from names to groups"
+
+    def shapes(self) -> Iterable[Shape[object]]:
+        return (GROUP,)
+
+
 def _become(enabled: bool, password: str, **_: object) -> Become:
     return Become(enabled, password)
 
@@ -131,7 +154,7 @@ def _settings(origins: Mapping[str, Location], **values: Any) -> Settings:
             for name, child in value.fields.items():
                 text = str(child.value).lower() if isinstance(child.value, bool) else str(child.value)
                 found[f"labels.{name}"] = Setting(text, value.key_location(name))
-        elif key not in ("hosts", "children"):
+        elif key not in ("hosts", "groups", "children"):
             found[key] = Setting(Become(value) if key == "become" and isinstance(value, bool) else value, origins[key])
     return found
 
@@ -154,12 +177,13 @@ GROUP = Record(
 
 INVENTORY = Record(
     "inventory",
-    "The whole file.",
+    "The whole file. Every other key at the top holds for all hosts, as in `groups: {all: …}`.",
     (
-        Field("hosts", Free(), Node({}, Location("")), "Hosts by name or range (`kvm[01:20]`, `db-[a:c]`)."),
-        Field("groups", Free(), Node({}, Location("")), "Groups by name."),
+        Field("hosts", _Hosts(), {}, "Hosts by name or range (`kvm[01:20]`, `db-[a:c]`).", "{kvm1: {}}", shown="none"),
+        Field("groups", _Groups(), {}, "Groups by name.", "{web: {hosts: [kvm1]}}", shown="none"),
+        *CONNECTION,
     ),
-    into=lambda hosts, groups, **_: (hosts, groups),
+    into=_settings,
 )
 
 
@@ -175,17 +199,23 @@ def is_own(root: Node) -> bool:
 
 def read(root: Node) -> Document:
     """The document of our YAML. Raises ConfigError NF-CFG-02x, NF-INV-004, -005, -007; several as ConfigErrors."""
-    empty = {key: Node({}, child.location) for key, child in root.fields.items() if child.value is None}
-    hosts, groups = INVENTORY.decode(root.with_value({**root.fields, **empty}) if empty else root)
     reader = _Reader()
-    for text, node in hosts.fields.items():
-        reader.hosts_of(text, node, hosts.key_location(text))
-    for name, node in groups.fields.items():
-        reader.group(name, node, groups.key_location(name), f"groups.{name}")
+    for settings in reader.structure.attempt(lambda: INVENTORY.decode(root)):
+        reader.groups.append(GroupEntry("all", root.location, settings=settings))
+    for name, node, where in _members(root, "hosts"):
+        reader.hosts_of(name, node, where)
+    for name, node, where in _members(root, "groups"):
+        reader.group(name, node, where, f"groups.{name}")
     if reader.structure.errors:
         reader.structure.errors.extend(reader.values.errors)
     reader.structure.check()
     return Document(tuple(reader.hosts), tuple(reader.groups), own=True, errors=tuple(reader.values.errors))
+
+
+def _members(root: Node, key: str) -> Iterator[tuple[str, Node, Location]]:
+    section = root.fields.get(key, root.with_value(None))
+    for name, node in section.fields.items():
+        yield name, node, section.key_location(name)
 
 
 class _Reader:
