@@ -188,6 +188,8 @@ def _controllers(vm: Vm, live: Element | None) -> tuple[Element, ...]:
         fixed = 5  # USB, the agent's serial bus, balloon, rng, scsi: a port each
         wanted = fixed + len(vm.disks) + len(vm.nics) + int(vm.cloud_init is not None) + SPARE_PORTS
         present = sum(each.get("model") == "pcie-root-port" for each in kept)
+        if not any(each.get("model") == "pcie-root" for each in kept):
+            added.append(Element("controller", type="pci", index="0", model="pcie-root"))
         added.extend(devices.root_ports(max(0, wanted - present)))
     if any(disk.bus == "scsi" for disk in vm.disks.values()) and not any(each.get("type") == "scsi" for each in kept):
         added.append(Element("controller", type="scsi", index="0", model="virtio-scsi"))
