@@ -1,28 +1,53 @@
 #!/bin/sh
-# Engines, the Compose commands that really answer, NovaFleet's stacks and the containers that carry a project label.
+# Engines, the commands of theirs that can run a stack, the containers that carry a project label (of each only what
+# is asked for below: environments hold secrets), and the stacks NovaFleet keeps. The engines are asked side by side.
 mark=${MARK:-@@}
-engine() {
-  command -v "$1" >/dev/null || return 0
-  version=$("$1" version --format '{{.Server.Version}}' 2>/dev/null) || version=$("$1" version --format '{{.Client.Version}}' 2>/dev/null) || return 0
-  echo "$mark engine $1 $version"
-  ids=$("$1" ps -aq --filter "label=$2" 2>/dev/null)
+label=com.docker.compose.project
+# Podman's templates use its own field names; the JSON made of them has Docker's.
+common='"Name":{{json .Name}},"State":{{json .State}},"HostConfig":{"RestartPolicy":{{json .HostConfig.RestartPolicy}}}'
+docker_form='{"Id":{{json .Id}},'$common',"Config":{"Image":{{json .Config.Image}},"Labels":{{json .Config.Labels}}}}'
+podman_form='{"Id":{{json .ID}},'$common',"IsInfra":{{json .IsInfra}},"Config":{"Image":{{json .ImageName}},"Labels":{{json .Config.Labels}}}}'
+
+containers() {
+  ids=$("$1" ps -aq --filter "label=$label" 2>/dev/null)
   [ -n "$ids" ] || return 0
   echo "$mark inspect $1"
   # shellcheck disable=SC2086 # ids are hexadecimal words
-  "$1" inspect $ids 2>/dev/null
+  "$1" container inspect --format "$2" $ids 2>/dev/null
 }
-if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+
+of_docker() {
+  version=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || return 0
+  echo "$mark engine docker $version"
   docker compose version >/dev/null 2>&1 && echo "$mark compose docker docker compose"
   command -v docker-compose >/dev/null && echo "$mark compose docker docker-compose"
-  engine docker com.docker.compose.project
-fi
-if command -v podman >/dev/null; then
+  containers docker "$docker_form"
+}
+
+of_podman() {
+  version=$(podman --version 2>/dev/null) || return 0
+  echo "$mark engine podman ${version##* }"
   command -v podman-compose >/dev/null && echo "$mark compose podman podman-compose"
-  engine podman com.docker.compose.project
-fi
+  podman kube play --help >/dev/null 2>&1 && echo "$mark compose podman podman kube play"
+  for generator in /usr/lib/systemd/system-generators /usr/local/lib/systemd/system-generators; do
+    [ -x "$generator/podman-system-generator" ] && echo "$mark compose podman quadlet"
+  done
+  containers podman "$podman_form"
+}
+
+command -v podman >/dev/null && of_podman &
+# `docker` may be Podman under another name.
+case $(docker --version 2>/dev/null) in
+  Docker*) found=$(of_docker) ;;
+  *) found='' ;;
+esac
+wait
+[ -z "$found" ] || printf '%s\n' "$found"
+
 for record in /var/lib/novafleet/stacks/*/.novafleet.json; do
   [ -r "$record" ] || continue
   echo "$mark stack ${record%/.novafleet.json}"
   cat "$record"
+  echo
 done
 echo "$mark end"

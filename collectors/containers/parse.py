@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
-
-_Document = TypeVar("_Document", list[object], dict[str, object])
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
     """``{engines: {name: version}, compose: {name: [command]}, inspect: {name: [document]}, stacks: {dir: …}}``."""
     engines: dict[str, str] = {}
     compose: dict[str, list[str]] = {}
-    inspect: dict[str, list[object]] = {}
+    inspect: dict[str, list[dict[str, object]]] = {}
     stacks: dict[str, dict[str, object]] = {}
     for frame in text.split(f"{mark} ")[1:]:
         head, _, body = frame.partition("\n")
@@ -23,15 +20,15 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
         elif kind == "compose":
             compose.setdefault(name, []).append(value)
         elif kind == "inspect":
-            inspect[name] = _json(body, [])
+            inspect[name] = [document for line in body.splitlines() if (document := _mapping(line))]
         elif kind == "stack":
-            stacks[rest] = _json(body, {})
+            stacks[rest] = _mapping(body)
     return {"engines": engines, "compose": compose, "inspect": inspect, "stacks": stacks}
 
 
-def _json(text: str, empty: _Document) -> _Document:
+def _mapping(text: str) -> dict[str, object]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError:
-        return empty
-    return document if isinstance(document, type(empty)) else empty
+        return {}
+    return document if isinstance(document, dict) else {}

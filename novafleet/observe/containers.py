@@ -19,6 +19,8 @@ _PODMAN_LABELS = {
     PROJECT_LABEL: "io.podman.compose.project",
     SERVICE_LABEL: "io.podman.compose.service",
 }
+_STATES = {"stopped": "exited", "configured": "created", "initialized": "created"}
+"""Podman's words that Docker has another one for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,14 @@ def _container(engine: str, document: Mapping[str, Any]) -> Container | None:
     if not project or document.get("IsInfra"):
         return None
     state = _mapping(document.get("State"))
+    status = str(state.get("Status", ""))
     name = str(document.get("Name", "")).lstrip("/")
     policy = _mapping(_mapping(document.get("HostConfig")).get("RestartPolicy")).get("Name", "")
     fact = ContainerFact(
         name=name,
         service=_label(labels, SERVICE_LABEL) or name,
         image=str(document.get("ImageName") or config.get("Image") or ""),
-        state=str(state.get("Status", "")),
+        state=_STATES.get(status, status),
         health=_health(state),
         exit_code=_number(state.get("ExitCode")),
     )

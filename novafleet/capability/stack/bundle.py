@@ -1,0 +1,161 @@
+"""A stack's bundle: what lies on the host, what of it NovaFleet adds, and what containers it should have. Pure.
+
+Every container is to carry Compose's project label, so that one label finds the containers of any stack: Compose
+sets it, pods and quadlets are given it here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from novafleet.errors import ConfigError
+from novafleet.model.environment import Stack, StackFile
+from novafleet.model.secret import Secret
+from novafleet.observe.containers import PROJECT_LABEL, SERVICE_LABEL
+
+ROOT = "/var/lib/novafleet/stacks"
+RECORD = ".novafleet.json"
+KUBE_FILE = ".novafleet.kube.yaml"
+_WORKLOADS = ("Pod", "Deployment", "DaemonSet", "Job", "PersistentVolumeClaim")
+_SECTION = re.compile(r"(?m)^\[(Container|Volume|Network)\][ \t]*$")
+_ALWAYS = ("always", "unless-stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """``services`` maps each to whether it must run (False: it may have exited with 0); ``count`` of containers."""
+
+    services: Mapping[str, bool]
+    count: int
+
+
+def directory(project: str) -> str:
+    """Where a bundle lies."""
+    return f"{ROOT}/{project}"
+
+
+def digest(stack: Stack, engine: str) -> str:
+    """What makes a bundle differ from another: its files, its images, its engine."""
+    images = sorted((reference, artifact.sha256) for reference, artifact in stack.images.items())
+    identity = [stack.digest, stack.kind, stack.entry, engine, images]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def record(environment: str, stack: Stack, engine: str, made: str) -> bytes:
+    """``.novafleet.json``. ``made`` is the digest, empty until the stack was started with it."""
+    fields = {"environment": environment, "digest": made, "runtime": engine, "kind": stack.kind, "entry": stack.entry}
+    return json.dumps({**fields, "files": sorted(file.path for file in files(stack))}, indent=2).encode()
+
+
+def recorded_files(text: bytes) -> tuple[str, ...]:
+    """Paths an earlier record says were pushed; none that would leave the bundle."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ()
+    paths = found.get("files", ()) if isinstance(found, dict) else ()
+    return tuple(path for path in paths if isinstance(path, str) and _inside(path))
+
+
+def _inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return bool(path) and not parts.is_absolute() and ".." not in parts.parts
+
+
+def files(stack: Stack) -> tuple[StackFile, ...]:
+    """The files to push: the rendered ones, labelled where Compose would not do it; env files are root's alone."""
+    made = [replace(file, mode=0o600) if file.path.endswith(".env") else file for file in stack.files]
+    if stack.kind == "quadlet":
+        made = [replace(file, content=Secret.of(_labelled_unit(file, stack.project))) for file in made]
+    if stack.kind == "kube":
+        made.append(StackFile(KUBE_FILE, Secret.of(_labelled_kube(stack)), 0o600))
+    return tuple(made)
+
+
+def _labelled_unit(file: StackFile, project: str) -> bytes:
+    if b"[" not in file.content.reveal():
+        return file.content.reveal()
+    service = PurePosixPath(file.path).stem
+
+    def label(found: re.Match[str]) -> str:
+        lines = [found[0], f"Label={PROJECT_LABEL}={project}"]
+        return "\n".join([*lines, f"Label={SERVICE_LABEL}={service}"] if found[1] == "Container" else lines)
+
+    return _SECTION.sub(label, file.content.reveal().decode()).encode()
+
+
+def _labelled_kube(stack: Stack) -> str:
+    documents = list(_documents(stack))
+    for document in documents:
+        for metadata in _metadata(document):
+            labels = metadata.setdefault("labels", {})
+            labels[PROJECT_LABEL] = stack.project
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _metadata(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if document.get("kind") not in _WORKLOADS:
+        return
+    for holder in (document, document.get("spec", {}).get("template")):
+        if isinstance(holder, dict):
+            yield holder.setdefault("metadata", {})
+
+
+def expected(stack: Stack) -> Expected:
+    """The containers its files ask for. Raises ConfigError NF-STK-005 when the entry cannot be read."""
+    if stack.kind == "quadlet":
+        names = [PurePosixPath(file.path).stem for file in stack.files if file.path.endswith(".container")]
+        return Expected(dict.fromkeys(names, True), len(names))
+    if stack.kind == "kube":
+        return Expected({}, sum(_containers(document) for document in _documents(stack)))
+    services = [each for document in _documents(stack) for each in (document.get("services") or {}).items()]
+    wanted = {str(name): _replicas(fields) for name, fields in services if isinstance(fields, dict)}
+    always = {str(name) for name, fields in services if isinstance(fields, dict) and fields.get("restart") in _ALWAYS}
+    return Expected({name: name in always for name, count in wanted.items() if count}, sum(wanted.values()))
+
+
+def _replicas(service: Mapping[str, Any]) -> int:
+    """Containers Compose makes of a service; none of one that belongs to a profile."""
+    deploy = service.get("deploy") or {}
+    count = service.get("scale", deploy.get("replicas", 1))
+    return 0 if service.get("profiles") else count if isinstance(count, int) else 1
+
+
+def _containers(document: Mapping[str, Any]) -> int:
+    if document.get("kind") not in _WORKLOADS:
+        return 0
+    spec = document.get("spec") or {}
+    template = spec.get("template")
+    pod = (template or {}).get("spec") or {} if template else spec
+    return len(pod.get("containers") or ()) * int(spec.get("replicas", 1))
+
+
+def _documents(stack: Stack) -> Iterator[dict[str, Any]]:
+    content = next((file.content for file in stack.files if file.path == stack.entry), None)
+    if content is None:
+        raise _unreadable(stack, "the bundle has no such file")
+    try:
+        documents = list(yaml.safe_load_all(content.reveal()))
+    except yaml.YAMLError as error:
+        raise _unreadable(stack, " ".join(str(getattr(error, "problem", "") or "not YAML").split())) from error
+    if not any(isinstance(document, dict) for document in documents):
+        raise _unreadable(stack, "no mapping in it")
+    return (document for document in documents if isinstance(document, dict))
+
+
+def _unreadable(stack: Stack, cause: str) -> ConfigError:
+    return ConfigError(
+        f"stack {stack.name}: {stack.entry} cannot be read",
+        code="NF-STK-005",
+        where=stack.source,
+        cause=cause,
+        hints=("look at what its templates render to; `entry` must name a file of the bundle",),
+    )

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs the quadlets of bundle $1 as those of project $2 and starts their units; $3 `recreate` restarts them.
+set -eu
+bundle=$1 project=$2 verb=start
+[ "$3" = recreate ] && verb=restart
+target=/etc/containers/systemd/$project
+rm -rf -- "$target.new"
+mkdir -p -- "$target.new"
+units=''
+for file in "$bundle"/*; do
+  [ -f "$file" ] || continue
+  cp -p -- "$file" "$target.new/"
+  name=${file##*/}
+  case $name in
+    *.container) units="$units ${name%.container}.service" ;;
+    *.kube) units="$units ${name%.kube}.service" ;;
+  esac
+done
+rm -rf -- "$target"
+mv -- "$target.new" "$target"
+systemctl daemon-reload
+# shellcheck disable=SC2086 # unit names are words
+systemctl "$verb" $units
