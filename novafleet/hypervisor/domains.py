@@ -202,7 +202,17 @@ def set_metadata(handle: Handle, name: str, xml: str, key: str, uri: str) -> Non
     """Replace the element of ``uri`` on the definition and on the guest if it runs."""
     domain = _lookup(handle, name)
     affect = _affect(handle, domain, live=True)
-    domain.setMetadata(handle.libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, key, uri, affect)
+    domain.setMetadata(handle.libvirt.VIR_DOMAIN_METADATA_ELEMENT, unprefixed(xml, uri), key, uri, affect)
+
+
+def unprefixed(xml: str, uri: str) -> str:
+    """The element with ``uri`` as default namespace: libvirt declares the prefix itself and fails where it already is
+    ("failed to create a new XML namespace", virXMLInjectNamespace)."""
+    root = ElementTree.fromstring(xml)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{uri}}}")
+    root.set("xmlns", uri)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def agent(handle: Handle, name: str, request: str, seconds: int) -> str:

@@ -16,6 +16,7 @@ DENIED = "NF-LV-102"
 UNSUPPORTED = "NF-LV-120"
 
 # virErrorNumber, include/libvirt/virterror.h; tests compare them with the installed library.
+INTERNAL_ERROR = 1
 NO_SUPPORT = 3
 INVALID_ARG = 8
 OPERATION_FAILED = 9
@@ -26,11 +27,12 @@ NO_STORAGE_POOL = 49
 OPERATION_INVALID = 55
 CONFIG_UNSUPPORTED = 67
 AGENT_UNRESPONSIVE = 86
+DEVICE_MISSING = 99
 
-_NOT_FOUND = (NO_DOMAIN, NO_NETWORK, NO_STORAGE_POOL, 50, 72, 80, 99, 103)
+_NOT_FOUND = (NO_DOMAIN, NO_NETWORK, NO_STORAGE_POOL, 50, 72, 80, DEVICE_MISSING, 103)
 _DENIED = (29, 45, 79, 88, 94)
 _UNSUPPORTED = (NO_SUPPORT, 74, 84)
-_BAD_XML = (XML_ERROR, 35, 44, 92)
+_BAD_XML = (XML_ERROR, 21, 35, 44, 92)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "NF-LV-131",
         "the machine type is not known to QEMU on {host}",
-        text=r"unsupported machine type|does not support machine type|machine=|machine type '(?P<machine>[^']*)'",
+        text=r"No PCI buses available|unsupported machine type|does not support machine type|machine=|machine type '",
         hints=("virsh domcapabilities; qemu-system-x86_64 -machine help   # on {host}",),
     ),
     Rule(
@@ -206,13 +208,26 @@ RULES: tuple[Rule, ...] = (
         "NF-LV-123",
         "the name or UUID is taken",
         (28, 37, 90, 106),
-        hints=("virsh list --all --uuid --name   # on {host}",),
+        hints=("virsh list --all --uuid --name; virsh net-list --all --uuid --name   # on {host}",),
     ),
     Rule(
         "NF-LV-123",
         "the name or UUID is taken",
         text=r"already exists with uuid|already defined with uuid|is already (?:defined|active) as",
-        hints=("virsh list --all --uuid --name   # on {host}",),
+        hints=("virsh list --all --uuid --name; virsh net-list --all --uuid --name   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-126",
+        "the domain already has such a device",
+        text=r"non unique alias detected|target \S+ (?:already exists|duplicated)|already in the domain configuration"
+        r"|mac '?\S+ already exists|Duplicate ID",
+        hints=("virsh dumpxml DOMAIN --inactive   # on {host}",),
+    ),
+    Rule(
+        "NF-LV-146",
+        "another entry has that MAC, address or name",
+        text=r"existing dhcp host entry|already at least one DNS HOST record",
+        hints=("virsh net-dumpxml NETWORK   # on {host}: delete the entry or change the file",),
     ),
     Rule(
         "NF-LV-111",
