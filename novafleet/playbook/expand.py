@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from novafleet.playbook.merge import defined_twice, over
-from novafleet.playbook.variables import Scope, substitute, substitute_all
+from novafleet.playbook.variables import Scope, references, substitute, substitute_all
 from novafleet.source.node import Node
 from novafleet.source.schema import Findings, Integer
 
@@ -36,7 +37,8 @@ def expand(vms: Node, defaults: Node | None, scope: Scope, findings: Findings) -
                 findings.note(defined_twice("vms", name, vms.key_location(base), keys[name]))
                 continue
             inner = scope.having(index=index) if count else scope
-            fields[name] = substitute_all(node, inner, findings)
+            filled = substitute_all(node, inner, findings)
+            fields[name] = _numbered(filled, node, index - 1) if count else filled
             keys[name] = vms.key_location(base)
             bases[name] = base
     return Expanded(Node(fields, vms.location, keys), bases)
@@ -52,6 +54,27 @@ def _with_defaults(vm: Node, defaults: Node | None) -> Node:
         kept = {key: node for key, node in defaults.fields.items() if key not in ("host", "place")}
         defaults = defaults.with_value(kept)
     return over(vm, defaults)
+
+
+def _numbered(vm: Node, written: Node, offset: int) -> Node:
+    """The VM with each ``nics.NAME.ip`` moved on by ``offset``, unless it was written with ``${index}``."""
+    nics = vm.fields.get("nics")
+    if nics is None or not isinstance(nics.value, Mapping):
+        return vm
+    before = written.fields["nics"].fields
+    moved = {name: _moved(nic, before[name], offset) for name, nic in nics.value.items()}
+    return vm.with_value({**vm.fields, "nics": nics.with_value(moved)})
+
+
+def _moved(nic: Node, written: Node, offset: int) -> Node:
+    ip = nic.fields.get("ip")
+    if ip is None or not isinstance(ip.value, str) or "index" in references(written.fields["ip"]):
+        return nic
+    try:
+        following = str(IPv4Address(ip.value) + offset)
+    except ValueError:  # no address: the schema says so, at the same place
+        return nic
+    return nic.with_value({**nic.fields, "ip": ip.with_value(following)})
 
 
 def _count(base: str, vm: Node, scope: Scope, findings: Findings) -> int:

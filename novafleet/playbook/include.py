@@ -19,10 +19,10 @@ _PATHS = OneOrMany(Text(empty=False, what="a path"))
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The merged root mapping and the text of every file it came from, in reading order."""
+    """The merged root mapping, and the text of every file it came from by the name locations have."""
 
     root: Node
-    texts: tuple[str, ...]
+    texts: Mapping[str, str]
 
 
 def beside(where: Location, path: str) -> Path:
@@ -35,12 +35,12 @@ def beside(where: Location, path: str) -> Path:
 def read_document(path: Path) -> Document:
     """Read a file and its includes, each once. Names may be defined once; the including file's ``vars`` and
     ``defaults`` win. Raises ConfigError (NF-CFG-002 … -014; NF-CFG-032 for a cycle)."""
-    read: dict[Path, str] = {}
+    read: dict[Path, tuple[Path, str]] = {}
     roots = _visit(path, Location(str(path)), (), read)
-    return Document(reduce(_combine, roots), tuple(read.values()))
+    return Document(reduce(_combine, roots), {str(path): text for path, text in read.values()})
 
 
-def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path, str]) -> list[Node]:
+def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path, tuple[Path, str]]) -> list[Node]:
     real = path.resolve()
     if real in chain:
         names = " -> ".join(str(each) for each in (*chain[chain.index(real) :], real))
@@ -48,11 +48,12 @@ def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path
     if real in read:
         return []
     try:
-        read[real] = read_text(path)
+        text = read_text(path)
     except ConfigError as exc:
         exc.where = asked if chain else exc.where
         raise
-    root = parse(read[real], str(path))
+    read[real] = (path, text)
+    root = parse(text, str(path))
     if not isinstance(root.value, Mapping):
         raise wrong_type(root, "", "a mapping with the keys environment, networks, vms …")
     roots: list[Node] = []

@@ -16,7 +16,7 @@ from novafleet.playbook.include import beside
 from novafleet.source.load import load, read_text
 from novafleet.source.node import Node, Scalar
 from novafleet.source.scalar import resolve
-from novafleet.source.schema import Findings, MapOf, Scalars, Text, bad_value
+from novafleet.source.schema import Findings, MapOf, Sensitive, Text, bad_value
 from novafleet.source.suggest import did_you_mean
 
 RESERVED = ("environment", "index", "networks", "stack", "vms")
@@ -25,14 +25,14 @@ RESERVED = ("environment", "index", "networks", "stack", "vms")
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<end>\}?)")
 _BODY = re.compile(rf"(?P<name>{_NAME})(?P<fallback>:-(?P<default>.*))?", re.DOTALL)
-VARIABLES = MapOf(Scalars(), key=Text(_NAME, "a variable name of letters, digits and '_'"))
+VARIABLES = MapOf(Sensitive(), key=Text(_NAME, "a variable name of letters, digits and '_'"))
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What references may mean: variables by name, and the process environment for ``${env:NAME}``."""
 
-    values: Mapping[str, Scalar] = field(default_factory=dict)
+    values: Mapping[str, Scalar | Secret] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def having(self, **values: Scalar) -> Scope:
@@ -45,18 +45,31 @@ def scope_of(
 ) -> Scope:
     """All variables: the file's ``vars``, then ``var_files`` (the last wins), then ``overrides`` (``-e``).
 
-    A variable may refer to others. Raises ConfigError NF-CFG-023 (bad name), NF-CFG-030 (undefined or circular).
+    A variable may refer to others; one made from a secret is a secret. Raises ConfigError NF-CFG-023 (bad name),
+    NF-CFG-030 (undefined, circular, or an override of what is not declared), NF-CFG-033.
     """
     nodes: dict[str, Node] = dict(_checked(declared)) if declared else {}
     for path in var_files:
         nodes.update(_checked(load(path)))
+    declared_names = frozenset(nodes)
     for name, text in overrides.items():
+        if name not in declared_names:
+            raise _undeclared(name, declared_names)
         nodes.update(_checked(_override(name, text)))
     literal = frozenset(overrides)
-    values: dict[str, Scalar] = {}
+    values: dict[str, Scalar | Secret] = {}
     for name in nodes:
-        _settle(name, nodes, literal, values, ())
+        _settle(name, nodes, literal, Scope(values, env), values, ())
     return Scope(values, env)
+
+
+def _undeclared(name: str, declared: frozenset[str]) -> ConfigError:
+    return ConfigError(
+        f"the environment file declares no variable {name!r}",
+        code="NF-CFG-030",
+        where=Location(f"-e {name}"),
+        hints=(*did_you_mean(name, declared, "variables"), f"declare it in the file: vars: {{{name}: …}}"),
+    )
 
 
 def _override(name: str, text: str) -> Node:
@@ -74,7 +87,12 @@ def _checked(node: Node) -> Mapping[str, Node]:
 
 
 def _settle(
-    name: str, nodes: Mapping[str, Node], literal: frozenset[str], values: dict[str, Scalar], chain: tuple[str, ...]
+    name: str,
+    nodes: Mapping[str, Node],
+    literal: frozenset[str],
+    scope: Scope,
+    values: dict[str, Scalar | Secret],
+    chain: tuple[str, ...],
 ) -> None:
     if name in values:
         return
@@ -87,9 +105,9 @@ def _settle(
     if name not in literal:
         for other in references(node):
             if other in nodes:
-                _settle(other, nodes, literal, values, (*chain, name))
-        node = substitute(node, Scope(values))
-    values[name] = Scalars().decode(node, f"vars.{name}")
+                _settle(other, nodes, literal, scope, values, (*chain, name))
+        node = substitute(node, scope)
+    values[name] = Sensitive().decode(node, f"vars.{name}")
 
 
 def references(node: Node) -> tuple[str, ...]:
@@ -152,7 +170,7 @@ def _lookup(match: re.Match[str], where: Location, scope: Scope) -> Scalar | Sec
 
 def undefined(name: str, where: Location, scope: Scope) -> ConfigError:
     """NF-CFG-030 for an unknown name."""
-    hints = (*did_you_mean(name, scope.values, "variables"), f"define it: -e {name}=VALUE")
+    hints = (*did_you_mean(name, scope.values, "variables"), f"declare it: vars: {{{name}: …}}")
     if name == "index":
         hints = ("${index} exists only in a VM with count",)
     escape = f"or write $${{{name}}} for the characters themselves"

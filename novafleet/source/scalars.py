@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from novafleet.model.secret import Secret
 from novafleet.source.node import Node
 from novafleet.source.shape import Shape, bad_value, wrong_type
 from novafleet.source.suggest import did_you_mean
@@ -66,6 +67,9 @@ class Size(Shape[int]):
 
     label = "a size such as 512MiB or 2GiB"
 
+    def __init__(self, least: int = 1, most: int = 2**63 - 1, *, step: int = 1) -> None:
+        self._least, self._most, self._step = least, most, step
+
     def decode(self, node: Node, path: str = "") -> int:
         if isinstance(node.value, int | float) and not isinstance(node.value, bool):
             raise wrong_type(
@@ -86,9 +90,18 @@ class Size(Shape[int]):
         value, rest = divmod(int(digits) * int(1024**power), int(10**places))
         if rest:
             raise bad_value(node, path, f"{node.value!r} is not a whole number of bytes")
-        if not 0 < value < 2**63:
-            raise bad_value(node, path, f"{node.value!r} must be more than nothing and less than 8EiB")
+        if not self._least <= value <= self._most:
+            raise bad_value(node, path, f"{node.value!r} is not from {size(self._least)} to {size(self._most)}")
+        if value % self._step:
+            raise bad_value(node, path, f"{node.value!r} is not a multiple of {size(self._step)}")
         return value
+
+
+def size(value: int) -> str:
+    """Bytes in the largest unit that leaves a whole number: ``2GiB``, ``1536MiB``, ``700B``."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = next((power for power in range(5, 0, -1) if value and value % 1024**power == 0), 0)
+    return f"{value // 1024**power}{units[power]}" if value != 2**63 - 1 else "8EiB"
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -99,6 +112,9 @@ class Duration(Shape[float]):
     """Seconds: ``90``, ``500ms``, ``2m``, ``1m30s``, ``1h``."""
 
     label = "a duration such as 30s, 500ms or 1m30s"
+
+    def __init__(self, least: float = 0.0) -> None:
+        self._least = least
 
     def decode(self, node: Node, path: str = "") -> float:
         value = node.value
@@ -112,8 +128,8 @@ class Duration(Shape[float]):
         return self._bounded(node, path, sum(float(part) * _SECONDS[unit] for part, unit in parts if part))
 
     def _bounded(self, node: Node, path: str, seconds: float) -> float:
-        if not 0 <= seconds <= 366 * 86400:
-            raise bad_value(node, path, f"{node.value!r} is not between nothing and a year")
+        if not self._least <= seconds <= 366 * 86400:
+            raise bad_value(node, path, f"{node.value!r} is not between {self._least:g}s and a year")
         return seconds
 
 
@@ -169,29 +185,29 @@ def _name_hint(text: str) -> tuple[str, ...]:
 
 
 class Ip(Shape[str]):
-    """An IPv4 or IPv6 address, in its usual spelling."""
+    """An IPv4 address."""
 
-    label = "an IP address such as 10.20.0.10"
+    label = "an IPv4 address such as 10.20.0.10"
 
     def decode(self, node: Node, path: str = "") -> str:
         text = _text(node, path, self.label)
         try:
-            return str(ipaddress.ip_address(text))
+            return str(ipaddress.IPv4Address(text))
         except ValueError as exc:
             raise bad_value(node, path, f"{text!r} is not {self.label}") from exc
 
 
 class Cidr(Shape[str]):
-    """A subnet; host bits must be zero."""
+    """An IPv4 subnet; host bits must be zero."""
 
-    label = "a subnet such as 10.20.0.0/24"
+    label = "an IPv4 subnet such as 10.20.0.0/24"
 
     def decode(self, node: Node, path: str = "") -> str:
         text = _text(node, path, self.label)
         if "/" not in text:
             raise bad_value(node, path, f"{text!r} is not {self.label}", f"write {text}/24")
         try:
-            interface = ipaddress.ip_interface(text)
+            interface = ipaddress.IPv4Interface(text)
         except ValueError as exc:
             raise bad_value(node, path, f"{text!r} is not {self.label}") from exc
         network = interface.network
@@ -225,6 +241,15 @@ class Scalars(Shape[str | int | float | bool | None]):
         if isinstance(node.value, str | int | float) or node.value is None:
             return node.value
         raise wrong_type(node, path, self.label)
+
+
+class Sensitive(Shape[str | int | float | bool | Secret | None]):
+    """Any single value, which may be a secret."""
+
+    label = "text, a number, true, false, null or a secret"
+
+    def decode(self, node: Node, path: str = "") -> str | int | float | bool | Secret | None:
+        return node.value if isinstance(node.value, Secret) else Scalars().decode(node, path)
 
 
 def _text(node: Node, path: str, expected: str) -> str:

@@ -22,6 +22,7 @@ from novafleet.source.scalars import (
     Mac,
     Name,
     Scalars,
+    Sensitive,
     Size,
     Text,
     words,
@@ -31,7 +32,8 @@ from novafleet.source.suggest import did_you_mean
 
 __all__ = [
     "REQUIRED", "Choice", "Cidr", "Duration", "Either", "Field", "Findings", "Flag", "Free", "Integer", "Ip", "List",
-    "Mac", "MapOf", "Name", "OneOrMany", "Record", "Scalars", "Shape", "Size", "Text", "bad_value", "wrong_type",
+    "Mac", "MapOf", "Name", "OneOrMany", "Record", "Scalars", "Sensitive", "Shape", "Size", "Text", "bad_value",
+    "wrong_type",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -167,17 +169,21 @@ class MapOf(Shape[Mapping[str, T]]):
         self.label = f"a mapping from names to {of.label}"
 
     def decode(self, node: Node, path: str = "") -> dict[str, T]:
-        members = _members(node, path, self.label)
         findings = Findings()
+        result = self.collect(node, path, findings)
+        findings.check()
+        return result
+
+    def collect(self, node: Node, path: str, findings: Findings) -> dict[str, T]:
+        """The members that can be decoded; errors of the others are noted. Raises ConfigError for no mapping."""
         result: dict[str, T] = {}
-        for key, child in members.items():
+        for key, child in _members(node, path, self.label).items():
             name = Node(key, node.key_location(key))
             where = _join(path, key)
             if not findings.attempt(lambda n=name: self.key.decode(n, path)):  # type: ignore[misc]
                 continue
             for value in findings.attempt(lambda c=child, w=where: self.of.decode(c, w)):  # type: ignore[misc]
                 result[key] = value
-        findings.check()
         return result
 
     def shapes(self) -> Iterable[Shape[object]]:
