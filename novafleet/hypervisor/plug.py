@@ -1,4 +1,4 @@
-"""Devices into and out of a definition, with the refusals of libvirt's QEMU driver: the fake's. Pure, trees in place."""
+"""Devices into and out of a definition, with the refusals of libvirt's QEMU driver: the fake's. Pure, trees edited."""
 
 from __future__ import annotations
 
