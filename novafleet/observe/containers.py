@@ -114,32 +114,48 @@ def _health(state: Mapping[str, Any]) -> str:
     return "" if status == "none" else status
 
 
-def healthy(seen: Iterable[Container], services: Collection[str] = (), completed: Collection[str] = ()) -> Verdict:
-    """Are all containers (or those of ``services``) running and healthy, and those of ``completed`` exited with 0?"""
-    judged = [each for each in seen if not services or each.fact.service in {*services, *completed}]
-    missing = sorted({*services, *completed} - {each.fact.service for each in judged})
+def healthy(seen: Iterable[Container], services: Collection[str] = ()) -> Verdict:
+    """Are all containers (or those of ``services``) running and healthy?
+
+    Unless it is named, one that exited with 0 and that its engine would not start again is a job that is done.
+    """
+    judged = tuple(each for each in seen if not services or each.fact.service in services)
+    missing = sorted(set(services) - {each.fact.service for each in judged})
     if missing or not judged:
         return Verdict(False, f"no container of {', '.join(missing)}" if missing else "no containers yet")
-    problems = [(each, text) for each in judged if (text := _problem(each, each.fact.service in completed))]
-    if not problems:
-        return Verdict(True, f"{len(judged)} of {len(judged)} containers ready")
-    bad = tuple(each for each, _ in problems)
-    final = any(_gave_up(each) for each in bad)
-    return Verdict(False, "; ".join(text for _, text in problems), final, bad)
+    if all(_done(each) for each in judged):
+        return Verdict(False, "all containers have exited", final=True, bad=judged)
+    return _verdict({each: "" if not services and _done(each) else _problem(each) for each in judged})
 
 
 def finished(seen: Iterable[Container]) -> Verdict:
     """Have all containers exited with 0?"""
     judged = tuple(seen)
-    return healthy(judged, completed={each.fact.service for each in judged})
+    if not judged:
+        return Verdict(False, "no containers yet")
+    return _verdict({each: "" if _done(each) else _unfinished(each) for each in judged})
 
 
-def _problem(container: Container, completes: bool) -> str:
+def _verdict(problems: Mapping[Container, str]) -> Verdict:
+    bad = tuple(each for each, problem in problems.items() if problem)
+    if not bad:
+        return Verdict(True, f"{len(problems)} of {len(problems)} containers ready")
+    return Verdict(False, "; ".join(problems[each] for each in bad), any(_gave_up(each) for each in bad), bad)
+
+
+def _done(container: Container) -> bool:
+    return container.fact.state == "exited" and container.fact.exit_code == 0 and not container.restarts
+
+
+def _unfinished(container: Container) -> str:
     fact = container.fact
-    if fact.state == "exited":
-        return "" if completes and fact.exit_code == 0 else f"{fact.name} exited with {fact.exit_code}"
-    if completes or fact.state != "running":
-        return f"{fact.name} is {fact.state or 'in an unknown state'}"
+    return f"{fact.name} exited with {fact.exit_code}" if fact.state == "exited" else f"{fact.name} is {fact.state}"
+
+
+def _problem(container: Container) -> str:
+    fact = container.fact
+    if fact.state != "running":
+        return _unfinished(container) if fact.state else f"{fact.name} is in an unknown state"
     return "" if fact.health in {"", "healthy"} else f"{fact.name} is {fact.health}"
 
 
