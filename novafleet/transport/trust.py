@@ -55,6 +55,14 @@ class KnownKeys:
     keys: tuple[HostKey, ...] = ()
     authorities: tuple[HostKey, ...] = ()
     revoked: tuple[HostKey, ...] = ()
+    places: tuple[str, ...] = ()
+    """Where each of ``keys`` stands, as file:line."""
+
+    def expected(self) -> tuple[str, ...]:
+        """Each known key with its place, as an error shows it."""
+        return tuple(
+            f"{key.algorithm} {key.fingerprint} ({place})" for key, place in zip(self.keys, self.places, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,7 @@ class KnownHosts:
             keys=tuple(entry.key for entry in entries if not entry.marker),
             authorities=tuple(entry.key for entry in entries if entry.marker == "@cert-authority"),
             revoked=tuple(entry.key for entry in entries if entry.marker == "@revoked"),
+            places=tuple(entry.place for entry in entries if not entry.marker),
         )
 
 
@@ -185,7 +194,7 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
     if presented in known.keys:
         return Judgement()
     if known.keys:
-        raise changed(label, presented, tuple(key.fingerprint for key in known.keys))
+        raise changed(label, presented, known.expected())
     if policy is TrustPolicy.ACCEPT_NEW:
         return Judgement(record=True)
     raise unknown(label, presented)
@@ -199,7 +208,7 @@ def unknown(label: str, presented: HostKey) -> TrustError:
         where=label,
         cause=f"{presented.algorithm} {presented.fingerprint}",
         hints=(
-            f"novafleet host trust {label} --fingerprint {presented.fingerprint}",
+            f"novafleet host trust -l {label}",
             "compare it first with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console",
         ),
     )
@@ -212,7 +221,7 @@ def changed(label: str, presented: HostKey, expected: Sequence[str]) -> TrustErr
         code="NF-SSH-202",
         where=label,
         cause=f"expected {', '.join(expected)}; presented {presented.algorithm} {presented.fingerprint}",
-        hints=(f"if the host was reinstalled: novafleet host trust {label} --fingerprint {presented.fingerprint}",),
+        hints=(f"if the host was reinstalled: novafleet host trust -l {label} --replace",),
     )
 
 
