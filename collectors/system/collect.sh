@@ -29,3 +29,9 @@ for bridge in /sys/class/net/*/bridge; do
   bridge=${bridge%/bridge}
   fact bridge "${bridge##*/}"
 done
+for lease in /run/lock/novafleet/*.lease; do
+  [ -r "$lease" ] || continue
+  IFS=' ' read -r epoch _ <"$lease"
+  name=${lease##*/}
+  fact "lease.${name%.lease}" "$epoch"
+done

@@ -87,14 +87,17 @@ async def reach(world: World, names: Iterable[str]) -> tuple[Mapping[str, Reache
 def contexts(
     world: World,
     reached: Mapping[str, Reached],
+    failed: Mapping[str, NovaFleetError],
     environment: Environment,
     facts: FleetFacts,
     run_id: str = "",
     emit: Emit = silent,
 ) -> Callable[[Step], StepContext]:
-    """A factory of contexts for the engine."""
+    """A factory of contexts for the engine; it raises a host's own error where that was not reached."""
 
     def context(step: Step) -> StepContext:
+        if step.host in failed:
+            raise failed[step.host]
         host_facts = facts.hosts[step.host]
         return StepContext(reached[step.host], environment, host_facts, run_id, step.id, emit, world.clock.now)
 

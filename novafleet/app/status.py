@@ -120,7 +120,7 @@ async def _with_readiness(
     if not resource.ready:
         return replace(row, ready=True)
     step = Step(address.step(row.address, "ready"), "gate.wait", row.address, row.host, StepClass.CONVERGENT)
-    context = contexts(world, reached, planned.environment, planned.facts)(step)
+    context = contexts(world, reached, {}, planned.environment, planned.facts)(step)
     evidence = [await probe_once(context, gate, resource) for gate in resource.ready]
     missing = "; ".join(
         f"{gate.label}: {seen.text}" for gate, seen in zip(resource.ready, evidence, strict=True) if not seen.ok

@@ -40,7 +40,11 @@ def resume(run_id: str, assume: str, *, yes: bool, form: str, timeout: float) ->
 
 def conversation_of(*, yes: bool, form: str) -> Conversation:
     """How this terminal consents and watches."""
-    return Conversation(confirm=lambda plan: _confirm(plan, yes=yes, form=form), watch=RunProgress)
+    return Conversation(
+        confirm=lambda plan: _confirm(plan, yes=yes, form=form),
+        watch=RunProgress,
+        say=lambda text: typer.echo(text, err=True),
+    )
 
 
 def _confirm(plan: Plan, *, yes: bool, form: str) -> bool:

@@ -76,7 +76,7 @@ class NodeResult:
 @dataclass(frozen=True, slots=True)
 class Event:
     """Progress for people and machines: ``kind`` is run_started | step_started | step_progress | step_done |
-    step_failed | step_skipped | step_retry | run_ended | host_waiting."""
+    step_failed | step_skipped | step_retry | run_ended | notice."""
 
     kind: str
     at: float

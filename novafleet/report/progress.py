@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a live view on a terminal, one line per event elsewhere, silence with ``--quiet``."""
+"""Progress of a run on stderr: a live view on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         handler: Callable[[Event], None] | None = {
             "step_started": self._started,
             "step_progress": self._noted,
+            "notice": self._notice,
         }.get(event.kind)
         if handler:
             handler(event)
@@ -65,6 +66,9 @@ class RunProgress(AbstractContextManager["RunProgress"]):
         task = self._tasks.get(event.node)
         if task is not None:
             self._progress.update(task, note=event.text[:60], completed=event.done, total=event.total or None)
+
+    def _notice(self, event: Event) -> None:
+        console.err().print(console.text(event.text, "yellow"), soft_wrap=True)
 
     def _show_end(self, event: Event) -> None:
         symbol, style = SYMBOLS[event.kind]

@@ -1,0 +1,93 @@
+"""Run an accepted plan: connect, take the lease of every host that changes, and let the engine work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from novafleet.app.context import Emit, Reached, contexts, reach
+from novafleet.app.plan import Planned
+from novafleet.app.registry import ACTIONS
+from novafleet.app.wiring import World
+from novafleet.errors import LockHeldError, NovaFleetError
+from novafleet.execute.cancel import Cancellation, Stage
+from novafleet.execute.engine import Engine
+from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.execute.lease import HostLease, hold_leases
+from novafleet.execute.resume import Prior
+from novafleet.model.run import Event, NodeResult
+from novafleet.plan.graph import hosts
+from novafleet.store.journal import Journal
+
+NOTICES = {
+    Stage.STOP: "stopping: what runs may end; Ctrl-C again cuts it off",
+    Stage.ABORT: "cutting off what runs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The hosts of a plan, connected, those that change under our lease; why others cannot be worked on."""
+
+    run_id: str
+    reached: Mapping[str, Reached]
+    failed: Mapping[str, NovaFleetError]
+    leases: Mapping[str, HostLease]
+
+    def epoch(self, host: str) -> int:
+        """The epoch of our lease on a host; 0 where nothing changes."""
+        return self.leases[host].epoch if host in self.leases else 0
+
+    def moved_on(self, planned: Planned) -> bool:
+        """Did another run hold a lease between our look at a host and our lease on it?"""
+        key = f"lease.{planned.plan.environment}"
+        return any(
+            str(lease.epoch - 1) != planned.facts.hosts[host].values.get(key, "0")
+            for host, lease in self.leases.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One result per step, in the plan's order; ``cancelled`` when a person or a signal ended the run early."""
+
+    results: tuple[NodeResult, ...]
+    cancelled: bool = False
+
+
+@asynccontextmanager
+async def assembled(
+    world: World, planned: Planned, run_id: str, lock_wait: float, say: Callable[[str], None]
+) -> AsyncIterator[Crew]:
+    """Connect to every host the plan names and hold the lease of those it changes.
+
+    Raises LockHeldError naming the holder when another controller changes one of them.
+    """
+    plan = planned.plan
+    reached, failed = await reach(world, {step.host for step in plan.steps})
+    sessions = [reached[name].session for name in hosts(plan) if name in reached]
+
+    def waiting(held: LockHeldError) -> None:
+        say(f"waiting: {held}")
+
+    async with hold_leases(sessions, plan.environment, run_id, world.clock, wait=lock_wait, waiting=waiting) as held:
+        fenced = {name: _fenced(reached[name], lease) for name, lease in held.leases.items()}
+        usable = {name: each for name, each in {**reached, **fenced}.items() if name not in held.failed}
+        yield Crew(run_id, usable, {**failed, **held.failed}, held.leases)
+
+
+def _fenced(reached: Reached, lease: HostLease) -> Reached:
+    return replace(
+        reached, session=fence(reached.session, lease), hypervisor=fence_hypervisor(reached.hypervisor, lease)
+    )
+
+
+async def apply(world: World, journal: Journal, planned: Planned, crew: Crew, before: Prior, emit: Emit) -> Applied:
+    """Run the plan's steps; ``before`` is what an interrupted run left. Raises only when the journal does."""
+    context = contexts(world, crew.reached, crew.failed, planned.environment, planned.facts, crew.run_id, emit)
+    engine = Engine(ACTIONS, context, journal, world.clock, emit=emit, epoch=crew.epoch)
+    cancellation = Cancellation()
+    with cancellation.signals(lambda stage: emit(Event("notice", world.clock.now(), crew.run_id, text=NOTICES[stage]))):
+        results = await engine.run(crew.run_id, planned.plan.steps, cancellation=cancellation, prior=before)
+    return Applied(results, cancellation.stage is not Stage.RUN)
