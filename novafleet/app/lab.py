@@ -108,7 +108,10 @@ def _remove(progress: Progress) -> None:
 
 def _remove_images(progress: Progress) -> None:
     rows = (*listed("image", f"label={LABEL}"), *listed("image", f"reference={NAME}-*"))
-    names = {row["ID"] if "<none>" in (row["Repository"], row["Tag"]) else f"{row['Repository']}:{row['Tag']}" for row in rows}
+    names = {
+        row["ID"] if "<none>" in (row["Repository"], row["Tag"]) else f"{row['Repository']}:{row['Tag']}"
+        for row in rows
+    }
     with progress.step(f"removing {len(names)} images"):
         for name in sorted(names):
             attempt("rmi", "--force", name)

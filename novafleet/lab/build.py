@@ -18,13 +18,14 @@ PULL = 300.0
 """Seconds for a pull: a registry that drops packets must not hold the lab up for ever."""
 
 
-def digest(folder: Path) -> str:
-    """12 hexadecimal digits that change with any name, mode or byte of a recipe."""
+def digest(*folders: Path) -> str:
+    """12 hexadecimal digits that change with any name, mode or byte of these recipes."""
     whole = hashlib.sha256()
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        name = path.relative_to(folder).as_posix()
-        executable = "x" if os.access(path, os.X_OK) else "-"
-        whole.update(f"{name}\0{executable}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    for folder in folders:
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            executable = "x" if os.access(path, os.X_OK) else "-"
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{path.relative_to(folder).as_posix()}\0{executable}\0{content}\0".encode())
     return whole.hexdigest()[:12]
 
 
@@ -35,7 +36,7 @@ def host_image(flavour: str) -> str:
 
 def builder_image() -> str:
     """Name of the image that guests are built in."""
-    return f"{NAME}-builder:{digest(RECIPE / 'guest')}"
+    return f"{NAME}-builder:{digest(RECIPE / 'builder')}"
 
 
 def ensure_host(flavour: str, progress: Progress) -> str:
@@ -55,17 +56,26 @@ def ensure_builder(progress: Progress) -> str:
     if not has_image(name):
         ensure_base("bookworm", progress)
         with progress.step("building the guest builder"):
-            _build(name, RECIPE / "guest")
+            _build(name, RECIPE / "builder")
         _forget_older(name, f"{NAME}-builder:*")
     return name
 
 
+def ensure_product_image(name: str, builder: str) -> str:
+    """The image that a guest is built in: the builder itself, or one on top of it. Raises LabError NF-LAB-004."""
+    folder = RECIPE / name
+    if not (folder / "Dockerfile").exists():
+        return builder
+    image = f"{NAME}-build-{name}:{digest(folder)}"
+    _build(image, folder, f"BUILDER={builder}")
+    return image
+
+
 def ensure_httpd(progress: Progress) -> str:
     """The web server image, of busybox alone. Raises LabError NF-LAB-003, NF-LAB-004."""
-    if not has_image(HTTPD_IMAGE):
-        builder = ensure_builder(progress)
-        with progress.step(f"building {HTTPD_IMAGE}"):
-            _build(HTTPD_IMAGE, RECIPE / "httpd", f"BUILDER={builder}")
+    builder = ensure_builder(progress)
+    with progress.step(f"building {HTTPD_IMAGE}"):
+        _build(HTTPD_IMAGE, RECIPE / "httpd", f"BUILDER={builder}")
     return HTTPD_IMAGE
 
 

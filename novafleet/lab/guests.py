@@ -1,2 +1,128 @@
-"""placeholder"""
-def ensure(place, progress, *, debian): pass
+"""What the lab serves to its hosts: guest images and a container image, each in a folder named by its recipe's digest.
+
+A directory is filled under another name and renamed when it is whole, so that a killed build leaves nothing that looks
+like a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from novafleet.lab.build import RECIPE, digest, ensure_builder, ensure_httpd, ensure_product_image
+from novafleet.lab.docker import BUILD, attempt, docker, listed
+from novafleet.lab.layout import HTTPD_IMAGE, LABEL, MIRROR, MIRROR_ADDRESS, NAME, NETWORK
+from novafleet.lab.place import Place, replace
+from novafleet.lab.progress import Progress
+
+SUMS = "SHA256SUMS"
+TAKES = {"mini": "a few seconds", "debian": "two or three minutes"}
+CMDLINE = "console=ttyS0 quiet"
+HEADER = "# Written by `novafleet lab up`. Include it in an environment file to use the lab's images.\n"
+
+
+def ensure(place: Place, progress: Progress, *, debian: bool = False) -> None:
+    """Build what is missing or whose recipe changed, run the mirror and write ``images.yml``. Raises LabError."""
+    wanted = {"mini", *(("debian",) if debian or any(place.images.glob("debian-*")) else ())}
+    folders = {name: _guest(place, name, progress) for name in sorted(wanted)}
+    _httpd(place, progress)
+    _mirror(place, progress)
+    replace(place.images_file, HEADER + yaml.safe_dump({"images": images(folders)}, sort_keys=False), 0o644)
+
+
+def images(folders: Mapping[str, Path]) -> dict[str, object]:
+    """The ``images`` of an environment file, for what was built."""
+    mini = _urls(folders["mini"])
+    found: dict[str, object] = {
+        "mini": {"kernel": mini["vmlinuz"], "initrd": mini["initrd.img"], "cmdline": CMDLINE},
+        "mini-disk": {**mini["mini.qcow2"], "format": "qcow2"},
+    }
+    if "debian" in folders:
+        found["debian"] = {**_urls(folders["debian"])["debian.qcow2"], "format": "qcow2"}
+    return found
+
+
+def _urls(folder: Path) -> dict[str, dict[str, str]]:
+    """URL and digest of each file of a built directory."""
+    rows = (line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines())
+    return {name: {"url": f"http://{MIRROR_ADDRESS}/{folder.name}/{name}", "sha256": sum_} for sum_, name in rows}
+
+
+def _guest(place: Place, name: str, progress: Progress) -> Path:
+    """The directory of a guest's files, built in a container that has no network."""
+    folder = place.images / f"{name}-{digest(RECIPE / 'builder', RECIPE / name)}"
+    if folder.exists():
+        return folder
+    builder = ensure_builder(progress)
+    with progress.step(f"building the guest image {name} ({TAKES[name]})"):
+        image = ensure_product_image(name, builder)
+        new = _scratch(folder)
+        container = f"{NAME}-build-{name}"
+        attempt("rm", "--force", container)
+        inside = ("sh", "-c", "mkdir /out && exec sh /recipe/build.sh /out")
+        docker("create", "--name", container, "--label", f"{LABEL}=build", "--network", "none", image, *inside)
+        docker("cp", f"{RECIPE / name}/.", f"{container}:/recipe")
+        docker("start", "--attach", container, timeout=BUILD, code="NF-LAB-004")
+        docker("cp", f"{container}:/out/.", str(new))
+        docker("rm", container)
+        if image != builder:
+            docker("rmi", image)
+        _publish(new, folder, name)
+    return folder
+
+
+def _httpd(place: Place, progress: Progress) -> None:
+    """``images/httpd.tar``: the web server's image as ``docker save`` writes it, for hosts without a registry."""
+    folder = place.images / f"httpd-{digest(RECIPE / 'builder', RECIPE / 'httpd')}"
+    if not folder.exists():
+        ensure_httpd(progress)
+        new = _scratch(folder)
+        docker("save", "--output", str(new / "httpd.tar"), HTTPD_IMAGE)
+        _publish(new, folder, "httpd")
+    link = place.images / "httpd.tar"
+    if not link.is_symlink() or link.readlink() != Path(folder.name) / "httpd.tar":
+        new_link = place.images / ".httpd.tar.new"
+        new_link.unlink(missing_ok=True)
+        new_link.symlink_to(Path(folder.name) / "httpd.tar")
+        new_link.replace(link)
+
+
+def _scratch(folder: Path) -> Path:
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o755)
+    return new
+
+
+def _publish(new: Path, folder: Path, name: str) -> None:
+    """Give a whole directory its name; directories of older recipes go."""
+    files = sorted(path for path in new.iterdir() if path.name != SUMS)
+    for path in files:
+        path.chmod(0o644)
+    (new / SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+    older = [path for path in folder.parent.glob(f"{name}-*") if path != folder]
+    new.rename(folder)
+    for path in older:
+        shutil.rmtree(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mirror(place: Place, progress: Progress) -> None:
+    """A web server that hosts pull images from."""
+    rows = listed("container", f"name=^{MIRROR}$")
+    if rows and rows[0]["State"] == "running":
+        return
+    if rows:
+        docker("rm", "--force", MIRROR)
+    image = ensure_httpd(progress)
+    where = ("--network", NETWORK, "--ip", MIRROR_ADDRESS, "--network-alias", "mirror")
+    mount = ("--volume", f"{place.images}:/srv/www:ro")
+    docker("run", "--detach", "--name", MIRROR, "--label", f"{LABEL}=mirror", *where, *mount, image)

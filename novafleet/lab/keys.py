@@ -17,8 +17,7 @@ def ensure(place: Place, hosts: Sequence[LabHost]) -> None:
     for host in hosts:
         _ensure_key(place.host_keys / host.name, host.name)
     lines = [
-        f"{LabHost(number).address},{name} {public}\n"
-        for number, name, public in sorted(_public_keys(place.host_keys))
+        f"{LabHost(number).address},{name} {public}\n" for number, name, public in sorted(_public_keys(place.host_keys))
     ]
     replace(place.known_hosts, "".join(lines), 0o644)
 

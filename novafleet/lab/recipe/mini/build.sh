@@ -1,5 +1,5 @@
 #!/bin/sh
-# build-mini.sh OUT: the tiny guest as OUT/vmlinuz and OUT/initrd.img, the same bytes from the same packages.
+# build.sh OUT: the tiny guest as OUT/vmlinuz and OUT/initrd.img, and as a disk that boots by itself, OUT/mini.qcow2.
 set -eu
 umask 022
 here=$(dirname "$0")
@@ -42,7 +42,7 @@ done
 ln -s sbin/init "$root/init"
 ln -s /run "$root/var/run"
 install_program /usr/sbin/dropbear /usr/bin/dropbearkey /usr/sbin/qemu-ga
-cp -r "$here/mini/files/." "$root/"
+cp -r "$here/files/." "$root/"
 install_modules boot virtio_pci virtio_blk virtio_net virtio_console virtio-rng isofs button evdev
 install_modules cdrom ata_piix virtio_scsi sr_mod sd_mod
 mknod -m 600 "$root/dev/console" c 5 1
@@ -52,4 +52,5 @@ chmod 700 "$root/root"
 find "$root" -exec touch -h -d @0 {} +
 (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible) | gzip -n -9 >"$out/initrd.img"
 cp "/kernel/boot/vmlinuz-$version" "$out/vmlinuz"
+boot-disk "$out/mini.qcow2" "$out/vmlinuz" "$out/initrd.img" "console=ttyS0 quiet"
 rm -rf "$root"

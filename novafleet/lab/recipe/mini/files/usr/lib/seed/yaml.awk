@@ -1,5 +1,5 @@
 # Flattens the YAML that cloud-init seeds are made of: one line a value, "path/to/key<TAB>value", sequences by index.
-# A value's newlines and backslashes are written \n and \\ (printf %b reads them back); "path/#" is a sequence's length.
+# A value's newlines, tabs and backslashes are written \n, \t and \\ (printf %b reads them back); "path/#" is a sequence's length.
 # Block and flow collections, all scalar styles; no anchors, no tags, no multiple documents.
 
 { sub(/\r$/, ""); line[NR] = $0 }
@@ -26,6 +26,7 @@ function column(text) {
 function emit(path, value) {
     gsub(/\\/, "\\\\", value)
     gsub(/\n/, "\\n", value)
+    gsub(/\t/, "\\t", value)
     printf "%s\t%s\n", path, value
 }
 

@@ -1,0 +1,85 @@
+"""The lab as a fixture: real hosts, and a way onto them that does not use NovaFleet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from novafleet.app.lab import up
+from novafleet.errors import LabError
+from novafleet.lab.layout import LabHost
+from novafleet.lab.place import Place
+from novafleet.lab.progress import Progress
+
+ROOT = Path(__file__).parent.parent
+LAB_PLACE = Place.default()
+"""Where the lab is, read before any test changes the environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Hosts by name (``address``, ``flavour``, ``engine``), and the files that lead to them."""
+
+    hosts: Mapping[str, LabHost]
+    key: Path
+    known_hosts: Path
+    inventory: Path
+    images: Path
+    """An environment file to include: images ``mini``, ``mini-disk`` and, when built, ``debian``."""
+    httpd: Path
+    """A container image archive of ``localhost/novafleet/httpd:1``."""
+
+    def on(self, host: str, *argv: str, check: bool = True, stdin: str = "", timeout: float = 120.0) -> str:
+        """Standard output of a command run on a host through its container, as root; fails the test with its words."""
+        words = ("docker", "exec", "--interactive", self.hosts[host].container, *argv)
+        done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        if check and done.returncode:
+            pytest.fail(f"{host}: {' '.join(argv)} ended with {done.returncode}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def answers(self, host: str, *argv: str, stdin: str = "") -> bool:
+        """Does a command succeed on a host?"""
+        words = ("docker", "exec", "--interactive", self.hosts[host].container, *argv)
+        return (
+            subprocess.run(words, input=stdin.encode(), capture_output=True, timeout=120, check=False).returncode == 0
+        )
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """The lab, brought up when it is down. It stays up: `novafleet lab down` ends it."""
+    try:
+        states = up(LAB_PLACE, Progress(lambda line: print(line, file=sys.stderr, flush=True)))
+    except LabError as error:
+        pytest.skip(f"no lab: {error} (try: novafleet lab up)")
+    return Lab(
+        hosts={state.host.name: state.host for state in states},
+        key=LAB_PLACE.key,
+        known_hosts=LAB_PLACE.known_hosts,
+        inventory=ROOT / "inventory" / "lab.yml",
+        images=LAB_PLACE.images_file,
+        httpd=LAB_PLACE.images / "httpd.tar",
+    )
+
+
+@pytest.fixture
+def fleet_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """NovaFleet's own state and configuration (journal, known_hosts) in an empty directory; the lab's stays its own."""
+    home = tmp_path / "fleet-home"
+    for name in ("state", "config", "cache"):
+        folder = home / name
+        folder.mkdir(parents=True)
+        monkeypatch.setenv(f"XDG_{name.upper()}_HOME", str(folder))
+    monkeypatch.delenv("NOVAFLEET_INVENTORY", raising=False)
+    return home
+
+
+def fleet_environment(home: Path) -> dict[str, str]:
+    """The environment of a NovaFleet process that uses ``fleet_home``."""
+    return {**os.environ, "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")}
