@@ -1,0 +1,140 @@
+# Holds the lease of an environment on this host while standard input gives heartbeats (docs/concepts/fencing.md).
+# $1 lease file  $2 token  $3 holder  $4 seconds without heartbeat after which it may be taken over
+# $5 the grant that is ours already, to go on after a lost connection; empty for a new lease
+#
+# First line out: "granted EPOCH", or why not: "held AGE HOLDER", "taken HOLDER", "busy PIDS", "unsafe REASON".
+# Then "." for each heartbeat. The lease file: "EPOCH TOKEN", "PID SSHD START TTL", HOLDER; the first line is the grant.
+# shellcheck disable=SC3013,SC3067  # -ef and -O are not POSIX, but known to dash, bash and busybox
+set -u
+umask 022
+lease=$1 token=$2 holder=$3 ttl=$4 before=$5
+work=${lease%.lease}.work
+directory=${lease%/*}
+
+refuse() {
+  echo "$*"
+  exit 75
+}
+
+recall() {
+  { IFS= read -r grant; read -r pid sshd start limit; IFS= read -r owner; } <"$lease"
+}
+
+# What a process is: its start time tells it from a later one with the same number (proc(5), field 22 of stat).
+born() {
+  { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return
+  # shellcheck disable=SC2086
+  set -- ${line##*) }
+  echo "${20}"
+}
+
+# The oldest process of the SSH connection that carries us; sshd's listener is its parent and is left alone.
+connection() {
+  at=$$ found=
+  while [ "$at" -gt 1 ]; do
+    read -r name <"/proc/$at/comm"
+    case $name in
+      sshd | sshd-session)
+        case $(tr '\0' ' ' <"/proc/$at/cmdline") in *'[listener]'*) break ;; esac
+        found=$at
+        ;;
+    esac
+    at=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$at/status")
+  done
+  echo "$found"
+}
+
+holding() {
+  [ "/proc/$pid/fd/9" -ef "$lease" ]
+}
+
+# Is the recorded holder a living process with the lease open, silent for too long, or a former self of ours?
+replaceable() {
+  { [ "${sshd:-0}" -gt 1 ] && holding; } || return 1
+  [ "$grant" = "$before" ] || [ "$age" -gt "$limit" ]
+}
+
+# End the recorded holder's SSH connection and all that came through it: stopped first, so that nothing forks away.
+end_connection() {
+  { [ "${sshd:-0}" -gt 1 ] && [ -n "${start:-}" ] && [ "$(born "$sshd")" = "$start" ]; } || return 0
+  if [ "$sshd" = "$mine" ]; then
+    if [ "$grant" = "$before" ] && holding; then kill -KILL "$pid"; fi
+    return
+  fi
+  kill -STOP "$sshd"
+  tree=" $sshd " size=0
+  while [ "${#tree}" -ne "$size" ]; do
+    size=${#tree}
+    for stat in /proc/[0-9]*/stat; do
+      { IFS= read -r line <"$stat"; } 2>/dev/null || continue
+      rest=${line##*) }
+      rest=${rest#* }
+      case $tree in
+        *" ${line%% *} "*) ;;
+        *" ${rest%% *} "*) kill -STOP "${line%% *}" && tree="$tree${line%% *} " ;;
+      esac
+    done
+  done 2>/dev/null
+  # shellcheck disable=SC2086
+  kill -KILL $tree 2>/dev/null
+  tries=0
+  while [ "$(born "$sshd")" = "$start" ] && [ "$tries" -lt 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.05
+  done
+}
+
+# Commands that outlived their connection hold the work lock: wait for them, then kill them, then give up.
+end_orphans() {
+  exec 8<>"$work" || exit
+  flock -w 5 8 && return
+  pids=
+  for process in /proc/[0-9]*; do
+    if [ "$process/fd/8" -ef "$work" ] && [ "${process#/proc/}" != $$ ]; then
+      pids="$pids ${process#/proc/}"
+      { IFS= read -r line <"$process/stat"; } 2>/dev/null || continue
+      # shellcheck disable=SC2086
+      set -- ${line##*) }
+      kill -KILL -- "-$3" 2>/dev/null
+    fi
+  done
+  flock -w 5 8 || refuse "busy$pids"
+}
+
+command -v flock >/dev/null || refuse "unsafe flock (util-linux) is not installed"
+mkdir -p "$directory"
+if [ ! -d "$directory" ] || [ -L "$directory" ] || [ ! -O "$directory" ]; then
+  refuse "unsafe $directory does not belong to $(id -un)"
+fi
+exec 9<>"$lease" || exit
+
+mine=$(connection)
+flock -n 9
+locked=$?
+recall
+age=$(($(date +%s) - $(stat -c %Y "$lease")))
+[ -z "$before" ] || [ "$grant" = "$before" ] || refuse "taken $owner"
+[ "$locked" = 0 ] || replaceable || refuse "held $age $owner"
+end_connection
+flock -w 5 9 || refuse "held $age $owner"
+recall
+[ -z "$before" ] || [ "$grant" = "$before" ] || refuse "taken $owner"
+
+# Written over, not emptied: whoever reads meanwhile sees a whole grant.
+epoch=${grant%% *}
+[ -n "$before" ] || epoch=$((${epoch:-0} + 1))
+printf '%s %s\n%s %s %s %s\n%s\n' \
+  "$epoch" "$token" $$ "${mine:-0}" "$(born "${mine:-$$}")" "$ttl" "$holder" 1<>"$lease" || exit
+end_orphans
+flock -u 8
+exec 8>&-
+
+echo "granted $epoch"
+while IFS= read -r word; do
+  if [ "$word" = release ]; then
+    echo "$epoch released" >"$lease"
+    exit 0
+  fi
+  touch -c "$lease" 9>&-
+  echo .
+done
