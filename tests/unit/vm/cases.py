@@ -96,6 +96,8 @@ OVERLAY = """<domain><cputune><shares>2048</shares></cputune>
   <devices><interface type="bridge"><mac address="52:54:00:00:00:99"/><source bridge="br1"/><model type="e1000"/>
   </interface><sound model="ich9"/></devices></domain>"""
 
+BUSES = (disk("root", bus="sata"), disk("data", bus="scsi"), disk("log", format="raw"), disk("usb", bus="usb"))
+
 CASES: Mapping[str, tuple[Environment, Vm, HostFacts]] = {
     "plain": _case(vm()),
     "bare": _case(vm(disks=(), agent=False, machine="pc")),
@@ -103,7 +105,14 @@ CASES: Mapping[str, tuple[Environment, Vm, HostFacts]] = {
     "uefi": _case(vm(firmware="uefi", vcpus=2, memory=300 * MIB + 5, cpu="Nehalem")),
     "secure": _case(vm(firmware="uefi-secure", tpm=True)),
     "buses": _case(
-        vm(disks=(disk("root", bus="sata"), disk("data", bus="scsi"), disk("log", format="raw"), disk("usb", bus="usb")))
+        vm(
+            disks=(
+                disk("root", bus="sata"),
+                disk("data", bus="scsi"),
+                disk("log", format="raw"),
+                disk("usb", bus="usb"),
+            )
+        )
     ),
     "seeded": _case(vm(cloud_init=CloudInit({"runcmd": ["true"]}), nics=(nic(ip="10.20.0.10"),))),
     "overlaid": _case(vm(xml=OVERLAY, cpu="maximum")),

@@ -1,0 +1,178 @@
+"""``plan(desired, apply(plan, facts)) == []`` for VMs and volumes, also when ``apply`` was killed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from novafleet.capability.vm.drift import drift
+from novafleet.model.environment import Artifact, CloudInit, Disk, Environment, Image, Nic, Vm
+from tests.unit.vm.cases import IMAGES, MIB, disk, environment, nic, vm
+from tests.unit.vm.world import KilledError, World, changed
+
+SECOND = "e" * 64
+SIZES = {"d" * 64: 4 * MIB, SECOND: 8 * MIB}
+KNOWN = {**IMAGES, "other": Image("other", disk=Artifact(sha256=SECOND), format="qcow2")}
+OVERLAYS = ("", *(f"<domain><cputune><shares>{shares}</shares></cputune></domain>" for shares in (98, 99)))
+    "",
+    "<domain><cputune><shares>99</shares></cputune></domain>",
+    "<domain><description>x</description></domain>",
+)
+CONSENT = {"allow_data_loss": True, "destroy_protected": True}
+
+
+@st.composite
+def disks(draw: st.DrawFn, owner: str) -> tuple[Disk, ...]:
+    """Disks by name, from an image or blank."""
+    names = draw(st.lists(st.sampled_from(("root", "data", "log")), unique=True, max_size=3))
+    return tuple(
+        disk(
+            name,
+            owner,
+            image=draw(st.sampled_from(("", "debian", "other"))),
+            size=draw(st.integers(8, 12)) * MIB,
+            bus=draw(st.sampled_from(("virtio", "sata", "scsi"))),
+            copy=draw(st.sampled_from(("overlay", "full"))),
+            protect=draw(st.booleans()),
+        )
+        for name in names
+    )
+
+
+@st.composite
+def nics(draw: st.DrawFn) -> tuple[Nic, ...]:
+    """NICs by name, on a network or a bridge."""
+    names = draw(st.lists(st.sampled_from(("lan", "wan")), unique=True))
+    return tuple(
+        nic(
+            name,
+            draw(st.sampled_from(("lab", "office"))),
+            model=draw(st.sampled_from(("virtio", "e1000"))),
+        )
+        for name in names
+    )
+
+
+@st.composite
+def vms(draw: st.DrawFn, name: str) -> Vm:
+    """Any VM the file can describe."""
+    return vm(
+        name,
+        host=draw(st.sampled_from(("kvm1", "kvm2"))),
+        disks=draw(disks(name)),
+        nics=draw(nics()),
+        memory=draw(st.integers(64 * MIB, 70 * MIB)),
+        vcpus=draw(st.integers(1, 3)),
+        firmware=draw(st.sampled_from(("bios", "uefi", "uefi-secure"))),
+        tpm=draw(st.booleans()),
+        machine=draw(st.sampled_from(("", "pc", "q35"))),
+        cpu=draw(st.sampled_from(("", "host-passthrough", "Nehalem"))),
+        boot=draw(st.sampled_from(("", "mini"))),
+        autostart=draw(st.booleans()),
+        agent=draw(st.booleans()),
+        xml=draw(st.sampled_from(OVERLAYS)),
+        cloud_init=draw(st.sampled_from((None, CloudInit({"a": "b"}), CloudInit({"a": "c"}, rerun="on-change")))),
+    )
+
+
+@st.composite
+def environments(draw: st.DrawFn) -> Environment:
+    """Up to three VMs on two hosts."""
+    names = draw(st.lists(st.sampled_from(("db", "web-1", "web-2")), unique=True))
+    return environment(*(draw(vms(name)) for name in names), images=KNOWN)
+
+
+async def _world() -> World:
+    world = World("kvm1", "kvm2", images=SIZES.items())
+    await world.networks("vmtest-lab")
+    return world
+
+
+async def _settled(world: World, desired: Environment) -> None:
+    """The hosts are as the file says, and nothing but what it says is there."""
+    assert changed(await world.plan(desired, **CONSENT)) == {}
+    assert drift(desired, await world.facts()) == {}
+    for name, libvirt in world.libvirt.items():
+        here = {each.domain for each in desired.vms.values() if each.host == name}
+        assert {domain.name for domain in await libvirt.domains()} == here
+        assert all(domain.state == "running" for domain in await libvirt.domains())
+        held = [each for each in desired.vms.values() if each.host == name]
+        paths = {disk.path for each in held for disk in each.disks.values()}
+        volumes = {path.rpartition("/")[2] for path in world.sessions[name].files if path.endswith(".qcow2")}
+        assert volumes == paths
+
+
+async def _removed(world: World, desired: Environment) -> None:
+    await world.run(desired, "down", volumes=True, destroy_protected=True)
+    for name, libvirt in world.libvirt.items():
+        assert await libvirt.domains() == ()
+        assert all("novafleet-image-" in path for path in world.sessions[name].files)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(environments(), min_size=1, max_size=3))
+def test_an_applied_plan_leaves_nothing_to_plan(stages: list[Environment]) -> None:
+    async def check() -> None:
+        world = await _world()
+        for desired in stages:
+            await world.run(desired, **CONSENT)
+            await _settled(world, desired)
+        await _removed(world, stages[-1])
+
+    asyncio.run(check())
+
+
+@settings(max_examples=20, deadline=None)
+@given(environments(), environments(), st.lists(st.integers(0, 25), max_size=4))
+def test_killed_anywhere_another_up_ends_the_same(first: Environment, last: Environment, kills: list[int]) -> None:
+    async def check() -> None:
+        world = await _world()
+        await world.run(first, **CONSENT)
+        for moment in kills:
+            world.budget.left = moment
+            try:
+                await world.run(last, **CONSENT)
+            except KilledError:
+                continue
+        world.budget.left = None
+        await world.run(last, **CONSENT)
+        await _settled(world, last)
+
+    asyncio.run(check())
+
+
+@settings(max_examples=10, deadline=None)
+@given(environments(), st.lists(st.integers(0, 12), min_size=1, max_size=3))
+def test_killed_anywhere_another_down_leaves_nothing(desired: Environment, kills: list[int]) -> None:
+    async def check() -> None:
+        world = await _world()
+        await world.run(desired)
+        for moment in kills:
+            world.budget.left = moment
+            try:
+                await world.run(desired, "down", volumes=True)
+            except KilledError:
+                continue
+        world.budget.left = None
+        await _removed(world, desired)
+
+    asyncio.run(check())
+
+
+@settings(max_examples=10, deadline=None)
+@given(environments())
+def test_data_stays_without_consent(desired: Environment) -> None:
+    async def check() -> None:
+        world = await _world()
+        await world.run(desired)
+        before = {name: set(session.files) for name, session in world.sessions.items()}
+        await world.run(replace(desired, vms={}))
+        await world.run(desired, "down", volumes=True)
+        for name, session in world.sessions.items():
+            kept = {path for path in before[name] if path + ".protected" in before[name]}
+            assert kept <= set(session.files)
+
+    asyncio.run(check())
