@@ -9,6 +9,7 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.playbook.merge import over, union
+from novafleet.source.excerpt import illustrate
 from novafleet.source.load import parse, read_text
 from novafleet.source.node import Node
 from novafleet.source.schema import OneOrMany, Text, wrong_type
@@ -36,8 +37,16 @@ def read_document(path: Path) -> Document:
     """Read a file and its includes, each once. Names may be defined once; the including file's ``vars`` and
     ``defaults`` win. Raises ConfigError (NF-CFG-002 … -014; NF-CFG-032 for a cycle)."""
     read: dict[Path, tuple[Path, str]] = {}
-    roots = _visit(path, Location(str(path)), (), read)
-    return Document(reduce(_combine, roots), {str(path): text for path, text in read.values()})
+    try:
+        root = reduce(_combine, _visit(path, Location(str(path)), (), read))
+    except ConfigError as exc:
+        illustrate(exc, _texts(read))
+        raise
+    return Document(root, _texts(read))
+
+
+def _texts(read: Mapping[Path, tuple[Path, str]]) -> Mapping[str, str]:
+    return {str(path): text for path, text in read.values()}
 
 
 def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path, tuple[Path, str]]) -> list[Node]:

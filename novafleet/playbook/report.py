@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from novafleet.errors import ConfigError, ConfigErrors, Location
 from novafleet.playbook.read import unresolved
-from novafleet.source.excerpt import excerpt
+from novafleet.source.excerpt import illustrate
 
 _MISSING = "NF-CFG-022"
 
@@ -18,7 +18,7 @@ def refuse(errors: Iterable[ConfigError], texts: Mapping[str, str]) -> None:
     """
     found = sorted(_once(errors), key=_order)
     for error in found:
-        _illustrate(error, texts)
+        illustrate(error, texts)
     if len(found) > 1:
         raise ConfigErrors(tuple(found))
     if found:
@@ -27,12 +27,11 @@ def refuse(errors: Iterable[ConfigError], texts: Mapping[str, str]) -> None:
 
 def _once(errors: Iterable[ConfigError]) -> Iterator[ConfigError]:
     everything = list(errors)
-    hopeless = {str(error.where) for error in everything if unresolved(error)}
+    hopeless = {_line(error) for error in everything if unresolved(error)}
     seen: set[tuple[str, str, str]] = set()
     for error in everything:
-        place = str(error.where)
-        key = (place, error.code, error.what.rpartition(": ")[2] if error.code == _MISSING else "")
-        if key in seen or (place in hopeless and not unresolved(error)):
+        key = (str(error.where), error.code, error.what.rpartition(": ")[2] if error.code == _MISSING else "")
+        if key in seen or (_line(error) in hopeless and not unresolved(error)):
             continue
         seen.add(key)
         yield error
@@ -43,9 +42,5 @@ def _order(error: ConfigError) -> tuple[str, int, int]:
     return (where.file, where.line, where.column) if isinstance(where, Location) else (str(where), 0, 0)
 
 
-def _illustrate(error: ConfigError, texts: Mapping[str, str]) -> None:
-    where = error.where
-    if not isinstance(where, Location) or " | " in error.cause:
-        return
-    shown = excerpt(texts.get(where.file, ""), where.line, where.column)
-    error.cause = "\n".join(part for part in (error.cause, shown) if part)
+def _line(error: ConfigError) -> tuple[str, int]:
+    return _order(error)[:2]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from novafleet.errors import ConfigError, ConfigErrors, Location
+
 WIDTH = 100
+_GUTTER = " | "
 
 
 def excerpt(text: str, line: int, column: int) -> str:
@@ -13,5 +18,14 @@ def excerpt(text: str, line: int, column: int) -> str:
     column = max(column, 1)
     start = max(0, column - WIDTH + 20)
     shown = "".join(c if c.isprintable() else " " for c in lines[line - 1][start : start + WIDTH])
-    gutter = f"{line:>5} | "
+    gutter = f"{line:>5}{_GUTTER}"
     return f"{gutter}{shown.rstrip()}\n{' ' * (len(gutter) + column - 1 - start)}^"
+
+
+def illustrate(error: ConfigError, texts: Mapping[str, str]) -> None:
+    """Add the line it is about to an error's cause, unless it is there; ``texts`` by the file name of locations."""
+    for each in error.errors if isinstance(error, ConfigErrors) else (error,):
+        where = each.where
+        if isinstance(where, Location) and _GUTTER not in each.cause:
+            shown = excerpt(texts.get(where.file, ""), where.line, where.column)
+            each.cause = "\n".join(part for part in (each.cause, shown) if part)

@@ -42,6 +42,9 @@ class As(Shape[Target]):
         return {self._key: self._of.decode(node, path)}
 
 
+SERVICES = As("services", OneOrMany(Text(what="the name of a service", empty=False)))
+
+
 class Only(Shape[Target]):
     """``true``, standing for a fixed target."""
 
@@ -143,8 +146,8 @@ GATE = Record(
             Either(
                 flag=Only(services=()),
                 nothing=Only(services=()),
-                text=As("services", OneOrMany(Text(empty=False))),
-                list=As("services", List(Text(empty=False), least=1)),
+                text=SERVICES,
+                list=SERVICES,
             ),
             "The services named, or all with `true`, run and are healthy.",
             "[web, cache]",

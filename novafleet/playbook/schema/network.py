@@ -135,7 +135,14 @@ NETWORK = Record(
             "The subnet. Needed with `nat` and `routed`, and where a NIC has an `ip`.",
             "10.20.0.0/24",
         ),
-        Field("gateway", Ip(), "", "The host's address in it.", "10.20.0.1", shown="the first address of `cidr`"),
+        Field(
+            "gateway",
+            Ip(),
+            "",
+            "The host's address in it.",
+            "10.20.0.1",
+            shown="the first address of `cidr`; none with `bridge`",
+        ),
         Field(
             "dhcp",
             Either(flag=Flag(), mapping=RANGE),
