@@ -17,10 +17,6 @@ SECOND = "e" * 64
 SIZES = {"d" * 64: 4 * MIB, SECOND: 8 * MIB}
 KNOWN = {**IMAGES, "other": Image("other", disk=Artifact(sha256=SECOND), format="qcow2")}
 OVERLAYS = ("", *(f"<domain><cputune><shares>{shares}</shares></cputune></domain>" for shares in (98, 99)))
-    "",
-    "<domain><cputune><shares>99</shares></cputune></domain>",
-    "<domain><description>x</description></domain>",
-)
 CONSENT = {"allow_data_loss": True, "destroy_protected": True}
 
 
