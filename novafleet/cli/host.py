@@ -23,7 +23,7 @@ def ls(
     from novafleet.app import inventory as use_case
     from novafleet.report import inventory as report
 
-    report.show_hosts(guarded(lambda: use_case.ls(inventory_of(context, inventory), limit), output), output)
+    report.print_hosts(guarded(lambda: use_case.ls(inventory_of(context, inventory), limit), output), output)
 
 
 @app.command("show")
@@ -34,7 +34,7 @@ def show(
     from novafleet.app import inventory as use_case
     from novafleet.report import inventory as report
 
-    report.show_host(guarded(lambda: use_case.show(inventory_of(context, inventory), name), output), output)
+    report.print_host(guarded(lambda: use_case.show(inventory_of(context, inventory), name), output), output)
 
 
 @app.command("why")
@@ -49,7 +49,7 @@ def why(
     from novafleet.app import inventory as use_case
     from novafleet.report import inventory as report
 
-    report.show_origins(guarded(lambda: use_case.why(inventory_of(context, inventory), name, var), output), output)
+    report.print_why(guarded(lambda: use_case.why(inventory_of(context, inventory), name, var), output), output)
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
