@@ -17,7 +17,8 @@ from novafleet.model.environment import Artifact
 from novafleet.ports import ActionContext
 
 TIMEOUT = 3600.0
-_NO_DOWNLOADER, _REFUSED, _NOT_REACHED, _WRONG_DIGEST, _NOT_WRITTEN = 90, 91, 92, 93, 94
+_NO_DOWNLOADER, _REFUSED, _NOT_REACHED, _WRONG_DIGEST, _NOT_WRITTEN, _BROKEN_OFF = 90, 91, 92, 93, 94, 95
+_OUTCOMES = {_REFUSED: "the server refused", _BROKEN_OFF: "the connection broke while fetching"}
 _PRESENT = '[ -f "$1" ] && read -r known _ 2>/dev/null <"$1.sha256" && [ "$known" = "$2" ]'
 _HEAD = 'head -c "$2" -- "$1" | base64'
 _DISCARD = 'rm -f -- "$1"'
@@ -190,10 +191,11 @@ def _refusal(ctx: ActionContext, delivery: Delivery, status: int, said: str, com
             hints=(f"novafleet host exec -l {ctx.host.name} -- df -h {delivery.target.rpartition('/')[0]}",),
         )
     return ImageError(
-        f"image {delivery.name}: the server refused {source}" if status == _REFUSED else f"cannot fetch {source}",
+        f"image {delivery.name}: {_OUTCOMES.get(status, 'cannot fetch')} {source}",
         code="NF-IMG-001",
         cause=cause or f"exit status {status}",
         hints=(f"novafleet host exec -l {ctx.host.name} -- curl -fIL {source}",),
+        retry=Retry.NOW if status == _BROKEN_OFF else Retry.AFTER_FIX,
     )
 
 

@@ -2,7 +2,7 @@
 # Downloads $1 to $2.part until its SHA-256 is $3. Prints `total N`, `size N` and `note …` lines, at last `ready`
 # ($2.part is right) or `present` ($2 is there already).
 # Status: 90 no downloader, 91 the server refused, 92 the server was not reached, 93 wrong digest ($2.part is removed;
-# the line `digest X` tells what came), 94 could not write.
+# the line `digest X` tells what came), 94 could not write, 95 the connection broke after some of it had come.
 #
 # The part file is its own lock: whoever opens it and gets the flock downloads, the rest wait for the outcome. It is
 # kept when the connection breaks, and the next attempt goes on where it ended. The downloader inherits the lock, so
@@ -39,6 +39,7 @@ download() {
 }
 
 watched() {
+  before=$(stat -c %s "$part")
   download "$1" &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do
@@ -46,6 +47,9 @@ watched() {
     sleep 1
   done
   wait "$pid"
+  status=$?
+  [ "$status" = 92 ] && [ "$(stat -c %s "$part")" -gt "$before" ] && status=95
+  return "$status"
 }
 
 mkdir -p -- "$(dirname -- "$target")" || exit 94
