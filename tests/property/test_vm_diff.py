@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from novafleet.capability.vm import shape
 from novafleet.capability.vm.drift import drift
 from novafleet.model.environment import Artifact, CloudInit, Disk, Environment, Image, Nic, Vm
 from tests.unit.vm.cases import IMAGES, MIB, disk, environment, nic, vm
@@ -81,8 +82,8 @@ def environments(draw: st.DrawFn) -> Environment:
     return environment(*(draw(vms(name)) for name in names), images=KNOWN)
 
 
-async def _world() -> World:
-    world = World("kvm1", "kvm2", images=SIZES.items())
+async def _world(chance: int) -> World:
+    world = World("kvm1", "kvm2", images=SIZES.items(), chance=chance)
     await world.networks("vmtest-lab")
     return world
 
@@ -94,7 +95,9 @@ async def _settled(world: World, desired: Environment) -> None:
     for name, libvirt in world.libvirt.items():
         here = {each.domain for each in desired.vms.values() if each.host == name}
         assert {domain.name for domain in await libvirt.domains()} == here
-        assert all(domain.state == "running" for domain in await libvirt.domains())
+        for domain in await libvirt.domains():
+            assert domain.state == "running"
+            assert shape.of_xml(libvirt.live_xml(domain.name)) == shape.of_xml(domain.xml)
         held = [each for each in desired.vms.values() if each.host == name]
         paths = {disk.path for each in held for disk in each.disks.values()}
         volumes = {path.rpartition("/")[2] for path in world.sessions[name].files if path.endswith(".qcow2")}
@@ -109,10 +112,10 @@ async def _removed(world: World, desired: Environment) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(environments(), min_size=1, max_size=3))
-def test_an_applied_plan_leaves_nothing_to_plan(stages: list[Environment]) -> None:
+@given(st.lists(environments(), min_size=1, max_size=3), st.integers(0, 99))
+def test_an_applied_plan_leaves_nothing_to_plan(stages: list[Environment], chance: int) -> None:
     async def check() -> None:
-        world = await _world()
+        world = await _world(chance)
         for desired in stages:
             await world.run(desired, **CONSENT)
             await _settled(world, desired)
@@ -122,10 +125,12 @@ def test_an_applied_plan_leaves_nothing_to_plan(stages: list[Environment]) -> No
 
 
 @settings(max_examples=20, deadline=None)
-@given(environments(), environments(), st.lists(st.integers(0, 25), max_size=4))
-def test_killed_anywhere_another_up_ends_the_same(first: Environment, last: Environment, kills: list[int]) -> None:
+@given(environments(), environments(), st.lists(st.integers(0, 25), max_size=4), st.integers(0, 99))
+def test_killed_anywhere_another_up_ends_the_same(
+    first: Environment, last: Environment, kills: list[int], chance: int
+) -> None:
     async def check() -> None:
-        world = await _world()
+        world = await _world(chance)
         await world.run(first, **CONSENT)
         for moment in kills:
             world.budget.left = moment
@@ -141,10 +146,10 @@ def test_killed_anywhere_another_up_ends_the_same(first: Environment, last: Envi
 
 
 @settings(max_examples=10, deadline=None)
-@given(environments(), st.lists(st.integers(0, 12), min_size=1, max_size=3))
-def test_killed_anywhere_another_down_leaves_nothing(desired: Environment, kills: list[int]) -> None:
+@given(environments(), st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(0, 99))
+def test_killed_anywhere_another_down_leaves_nothing(desired: Environment, kills: list[int], chance: int) -> None:
     async def check() -> None:
-        world = await _world()
+        world = await _world(chance)
         await world.run(desired)
         for moment in kills:
             world.budget.left = moment
@@ -159,10 +164,10 @@ def test_killed_anywhere_another_down_leaves_nothing(desired: Environment, kills
 
 
 @settings(max_examples=10, deadline=None)
-@given(environments())
-def test_data_stays_without_consent(desired: Environment) -> None:
+@given(environments(), st.integers(0, 99))
+def test_data_stays_without_consent(desired: Environment, chance: int) -> None:
     async def check() -> None:
-        world = await _world()
+        world = await _world(chance)
         await world.run(desired)
         before = {name: set(session.files) for name, session in world.sessions.items()}
         await world.run(replace(desired, vms={}))

@@ -7,9 +7,10 @@ recovery are tested together. What the scripts do on a real file system is teste
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
+from random import Random
 from typing import Any
 
 from novafleet.capability.vm import actions as vm_actions
@@ -153,12 +154,13 @@ class Context:
 class World:
     """Some hosts, and what ``up`` and ``down`` do to the VMs and volumes on them."""
 
-    def __init__(self, *names: str, images: Iterable[tuple[str, int]] = ()) -> None:
+    def __init__(self, *names: str, images: Iterable[tuple[str, int]] = (), chance: int = 0) -> None:
         self.budget = Budget()
         self.hosts = {name: Host(name, name) for name in names or ("kvm1",)}
         self.libvirt = {name: FakeHypervisor(name) for name in self.hosts}
         self.sessions = {name: MemorySession(host, self.budget) for name, host in self.hosts.items()}
         self.said: list[str] = []
+        self.chance = Random(chance)  # noqa: S311 - an order, not a secret
         for session in self.sessions.values():
             for digest, size in images:
                 path = f"{POOL}/novafleet-image-{digest}"
@@ -200,7 +202,7 @@ class World:
         facts = await self.facts()
         changes = await self.plan(environment, intent, **consent)
         done = []
-        for step in ordered(changes):
+        for step in ordered(changes, self.chance):
             session, libvirt = self.sessions[step.host], Killable(self.libvirt[step.host], self.budget)
             context = Context(self.hosts[step.host], session, libvirt, environment, facts.hosts[step.host])
             action = ACTIONS[step.action]
@@ -211,12 +213,18 @@ class World:
         return done
 
 
-def ordered(changes: Iterable[ResourceChange]) -> list[Step]:
-    """The steps that change something, in an order their edges allow. Raises CycleError."""
+def ordered(changes: Iterable[ResourceChange], chance: Random) -> Iterator[Step]:
+    """The steps that change something, in any order their edges allow. Raises CycleError."""
     steps = {step.id: step for change in changes for step in change.steps}
-    assert len(steps) == sum(len(change.steps) for change in changes), "step ids are unique"
-    order = TopologicalSorter({step.id: step.after for step in steps.values()}).static_order()
-    return [steps[name] for name in order if name in steps and not steps[name].check]
+    graph = TopologicalSorter({step.id: [each for each in step.after if each in steps] for step in steps.values()})
+    graph.prepare()
+    ready: list[str] = []
+    while graph.is_active():
+        ready += graph.get_ready()
+        name = ready.pop(chance.randrange(len(ready)))
+        if not steps[name].check:
+            yield steps[name]
+        graph.done(name)
 
 
 def changed(changes: Iterable[ResourceChange]) -> dict[str, str]:
