@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+import select
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ PidFile none
 AuthorizedKeysFile {folder}/authorized
 StrictModes no
 UsePAM no
+SetEnv SHLVL=2
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 Port {port}
@@ -64,9 +68,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def keygen(path: Path, *options: str) -> None:
+def keygen(path: Path) -> None:
     """A key pair."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", *options, "-f", str(path)], check=True)
+    change_key("-t", "ed25519", "-N", "", "-f", str(path))
+
+
+def change_key(*options: str) -> None:
+    """ssh-keygen, quietly."""
+    subprocess.run(["ssh-keygen", "-q", *options], check=True, capture_output=True)
+
+
+async def until(met: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait for a condition, with a deadline."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = met()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.02)
 
 
 @contextmanager
@@ -94,15 +113,13 @@ def running_sshd(folder: Path, *extra: str) -> Iterator[Sshd]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
             if process.poll() is not None:
                 pytest.skip(f"sshd does not start here: {log.read_text()}")
-            process.poll()
-            import select
-
             select.select([], [], [], 0.02)
     pytest.fail(f"sshd does not answer: {log.read_text()}")

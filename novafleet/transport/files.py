@@ -26,8 +26,11 @@ PIECE = 256 * 1024
 MISSING = 44
 """Exit status of ``READ`` for a file that is not there."""
 
+MISMATCH = 65
+"""Exit status of ``WRITE`` when what arrived is not what was sent; all of it, but wrong, is thrown away."""
+
 LOOK = """\
-path=$1 sha=$2 mode=$3 owner=$4 part=$5
+path=$1 part=$2 sha=$3 mode=$4 owner=$5
 if [ -d "$path" ]; then echo "$path is a directory" >&2; exit 21; fi
 if [ -f "$path" ] && [ "$(sha256sum < "$path")" = "$sha  -" ]; then
   changed=
@@ -46,7 +49,7 @@ fi
 """
 
 WRITE = """\
-path=$1 part=$2 sha=$3 size=$4 mode=$5 owner=$6 keep=$7
+path=$1 part=$2 sha=$3 mode=$4 owner=$5 size=$6 keep=$7
 umask 077
 [ "$keep" = keep ] || trap 'rm -f -- "$part"' EXIT
 cat >> "$part" || exit
@@ -110,22 +113,17 @@ async def push(shell: StreamingShell, host: str, content: bytes | Path, placing:
     sha, size = await asyncio.to_thread(_digest, content)
     keep = isinstance(content, Path)
     part = placing.part(sha[:16] if keep else secrets.token_hex(6))
-    mode = f"{placing.mode:o}"
-    look = Command.script(
-        LOOK, placing.destination, sha, mode, placing.owner, part, become=placing.become, mutates=True
-    )
-    answer = await _checked(host, placing.path, await shell.run(look, check=False))
+    looks = (f"{placing.mode:o}", placing.owner)
+    look = Command.script(LOOK, placing.destination, part, sha, *looks, become=placing.become, mutates=True)
+    answer = _checked(host, placing.path, await shell.run(look, check=False))
     if not answer.startswith("resume"):
         return answer == "adjusted"
-    done = int(answer.split()[1])
-    offset = done if done < size else 0
-    write = Command.script(
-        WRITE if offset == done else 'rm -f -- "$2"\n' + WRITE,
-        *(placing.destination, part, sha, str(size), mode, placing.owner, "keep" if keep else ""),
-        become=placing.become,
-        mutates=True,
-    )
-    await _checked(host, placing.path, await _send(shell, write, content, offset))
+    arguments = (placing.destination, part, sha, *looks, str(size), "keep" if keep else "")
+    write = Command.script(WRITE, *arguments, become=placing.become, mutates=True)
+    done = await _send(shell, write, content, int(answer.split()[1]))
+    if done.status == MISMATCH and answer != "resume 0":
+        done = await _send(shell, write, content, 0)
+    _checked(host, placing.path, done)
     return True
 
 
@@ -174,7 +172,7 @@ async def _pieces(content: bytes | Path, offset: int) -> AsyncIterator[bytes]:
             yield data
 
 
-async def _checked(host: str, path: str, done: Completed) -> str:
+def _checked(host: str, path: str, done: Completed) -> str:
     complaint = done.stderr.decode("utf-8", "replace").strip()
     if done.ok:
         return done.text.strip()
