@@ -6,7 +6,8 @@ the words are sudo's and nothing but the password has been sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 
 from novafleet.errors import PrivilegeError
 from novafleet.model.command import Output
@@ -46,11 +47,11 @@ class Elevated:
     """A process that has become root (``link.Process``)."""
 
     process: Process
-    _first: list[Output] = field(default_factory=list)
+    _first: deque[Output]
 
     async def read(self) -> Output | None:
         """The next piece of the command's output."""
-        return self._first.pop() if self._first else await self.process.read()
+        return self._first.popleft() if self._first else await self.process.read()
 
     async def write(self, data: bytes) -> None:
         """Feed standard input."""
@@ -82,11 +83,16 @@ async def elevate(process: Process, sudo: Sudo, host: str) -> Elevated:
     """Answer sudo's one question and wait for the command to start. Raises PrivilegeError NF-SUDO-*."""
     said = b""
     asked = False
+    early: deque[Output] = deque()
     while (piece := await process.read()) is not None:
+        if piece.stream == 1:
+            early.append(piece)  # the two streams overtake each other: the command's first words may be here already
+            continue
         said += piece.data
         preamble, marker, rest = said.partition(sudo.started + b"\n")
         if marker:
-            return Elevated(process, [Output(2, rest)] if rest else [])
+            early.extend([Output(2, rest)] if rest else [])
+            return Elevated(process, early)
         if preamble.count(sudo.prompt) > asked:
             await _answer(process, sudo, host, again=asked)
             asked = True
