@@ -27,6 +27,7 @@ _FLAGS = {
 _OCTAL = re.compile(r"([-+]?)0([0-7_]+)")
 _DECIMAL = re.compile(r"[-+]?[1-9][0-9_]{0,30}")
 _BINARY = re.compile(r"([-+]?)0b([01_]+)")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9][0-9_]*([eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*\.([eE][-+][0-9]+)?")
 _BASE_60 = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+")
 
 
@@ -42,7 +43,10 @@ def scalar(text: str) -> Scalar:
         return int(text.replace("_", ""))
     if len(text) < 32 and _BASE_60.fullmatch(text):
         return _base_60(text)
-    return text if text.startswith("0o") else resolve(text)
+    if _FLOAT.fullmatch(text):
+        return float(text.replace("_", ""))
+    value = resolve(text)
+    return text if isinstance(value, float) or text.startswith("0o") else value
 
 
 def _base_60(text: str) -> int:

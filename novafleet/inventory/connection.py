@@ -175,7 +175,7 @@ def _port(host: str, key: str, setting: Setting) -> int:
     value = setting.value
     number = value if isinstance(value, int) and not isinstance(value, bool) else _text(host, key, setting)
     if not re.fullmatch(r"[0-9]{1,5}", str(number)) or not 0 < int(number) < 65536:
-        raise _bad(host, key, f"{value!r} is not a port from 1 to 65535", setting.source)
+        raise _bad(host, key, f"{value!r} is not a port from 1 to 65535", setting.source, "sshd's usual port is 22")
     return int(number)
 
 
@@ -228,5 +228,5 @@ _TYPED: Mapping[str, Callable[[str, str, Setting], Any]] = {
 }
 
 
-def _bad(host: str, key: str, what: str, where: Location) -> ConfigError:
-    return ConfigError(f"{host}: {key}: {what}", code="NF-INV-009", where=where)
+def _bad(host: str, key: str, what: str, where: Location, *hints: str) -> ConfigError:
+    return ConfigError(f"{host}: {key}: {what}", code="NF-INV-009", where=where, hints=hints)

@@ -20,7 +20,7 @@ class Format(Enum):
 
 _BINARY = b"\x7fELF"
 _INI_SECTION = re.compile(r"\[[^\[\]:,\s]+(:\w+)?\]\s*([#;].*)?")
-_YAML_START = re.compile(r"---|%YAML|[{\[?]|- |[^\s#=]([^=:]|:(?!\s|$))*:(\s|$)")
+_YAML_START = re.compile(r"---|%YAML|[{?]|- |[^\s#=]([^=:]|:(?!\s|$))*:(\s|$)")
 
 
 def of_file(path: Path) -> Format | None:
@@ -58,4 +58,4 @@ def of_text(text: str) -> Format:
         if _INI_SECTION.fullmatch(stripped):
             return Format.INI
         return Format.YAML if _YAML_START.match(stripped) else Format.INI
-    return Format.YAML
+    return Format.INI

@@ -89,9 +89,9 @@ def _entries(documents: Sequence[Document]) -> Iterable[GroupEntry]:
 def _check_mentions(
     documents: Sequence[Document], nodes: Mapping[str, GroupNode], hosts: Collection[str], findings: Findings
 ) -> None:
-    for entry in _entries(documents):
-        if entry.name not in nodes:
-            findings.note(_unknown("group", Mention(entry.name, entry.source), nodes, f"add [{entry.name}]"))
+    unknown = {entry.name: entry for entry in reversed([*_entries(documents)]) if entry.name not in nodes}
+    for name, entry in unknown.items():
+        findings.note(_unknown("group", Mention(name, entry.source), nodes, f"add [{name}]"))
     for node in nodes.values():
         for name, where in [*node.hosts.items()]:
             if name not in hosts:

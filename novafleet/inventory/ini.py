@@ -58,7 +58,7 @@ class _Reader:
             return
         if match := _SECTION.fullmatch(line):
             self._section(self._at(number, raw), match[1], match[2] or "hosts")
-        elif line.startswith("[") and line.endswith("]"):
+        elif line.startswith("[") and (line.endswith("]") or "]" not in line):
             raise self._error(
                 "this is not a section", self._at(number, raw), "write [NAME], [NAME:children] or [NAME:vars]"
             )

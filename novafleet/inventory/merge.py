@@ -24,6 +24,7 @@ from novafleet.source.suggest import nearest
 
 Chains = dict[str, Chain]
 
+_PRIORITY = "vars.ansible_group_priority"
 _SECRETS = frozenset(
     f"vars.ansible_{name}"
     for name in ("password", "ssh_pass", "ssh_password", "become_password", "become_pass", "sudo_pass")
@@ -105,7 +106,7 @@ class _Merger:
         order = sorted(ancestors, key=self._rank)
         for name in (ALL, *order):
             for settings in self._inline.get(name, ()):
-                _put(found, settings)
+                _put(found, {key: setting for key, setting in settings.items() if key != _PRIORITY})
         for name in (ALL, *order):
             for settings in self._files.get((False, name), ()):
                 _put(found, settings)
@@ -114,7 +115,7 @@ class _Merger:
     def _rank(self, group: str) -> tuple[int, int, str]:
         priority = 1
         for settings in self._inline.get(group, ()):
-            setting = settings.get("vars.ansible_group_priority")
+            setting = settings.get(_PRIORITY)
             text = str(setting.value) if setting else ""
             priority = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else priority
         return self._graph.depth[group], priority, group
@@ -176,11 +177,10 @@ def _strangers(sources: Sources, groups: GroupGraph, declared: Collection[str]) 
 
 
 def _empty(sources: Sources, notices: Sequence[Notice]) -> ConfigError:
-    files = dict.fromkeys(entry.source.file for document in sources.documents for entry in document.groups)
     return ConfigError(
         "the inventory has no hosts",
         code="NF-INV-018",
-        where=next(iter(files), ""),
+        where=", ".join(sources.paths),
         cause="; ".join(notice.text for notice in (*sources.notices, *notices)[:3]),
         hints=("add one: hosts: {kvm1: {address: 10.0.0.11}}",),
     )

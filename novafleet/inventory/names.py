@@ -16,23 +16,23 @@ _MAX = 253
 
 def check_host(name: str, where: Location) -> str:
     """The name itself. Raises ConfigError NF-INV-004."""
-    return _check(name, "host name", _HOST, where)
+    return _check(name, "a host name", _HOST, where)
 
 
 def check_group(name: str, where: Location) -> str:
     """The name itself. Raises ConfigError NF-INV-004."""
-    return _check(name, "group name", _GROUP, where)
+    return _check(name, "a group name", _GROUP, where)
 
 
 def check_user(name: str, where: Location) -> str:
     """A login name, also ``DOMAIN\\user`` and ``user@realm``. Raises ConfigError NF-INV-004."""
-    return _check(name, "user", _USER, where)
+    return _check(name, "a user name", _USER, where)
 
 
 def check_address(address: str, where: Location) -> str:
     """A host name or IP address without port; brackets around IPv6 are dropped. Raises ConfigError NF-INV-004."""
     bare = bare_ipv6(address) or address
-    _check(bare, "address", _HOST, where)
+    _check(bare, "an address", _HOST, where)
     if ":" in bare and not is_ipv6(bare):
         host, _, port = bare.rpartition(":")
         hints = (f"write address: {host} and port: {port}",) if port.isdigit() else ()
@@ -60,7 +60,7 @@ def _check(name: str, what: str, allowed: re.Pattern[str], where: Location) -> s
     if allowed.fullmatch(name) and len(name) <= _MAX:
         return name
     raise ConfigError(
-        f"{name[:80]!r} cannot be a {what}: {_problem(name)}",
+        f"{name[:80]!r} cannot be {what}: {_problem(name)}",
         code="NF-INV-004",
         where=where,
         hints=("letters, digits, '.', '_' and '-' are allowed, the first must be a letter or digit",),

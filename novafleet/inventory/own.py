@@ -120,6 +120,9 @@ BECOME = Record(
     into=_become,
 )
 
+BECOMES: Either[Any] = Either(flag=Flag(), text=Flag(), mapping=BECOME)
+BECOMES.label = "true, false or a mapping (become)"
+
 CONNECTION = (
     Field("address", Text(empty=False), None, "Host name or IP address; without it, the host's name. For a range of "
           "hosts it may be a range of as many addresses.", "10.0.0.11", shown="the host's name"),
@@ -130,7 +133,7 @@ CONNECTION = (
     Field("jump", OneOrMany(Text(empty=False)), None, "Hosts to go through, the first one first: names of this "
           "inventory or `user@host:port`. `[]` goes direct where a group says otherwise.", "bastion",
           shown="ssh_config's ProxyJump"),
-    Field("become", Either(flag=Flag(), mapping=BECOME), None, "`true`: sudo without password; `false`: the user has "
+    Field("become", BECOMES, None, "`true`: sudo without password; `false`: the user has "
           "the rights already; or the mapping below.", "true", shown="false"),
     Field("known_hosts", Text(empty=False), None, "A known_hosts file that vouches for the host.",
           "./known_hosts", shown="ssh's and NovaFleet's own"),

@@ -54,10 +54,9 @@ def _split(pattern: str) -> list[str]:
     if len(pattern) > MAX:
         raise _error(pattern[:80], f"it has {len(pattern)} characters, {MAX} are allowed")
     if "," in pattern:
-        parts = pattern.split(",")
-        return [part for piece in parts for part in ([piece.strip()] if "[" in piece else _split(piece)) if part]
+        return [part for piece in pattern.split(",") for part in _split(piece)]
     bare = pattern.strip().lstrip("&!")
-    if names.is_ipv6(bare) or names.bare_ipv6(bare) or bare.startswith("~"):
+    if bare and (names.is_ipv6(bare) or names.bare_ipv6(bare)):
         return [pattern.strip()]
     return [part.strip() for part in _SEPARATOR.split(pattern) if part.strip()]
 

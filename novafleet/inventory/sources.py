@@ -24,6 +24,7 @@ class Sources:
     documents: tuple[Document, ...]
     variables: tuple[VarFile, ...]
     notices: tuple[Notice, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 def read(paths: Sequence[Path]) -> Sources:
@@ -45,7 +46,7 @@ def read(paths: Sequence[Path]) -> Sources:
     if findings.errors:
         findings.errors.extend(error for each in documents for error in each.errors)
     findings.check()
-    return Sources(tuple(documents), tuple(files), tuple(notices))
+    return Sources(tuple(documents), tuple(files), tuple(notices), tuple(map(str, paths)))
 
 
 def _document(file: Path, findings: Findings) -> tuple[Document, ...]:

@@ -1,0 +1,127 @@
+"""Ansible's inventories mean to us what they mean to Ansible: ``expected.json`` is what ansible-core 2.19.14 said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from novafleet.inventory import load_fleet
+from novafleet.model.encode import encode
+from tests.unit.inventory.places import CONTENT, fleet, write
+
+CASES = sorted(path for path in (CONTENT / "ansible").iterdir() if path.is_dir())
+BESIDE = ("expected.json", "group_vars", "host_vars")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_same_hosts_groups_and_variables_as_ansible(case: Path) -> None:
+    (inventory,) = (path for path in case.iterdir() if path.name not in BESIDE)
+    found = load_fleet([inventory])
+    expected = json.loads((case / "expected.json").read_text())
+    assert encode({name: host.vars for name, host in found.hosts.items()}) == expected["hosts"]
+    groups = {
+        name: sorted(group.hosts)
+        for name, group in found.groups.items()
+        if group.hosts and name not in ("all", "ungrouped")
+    }
+    assert groups == expected["groups"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_value_knows_its_place(case: Path) -> None:
+    (inventory,) = (path for path in case.iterdir() if path.name not in BESIDE)
+    for host in load_fleet([inventory]).hosts.values():
+        assert host.source.file
+        for name, places in host.origins.items():
+            assert len(places) == len(host.history[name])
+            assert all(Path(place.file).is_file() for place in places)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "jump", "known_hosts", "trust"),
+    [
+        ("-o ProxyJump=bastion", ("bastion",), "", "strict"),
+        ("-J me@bastion:2222,second", ("me@bastion:2222", "second"), "", "strict"),
+        ("-Jbastion -o Compression=yes", ("bastion",), "", "strict"),
+        ("-o 'ProxyJump me@bastion'", ("me@bastion",), "", "strict"),
+        ('-o ProxyCommand="ssh -W %h:%p -q -p 2022 me@bastion"', ("me@bastion:2022",), "", "strict"),
+        ("-o ProxyCommand='ssh -l me -W [%h]:%p bastion'", ("me@bastion",), "", "strict"),
+        ("-o UserKnownHostsFile=/srv/known -o StrictHostKeyChecking=accept-new", (), "/srv/known", "accept-new"),
+        ("-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null", (), "", "strict"),
+        ("-o ProxyJump=none", (), "", "strict"),
+        ("-o ControlMaster=auto -o ControlPersist=60s", (), "", "strict"),
+    ],
+)
+def test_ssh_arguments(tmp_path: Path, arguments: str, jump: tuple[str, ...], known_hosts: str, trust: str) -> None:
+    text = json.dumps({"all": {"hosts": {"h": {"ansible_ssh_common_args": arguments}}}})
+    host = fleet(tmp_path, text).hosts["h"]
+    assert (host.jump, host.known_hosts, host.trust.value) == (jump, known_hosts, trust)
+
+
+def test_unfollowed_trust_is_said(tmp_path: Path) -> None:
+    found = fleet(tmp_path, "[g]\nh1\nh2\n[g:vars]\nansible_ssh_common_args=-o StrictHostKeyChecking=no\n", "hosts")
+    assert [notice.text for notice in found.notices] == [
+        "ansible_ssh_common_args: StrictHostKeyChecking=no is not followed, host keys are checked"
+    ]
+
+
+def test_connection_variables(tmp_path: Path) -> None:
+    text = """
+        [all:vars]
+        ansible_user=ops
+        [g]
+        h ansible_host=192.0.2.1 ansible_port=2222 ansible_ssh_private_key_file=keys/id ansible_become=yes
+        six:2200 ansible_host=2001:db8::1 ansible_ssh_user=root ansible_become_password=hunter2 ansible_become=1
+    """
+    hosts = fleet(tmp_path, text.replace("        ", ""), "hosts").hosts
+    first, six = hosts["h"], hosts["six"]
+    assert (first.address, first.port, first.user, first.key) == ("192.0.2.1", 2222, "ops", "keys/id")
+    assert (first.become.enabled, first.become.password) == (True, "")
+    assert (six.address, six.port, six.user, six.become.password) == ("2001:db8::1", 2200, "root", "ask")
+    assert "hunter2" not in json.dumps(encode(hosts)) + repr(hosts)
+
+
+def test_names_in_braces_are_replaced(tmp_path: Path) -> None:
+    text = """
+all:
+  vars:
+    domain: lan
+    gate: "gate.{{ domain }}"
+    ansible_host: "{{ inventory_hostname }}.{{ domain }}"
+    ansible_ssh_common_args: '-o ProxyJump="ops@{{ gate }}"'
+  hosts: {h1: }
+"""
+    host = fleet(tmp_path, text).hosts["h1"]
+    assert (host.address, host.jump) == ("h1.lan", ("ops@gate.lan",))
+
+
+def test_hosts_not_reached_over_ssh_are_left_out(tmp_path: Path) -> None:
+    found = fleet(tmp_path, "localhost ansible_connection=local\nw1\n", "hosts")
+    assert list(found.hosts) == ["w1"]
+    assert found.groups["all"].hosts == ("w1",)
+    assert "ansible_connection=local" in found.notices[0].text
+
+
+def test_variable_files_of_nobody_are_said_when_nearly_somebodys(tmp_path: Path) -> None:
+    write(tmp_path, {"group_vars/wbe.yml": "x: 1", "group_vars/other.yml": "x: 1", "host_vars/w.yml": "x: 1"})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert ["'web'" in notice.text for notice in found.notices] == [True]
+
+
+def test_a_shadowed_variable_file_is_said(tmp_path: Path) -> None:
+    write(tmp_path, {"group_vars/web/a.yml": "x: 1", "group_vars/web.yml": "x: 2"})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert found.hosts["w1"].vars == {"x": 1}
+    assert [notice.source.file for notice in found.notices] == [str(tmp_path / "group_vars/web.yml")]
+
+
+def test_later_inventories_win(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a/hosts": "[web]\nw1 x=a y=a\n", "b/hosts.yml": "hosts: {w1: {vars: {x: b}}, w2: {}}"})
+    found = load_fleet([root / "a/hosts", root / "b/hosts.yml"])
+    assert found.hosts["w1"].vars == {"x": "b", "y": "a"}
+    assert [place.file for place in found.hosts["w1"].origins["vars.x"]] == [
+        str(root / "a/hosts"),
+        str(root / "b/hosts.yml"),
+    ]
