@@ -59,7 +59,7 @@ class Integer(Shape[int]):
 
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,6}))?\s*([kmgtp]?)(i?)(b?)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,6}))?\s*([kmgtp]?)(i?)(b?)", re.IGNORECASE)
 
 
 class Size(Shape[int]):

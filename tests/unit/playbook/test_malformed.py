@@ -33,17 +33,9 @@ def test_one_precise_error(path: Path) -> None:
         assert f"{error.where.file}:{error.where.line}" == str(CONTENT / expected["file"])
     else:
         assert (error.where.file, error.where.line) == (str(path), int(expected["line"]))
+    assert f"{error.where.line} | " in error.cause, "the line is shown"
     assert expected.get("cause", "") in error.cause
     assert expected.get("hint", "") in " | ".join(error.hints)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_line_is_shown(path: Path) -> None:
-    with pytest.raises(ConfigError) as raised:
-        draft(path).place({}, {})
-    where = raised.value.where
-    assert isinstance(where, Location)
-    assert f"{where.line} | " in raised.value.cause
 
 
 def test_there_are_enough() -> None:
