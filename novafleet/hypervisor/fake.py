@@ -127,6 +127,7 @@ class FakeHypervisor:
             if guest.live is None:
                 self._need_networks(guest.tree)
                 guest.live = deepcopy(guest.tree)
+                self._tell(name, "resumed", "unpaused")
                 self._move(name, "running", "booted", "started")
 
     async def shutdown_domain(self, name: str) -> None:

@@ -224,6 +224,12 @@ RULES: tuple[Rule, ...] = (
         hints=("virsh dumpxml DOMAIN --inactive   # on {host}",),
     ),
     Rule(
+        "NF-LV-127",
+        "the running guest has no slot for another device",
+        text=r"does not support hotplugging|No more available PCI (?:slots|addresses)",
+        hints=("stop the guest and attach it then: a definition gets new slots",),
+    ),
+    Rule(
         "NF-LV-146",
         "another entry has that MAC, address or name",
         text=r"existing dhcp host entry|already at least one DNS HOST record",
@@ -246,7 +252,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NF-LV-124", "QEMU on {host} cannot provide what the definition asks for", (CONFIG_UNSUPPORTED,)),
     Rule("NF-LV-121", "libvirt does not accept the XML", _BAD_XML),
     Rule("NF-LV-122", "the present state does not allow it", (OPERATION_INVALID,)),
-    Rule("NF-LV-122", "the present state does not allow it", text=r"\bnot running|already running|not active"),
+    Rule("NF-LV-122", "the present state does not allow it", text=r"\bnot (?:running|paused|active)|already running"),
     Rule(
         "NF-LV-136",
         "QEMU ended while starting",
