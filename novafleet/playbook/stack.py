@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from novafleet.source.load import check_yaml
 from novafleet.source.suggest import did_you_mean
 
 ENV_FILE = ".env"
+_BARE = re.compile(r"[\w./:@%+,=-]*", re.ASCII)
+"""What every reader of such a file takes as it stands; some keep quotes."""
 
 
 def build_stack(
@@ -139,6 +142,8 @@ def _env_text(value: Scalar | Secret) -> str:
 
 
 def _quoted(text: str) -> str:
+    if _BARE.fullmatch(text):
+        return text
     if "'" not in text and "\n" not in text and "\\" not in text:
         return f"'{text}'"
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n")

@@ -87,7 +87,8 @@ def test_unprintable_name(tmp_path: Path, folder: Path) -> None:
         ("it's $5", 'A="it\'s \\$5"'),
         ("plain $HOME", "A='plain $HOME'"),
         ("two\\nlines", 'A="two\\nlines"'),
-        ("", "A=''"),
+        ("", "A="),
+        ("http://a/b", "A=http://a/b"),
     ],
 )
 def test_env_values_are_quoted(tmp_path: Path, folder: Path, value: str, line: str) -> None:

@@ -134,7 +134,7 @@ def test_stacks(sample: Environment) -> None:
     assert (edge.entry, edge.project, edge.kind, edge.runtime) == ("compose.yaml", "devlab-edge", "compose", "docker")
     assert list(files) == [".env", "compose.yaml", "conf/proxy.conf"]
     assert b"upstream 10.20.0.21 kvm3\n" in files["conf/proxy.conf"].content.reveal()
-    assert files[".env"].content.reveal() == b"TOKEN='s3cr3t'\nLEVEL='info'\n"
+    assert files[".env"].content.reveal() == b"TOKEN=s3cr3t\nLEVEL=info\n"
     assert files[".env"].mode == 0o600
     assert (metrics.kind, metrics.entry, [file.path for file in metrics.files]) == (
         "quadlet",
