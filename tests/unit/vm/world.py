@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 from novafleet.capability.vm import actions as vm_actions
 from novafleet.capability.vm import plan as vm_plan
@@ -123,16 +124,34 @@ class MemorySession:
 
 
 class Killable:
-    """The fake libvirt, spending the budget with each call that changes something."""
+    """The fake libvirt, spending the budget with each call that changes something; a guest needs its files."""
 
-    def __init__(self, fake: FakeHypervisor, budget: Budget) -> None:
+    def __init__(self, fake: FakeHypervisor, session: MemorySession, budget: Budget) -> None:
         self._fake = fake
+        self._session = session
         self._budget = budget
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("domain", "domains", "events", "version"):
             self._budget.spend()
         return getattr(self._fake, name)
+
+    async def start_domain(self, name: str) -> None:
+        """As QEMU, which opens every file first."""
+        self._budget.spend()
+        self._need((await self._fake.domain(name)).xml)
+        await self._fake.start_domain(name)
+
+    async def attach_device(self, name: str, xml: str, *, live: bool) -> None:
+        """Likewise."""
+        self._budget.spend()
+        self._need(xml)
+        await self._fake.attach_device(name, xml, live=live)
+
+    def _need(self, xml: str) -> None:
+        sources = [source.get("file", "") for source in ElementTree.fromstring(xml).iter("source")]
+        missing = [path for path in sources if path and path not in self._session.files]
+        assert not missing, f"QEMU cannot open {missing}"
 
 
 @dataclass
@@ -203,7 +222,8 @@ class World:
         changes = await self.plan(environment, intent, **consent)
         done = []
         for step in ordered(changes, self.chance):
-            session, libvirt = self.sessions[step.host], Killable(self.libvirt[step.host], self.budget)
+            session = self.sessions[step.host]
+            libvirt = Killable(self.libvirt[step.host], session, self.budget)
             context = Context(self.hosts[step.host], session, libvirt, environment, facts.hosts[step.host])
             action = ACTIONS[step.action]
             if action.probe is None or await action.probe(context, step.args) is None:  # type: ignore[arg-type]
