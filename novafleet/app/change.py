@@ -136,6 +136,8 @@ async def _begin(world: World, journal: Journal, order: Order, name: str, run_id
     holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
     if order.continued is None:
         now, request = world.clock.now(), encode(order.request)
+        for killed in await journal.unfinished(name):  # we hold the lock: nobody runs it any more
+            await journal.finish(killed.id, RunState.FAILED, now, {"superseded_by": run_id})
         await journal.begin(Run(run_id, name, order.intent, RunState.RUNNING, now, holder=holder, request=request))
         return {}
     await journal.reopen(run_id, holder)

@@ -52,13 +52,16 @@ async def log(run_id: str = "") -> tuple[Record, ...]:
 
 
 async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Run:
-    """The run whose id begins so; by default the newest (``unfinished``: that did not end well).
+    """The run whose id begins so; by default the newest. With ``unfinished`` the default is the newest that did not
+    end well and that no later run of its environment has made obsolete.
 
     Raises ConfigError NF-RUN-020 when there is none, NF-RUN-021 when there are several.
     """
-    runs = [run for run in await journal.runs(limit=ENOUGH) if run.id.startswith(run_id)]
-    if not run_id:
-        runs = [run for run in runs if not unfinished or run.state is not RunState.DONE][:1]
+    runs = await journal.runs(limit=ENOUGH)
+    if run_id:
+        runs = tuple(run for run in runs if run.id.startswith(run_id))
+    else:
+        runs = (_last_words(runs) if unfinished else runs)[:1]
     if not runs:
         wanted = f"no run begins with {run_id}" if run_id else "there is no such run"
         raise ConfigError(wanted, code="NF-RUN-020", hints=("novafleet runs ls",))
@@ -66,6 +69,13 @@ async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Ru
         several = ", ".join(run.id for run in runs[:5])
         raise ConfigError(f"several runs begin with {run_id}", code="NF-RUN-021", cause=several)
     return runs[0]
+
+
+def _last_words(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    newest: dict[str, Run] = {}
+    for run in runs:
+        newest.setdefault(run.environment, run)
+    return tuple(run for run in newest.values() if run.state is not RunState.DONE)
 
 
 def history(records: tuple[Record, ...]) -> tuple[NodeHistory, ...]:

@@ -1,0 +1,66 @@
+"""kill -9 of the controller at random moments of ``up`` and ``down``: nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.e2e.conftest import Write
+from tests.e2e.controller import Controller, kill_after, traces
+from tests.labfixture import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+ROUNDS = int(os.environ.get("NOVAFLEET_CHAOS_ROUNDS", "25"))
+"""Each kills one ``up`` and one ``down``."""
+NAME = "chaos"
+TEXT = """
+networks:
+  lan: {mode: isolated, cidr: 10.84.0.0/24}
+defaults: {vm: {memory: 64MiB, boot: mini, stop_timeout: 0s, nics: {lan: {network: lan}}}}
+vms:
+  a: {host: kvm1, disks: {data: {size: 16MiB}}, cloud_init: {user_data: {hostname: a}}}
+  b: {host: kvm3, disks: {data: {size: 16MiB}}, depends_on: [a]}
+"""
+
+
+def test_killed_at_random_moments(lab: Lab, controller: Controller, environment: Write) -> None:
+    file = str(environment(NAME, TEXT))
+    steps = len(controller.json("up", file, "--yes")["steps"])
+    whole = traces(lab, NAME)
+    uuids = _uuids(lab)
+    controller.ok("down", file, "--yes", "--volumes")
+    assert not any(traces(lab, NAME).values())
+
+    chance = random.Random(os.environ.get("NOVAFLEET_CHAOS_SEED", "novafleet"))
+    for number in range(ROUNDS):
+        moment = f"round {number}, up: {_killed(controller, chance, steps, 'up', file)}"
+        _go_on(controller, number, "up", file)
+        assert traces(lab, NAME) == whole, moment
+        assert _uuids(lab) == uuids, moment
+        controller.ok("plan", file, "--detailed-exitcode")
+        moment = f"round {number}, down: {_killed(controller, chance, steps, 'down', file, '--volumes')}"
+        _go_on(controller, number, "down", file, "--volumes")
+        assert not any(traces(lab, NAME).values()), (moment, traces(lab, NAME))
+
+
+def _killed(controller: Controller, chance: random.Random, steps: int, verb: str, *words: str) -> str:
+    lines, instant = chance.randrange(steps), chance.random() * 0.4
+    seen = kill_after(controller.start(verb, *words, "--yes"), lines, instant)
+    return f"killed {instant:.3f} s after {seen} of {lines} lines"
+
+
+def _go_on(controller: Controller, number: int, verb: str, *words: str) -> None:
+    """Every other time by ``resume``, else by the same command again; ``resume`` may find that nothing had begun."""
+    if number % 2 and controller.run("resume", "--yes").returncode == 0:
+        runs = controller.json("runs", "ls", "--last", "1")["runs"]
+        if runs[0]["verb"] == verb:
+            return
+    controller.ok(verb, *words, "--yes")
+
+
+def _uuids(lab: Lab) -> dict[str, str]:
+    places = {"a": "kvm1", "b": "kvm3"}
+    return {vm: lab.on(host, "virsh", "domuuid", f"{NAME}-{vm}").strip() for vm, host in places.items()}
