@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from novafleet.errors import LabError
 from novafleet.lab import build, engine, guests, hosts, keys
@@ -28,10 +28,13 @@ def up(place: Place, progress: Progress, count: int = 0, *, debian: bool = False
 
     Raises LabError (NF-LAB-*).
     """
+    ready = _if_complete(place, count, debian)
+    if ready:
+        return ready
     with place.locked(lambda: progress.say("Another lab command is at work: waiting for it to end")):
         engine.ensure(place)
         found = hosts.existing()
-        wanted = first_hosts(count or max((host.number for host in found), default=DEFAULT_HOSTS))
+        wanted = _wanted(found, count)
         keys.ensure(place, wanted)
         _ensure_network()
         _start(place, progress, {host: found.get(host, "") for host in wanted})
@@ -39,7 +42,23 @@ def up(place: Place, progress: Progress, count: int = 0, *, debian: bool = False
         return tuple(hosts.each(wanted, lambda host: hosts.wait(host, progress)))
 
 
-def _start(place: Place, progress: Progress, wanted: dict[LabHost, str]) -> None:
+def _if_complete(place: Place, count: int, debian: bool) -> tuple[HostState, ...]:
+    """The hosts when all is up already, else none. Takes no lock: whoever only looks waits for nobody's build."""
+    if not place.known_hosts.exists() or not engine.answers():
+        return ()
+    found = hosts.existing()
+    wanted = _wanted(found, count)
+    if any(found.get(host) != "running" for host in wanted) or not guests.complete(place, debian=debian):
+        return ()
+    states = tuple(hosts.each(wanted, lambda host: hosts.look(host, found[host])))
+    return states if all(state.ready for state in states) else ()
+
+
+def _wanted(found: Mapping[LabHost, str], count: int) -> tuple[LabHost, ...]:
+    return first_hosts(count or max((host.number for host in found), default=DEFAULT_HOSTS))
+
+
+def _start(place: Place, progress: Progress, wanted: Mapping[LabHost, str]) -> None:
     down = tuple(host for host, state in wanted.items() if state != "running")
     if not down:
         return

@@ -27,11 +27,35 @@ HEADER = "# Written by `novafleet lab up`. Include it in an environment file to 
 
 def ensure(place: Place, progress: Progress, *, debian: bool = False) -> None:
     """Build what is missing or whose recipe changed, run the mirror and write ``images.yml``. Raises LabError."""
-    wanted = {"mini", *(("debian",) if debian or any(place.images.glob("debian-*")) else ())}
-    folders = {name: _guest(place, name, progress) for name in sorted(wanted)}
+    folders = _folders(place, debian)
+    for name, folder in folders.items():
+        if not folder.exists():
+            _guest(folder, name, progress)
     _httpd(place, progress)
     _mirror(place, progress)
-    replace(place.images_file, HEADER + yaml.safe_dump({"images": images(folders)}, sort_keys=False), 0o644)
+    replace(place.images_file, _document(folders), 0o644)
+
+
+def complete(place: Place, *, debian: bool = False) -> bool:
+    """Has ``ensure`` nothing to do?"""
+    folders = _folders(place, debian)
+    built = all(folder.exists() for folder in (*folders.values(), _httpd_folder(place)))
+    written = built and place.images_file.exists() and place.images_file.read_text() == _document(folders)
+    return written and any(row["State"] == "running" for row in listed("container", f"name=^{MIRROR}$"))
+
+
+def _folders(place: Place, debian: bool) -> dict[str, Path]:
+    """Where each wanted guest's files are or will be; one that was built once stays wanted."""
+    wanted = ("mini", *(("debian",) if debian or any(place.images.glob("debian-*")) else ()))
+    return {name: place.images / f"{name}-{digest(RECIPE / 'builder', RECIPE / name)}" for name in wanted}
+
+
+def _httpd_folder(place: Place) -> Path:
+    return place.images / f"httpd-{digest(RECIPE / 'builder', RECIPE / 'httpd')}"
+
+
+def _document(folders: Mapping[str, Path]) -> str:
+    return HEADER + yaml.safe_dump({"images": images(folders)}, sort_keys=False)
 
 
 def images(folders: Mapping[str, Path]) -> dict[str, object]:
@@ -52,11 +76,8 @@ def _urls(folder: Path) -> dict[str, dict[str, str]]:
     return {name: {"url": f"http://{MIRROR_ADDRESS}/{folder.name}/{name}", "sha256": sum_} for sum_, name in rows}
 
 
-def _guest(place: Place, name: str, progress: Progress) -> Path:
-    """The directory of a guest's files, built in a container that has no network."""
-    folder = place.images / f"{name}-{digest(RECIPE / 'builder', RECIPE / name)}"
-    if folder.exists():
-        return folder
+def _guest(folder: Path, name: str, progress: Progress) -> None:
+    """Fill a guest's directory, built in a container that has no network."""
     builder = ensure_builder(progress)
     with progress.step(f"building the guest image {name} ({TAKES[name]})"):
         image = ensure_product_image(name, builder)
@@ -72,12 +93,11 @@ def _guest(place: Place, name: str, progress: Progress) -> Path:
         if image != builder:
             docker("rmi", image)
         _publish(new, folder, name)
-    return folder
 
 
 def _httpd(place: Place, progress: Progress) -> None:
     """``images/httpd.tar``: the web server's image as ``docker save`` writes it, for hosts without a registry."""
-    folder = place.images / f"httpd-{digest(RECIPE / 'builder', RECIPE / 'httpd')}"
+    folder = _httpd_folder(place)
     if not folder.exists():
         ensure_httpd(progress)
         new = _scratch(folder)
