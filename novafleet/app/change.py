@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +163,7 @@ async def _residue(world: World, order: Order, planned: Planned, applied: Applie
 
 def _finished(planned: Planned, applied: Applied, residue: tuple[str, ...], run_id: str, seconds: float) -> Finished:
     plan = planned.plan
-    status = exit_code(applied, residue, unreachable=bool(plan.unreachable))
+    status = exit_code(applied, residue, plan.unreachable)
     states = {ExitCode.OK: RunState.DONE, ExitCode.INTERRUPTED: RunState.CANCELLED}
     return Finished(
         environment=plan.environment,
@@ -179,16 +179,16 @@ def _finished(planned: Planned, applied: Applied, residue: tuple[str, ...], run_
     )
 
 
-def exit_code(applied: Applied, residue: tuple[str, ...], *, unreachable: bool) -> ExitCode:
-    """The status of a run (docs/reference/exit-codes.md)."""
-    codes = {str(result.error["code"]) for result in applied.results if result.error}
-    if FENCED in codes:
+def exit_code(applied: Applied, residue: tuple[str, ...], unreachable: Collection[str]) -> ExitCode:
+    """The status of a run (docs/reference/exit-codes.md); ``unreachable`` hosts could not even be observed."""
+    failed = [(result.host, str(result.error["code"])) for result in applied.results if result.error]
+    if any(code == FENCED for _, code in failed):
         return ExitCode.LOCK_HELD
     if applied.cancelled:
         return ExitCode.INTERRUPTED
-    if any(not code.startswith("NF-SSH") for code in codes) or residue:
+    if residue or any(not code.startswith("NF-SSH") and host not in unreachable for host, code in failed):
         return ExitCode.FAILED
-    if not codes and not unreachable:
+    if not failed and not unreachable:
         return ExitCode.OK
     anything = any(result.state is NodeState.DONE for result in applied.results)
     return ExitCode.PARTIAL if anything else ExitCode.UNREACHABLE
