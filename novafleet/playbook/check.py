@@ -28,8 +28,6 @@ def check_references(sheet: Sheet, fleet: Fleet) -> Iterator[ConfigError]:
     for stack in sheet.stacks.values():
         yield from unknown("host", stack.host, fleet.hosts, stack.origins["host"])
         yield from _check_gates(stack.ready, ON_VMS_ONLY, "a stack")
-        if stack.kind != "compose":
-            yield from _check_gates(stack.ready, ON_STACKS_ONLY, f"a {stack.kind} stack")
 
 
 def unknown(what: str, name: str, known: Iterable[str], where: Location) -> Iterator[ConfigError]:

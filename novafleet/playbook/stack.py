@@ -129,7 +129,8 @@ def _check_names(spec: StackSpec, compose: ComposeFile) -> None:
 
 
 def _env_file(env: Mapping[str, Scalar | Secret]) -> Secret:
-    """``NAME="value"`` as Compose, python-dotenv and a shell all read it."""
+    """Lines that Compose and python-dotenv read alike, but for one thing: podman-compose's python-dotenv replaces
+    ``${NAME}`` in any value, quoted or not (https://github.com/theskumar/python-dotenv#variable-expansion)."""
     lines = (f"{name}={_quoted(_env_text(value))}\n" for name, value in env.items())
     return Secret.of("".join(lines))
 
@@ -144,8 +145,8 @@ def _env_text(value: Scalar | Secret) -> str:
 def _quoted(text: str) -> str:
     if _BARE.fullmatch(text):
         return text
-    if "'" not in text and "\n" not in text and "\\" not in text:
-        return f"'{text}'"
+    if "\n" not in text and "\\" not in text:
+        return "'" + text.replace("'", "\\'") + "'"
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n")
     return f'"{escaped}"'
 

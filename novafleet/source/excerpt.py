@@ -28,4 +28,4 @@ def illustrate(error: ConfigError, texts: Mapping[str, str]) -> None:
         where = each.where
         if isinstance(where, Location) and _GUTTER not in each.cause:
             shown = excerpt(texts.get(where.file, ""), where.line, where.column)
-            each.cause = "\n".join(part for part in (each.cause, shown) if part)
+            each.cause = f"{each.cause}\n{shown}" if shown else each.cause

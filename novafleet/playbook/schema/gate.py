@@ -149,7 +149,7 @@ GATE = Record(
                 text=SERVICES,
                 list=SERVICES,
             ),
-            "The services named, or all with `true`, run and are healthy.",
+            "The stack's services named, or all its containers with `true`, run and are healthy.",
             "[web, cache]",
         ),
         _kind(

@@ -84,7 +84,7 @@ def test_unprintable_name(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ("it's $5", 'A="it\'s \\$5"'),
+        ("it's $5", "A='it\\'s $5'"),
         ("plain $HOME", "A='plain $HOME'"),
         ("two\\nlines", 'A="two\\nlines"'),
         ("", "A="),
