@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 
 from novafleet.capability.vm import shape
-from novafleet.capability.vm.hotplug import Plug, Verb, plugs
+from novafleet.capability.vm.hotplug import Plug, Verb, names, plugs
 from novafleet.capability.vm.owned import ACTIVE, RUNNING, refuse_foreign
 from novafleet.capability.vm.xml import domain_xml
 from novafleet.errors import CommandError, NotFoundError, SpaceError
@@ -88,9 +88,10 @@ async def change(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     for plug in done:
         ctx.progress(f"{plug.verb} {plug.name}")
         await _plug(ctx, vm.domain, plug)
+    held = await _held(ctx, vm.domain, [plug for plug in done if plug.verb is Verb.DETACH])
     # libvirt has given the new devices addresses by now; the definition keeps them.
     await _define(ctx, vm, await ctx.hypervisor.domain(vm.domain))
-    return {"plugged": [f"{plug.verb} {plug.name}" for plug in done]}
+    return {"plugged": [f"{plug.verb} {plug.name}" for plug in done], "held": held}
 
 
 async def _plug(ctx: ActionContext, domain: str, plug: Plug) -> None:
@@ -100,6 +101,18 @@ async def _plug(ctx: ActionContext, domain: str, plug: Plug) -> None:
         Verb.UPDATE: ctx.hypervisor.update_device,
     }
     await calls[plug.verb](domain, plug.xml, live=True)
+
+
+async def _held(ctx: ActionContext, domain: str, detached: list[Plug]) -> list[str]:
+    """Devices the guest has not let go of: one that boots or hangs does not answer, and keeps them until it stops."""
+    if not detached:
+        return []
+    done = await ctx.session.run(Command(("virsh", "-q", "-c", "qemu:///system", "dumpxml", domain), become=True))
+    running = names(done.text)
+    held = [plug.name for plug in detached if plug.name in running]
+    for name in held:
+        ctx.progress(f"the guest still holds {name}: it lets go when it stops")
+    return held
 
 
 async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:

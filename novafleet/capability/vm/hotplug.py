@@ -38,6 +38,11 @@ def plugs(before: str, after: str) -> tuple[Plug, ...]:
     )
 
 
+def names(text: str) -> frozenset[str]:
+    """The disks and NICs of a domain XML, named as in ``Plug``."""
+    return frozenset(_devices(text))
+
+
 def _devices(text: str) -> Mapping[str, Element]:
     return dict(_named(ElementTree.fromstring(text)))
 

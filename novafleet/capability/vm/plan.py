@@ -70,11 +70,13 @@ def _at_home(environment: Environment, each: Owned) -> bool:
 def _apply(environment: Environment, held: tuple[Owned, ...], host: HostFacts, vm: Vm) -> ResourceChange:
     target = address.vm(vm.name)
     gates = gate_steps(environment, vm, target)
+    desired = shape.desired(vm, environment, host)  # of a new VM too: what is wrong with it is said before it is begun
     domain = host.domains.get(vm.domain)
     before = elsewhere(held, vm) if domain is None else None
     if domain is not None:
         refuse_foreign(environment, vm, domain)
-        verdict = _compare(environment, host, vm, domain, finished=_finished(domain, gates))
+        found = diff.differences(vm, desired, shape.live(domain, environment, vm, host))
+        verdict = _compare(vm, domain, found, tuple(_rebuilt(environment, host, vm)), finished=_finished(domain, gates))
     elif before is not None:
         verdict = _move(vm, before)
     else:
@@ -105,9 +107,9 @@ def _finished(domain: Domain, gates: tuple[Step, ...]) -> bool:
     return meant and domain.state == "shutoff" and domain.reason == "shutdown"
 
 
-def _compare(environment: Environment, host: HostFacts, vm: Vm, domain: Domain, *, finished: bool) -> _Verdict:
-    found = diff.differences(vm, shape.desired(vm, environment, host), shape.live(domain, environment, vm, host))
-    anew = tuple(_rebuilt(environment, host, vm))
+def _compare(
+    vm: Vm, domain: Domain, found: tuple[diff.Difference, ...], anew: tuple[Reason, ...], *, finished: bool
+) -> _Verdict:
     reasons = (*diff.reasons(vm, found), *anew)
     impact = diff.worst([*(each.impact for each in found), *(Impact.REBOOT for _ in anew)])
     verbs = _verbs(found, impact)

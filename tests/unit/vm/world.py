@@ -51,8 +51,9 @@ class Budget:
 class MemorySession:
     """As much of ``ports.HostSession`` as VMs and volumes use."""
 
-    def __init__(self, host: Host, budget: Budget) -> None:
+    def __init__(self, host: Host, budget: Budget, libvirt: FakeHypervisor) -> None:
         self.host = host
+        self._libvirt = libvirt
         self.files: dict[str, FileFact] = {}
         self.digests: dict[str, str] = {}
         self._budget = budget
@@ -72,6 +73,8 @@ class MemorySession:
         program, *words = command.argv
         if program == "sh":
             text = self._scripts[words[1]](*words[3:])
+        elif "dumpxml" in words:
+            text = self._libvirt.live_xml(words[-1])
         elif "info" in words:
             text = self._info(words[-1])
         else:
@@ -177,9 +180,11 @@ class World:
         self.budget = Budget()
         self.hosts = {name: Host(name, name) for name in names or ("kvm1",)}
         self.libvirt = {name: FakeHypervisor(name) for name in self.hosts}
-        self.sessions = {name: MemorySession(host, self.budget) for name, host in self.hosts.items()}
+        self.sessions = {
+            name: MemorySession(host, self.budget, self.libvirt[name]) for name, host in self.hosts.items()
+        }
         self.said: list[str] = []
-        self.chance = Random(chance)  # noqa: S311 - an order, not a secret
+        self.chance = Random(chance)
         for session in self.sessions.values():
             for digest, size in images:
                 path = f"{POOL}/novafleet-image-{digest}"

@@ -1,0 +1,102 @@
+"""Each edit of a VM: what it costs and how it is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from novafleet.capability.vm import shape
+from novafleet.capability.vm.diff import differences, reasons, worst
+from novafleet.model.environment import CloudInit, Vm
+from novafleet.model.plan import Impact
+from tests.unit.vm.cases import MIB, disk, environment, host, line, nic, vm
+
+SEED = CloudInit({"runcmd": ["true"]}, source=line(40))
+BASE = vm(disks=(disk("root"), disk("data")), nics=(nic(),), cloud_init=SEED)
+
+EDITS = {
+    "nothing": (BASE, None, []),
+    "memory": (replace(BASE, memory=512 * MIB), Impact.REBOOT, ["memory: 256MiB -> 512MiB"]),
+    "vcpus": (replace(BASE, vcpus=2), Impact.REBOOT, ["vcpus: 1 -> 2"]),
+    "cpu": (replace(BASE, cpu="maximum"), Impact.REBOOT, ["cpu: qemu64 -> maximum"]),
+    "machine": (replace(BASE, machine="pc"), Impact.REBOOT, ["machine: pc-q35-10.0 -> pc"]),
+    "firmware": (replace(BASE, firmware="uefi"), Impact.RECREATE, ["firmware: bios -> uefi"]),
+    "tpm": (replace(BASE, tpm=True), Impact.REBOOT, ["tpm: no -> yes"]),
+    "autostart": (replace(BASE, autostart=True), Impact.LIVE, ["autostart: no -> yes"]),
+    "disk gone": (
+        vm(disks=(disk("root"),), nics=(nic(),), cloud_init=SEED),
+        Impact.LIVE,
+        ["disk data is no longer in the file"],
+    ),
+    "disk added": (
+        vm(disks=(disk("root"), disk("data"), disk("log")), nics=(nic(),), cloud_init=SEED),
+        Impact.LIVE,
+        ["disk log is added"],
+    ),
+    "SATA disk added": (
+        vm(disks=(disk("root"), disk("data"), disk("log", bus="sata")), nics=(nic(),), cloud_init=SEED),
+        Impact.REBOOT,
+        ["disk log is added"],
+    ),
+    "bus": (
+        vm(disks=(disk("root"), disk("data", bus="sata")), nics=(nic(),), cloud_init=SEED),
+        Impact.REBOOT,
+        ["disks.data.bus: virtio -> sata"],
+    ),
+    "NIC added": (replace(BASE, nics={"lan": nic(), "wan": nic("wan")}), Impact.LIVE, ["NIC wan is added"]),
+    "network": (
+        replace(BASE, nics={"lan": nic(network="office")}),
+        Impact.LIVE,
+        ["nics.lan.network: vmtest-lab -> bridge:br0"],
+    ),
+    "NIC model": (replace(BASE, nics={"lan": nic(model="e1000")}), Impact.REBOOT, ["nics.lan.model: virtio -> e1000"]),
+    "kernel": (
+        replace(BASE, boot="mini"),
+        Impact.REBOOT,
+        ["cmdline: (none) -> console=ttyS0", "initrd: (none) -> /var", "kernel: (none) -> /var"],
+    ),
+    "overlay": (
+        replace(BASE, xml="<domain><cputune><shares>9</shares></cputune></domain>"),
+        Impact.REBOOT,
+        ["the xml overlay changed"],
+    ),
+    "overlay's white space": (replace(BASE, xml="  \n"), None, []),
+}
+
+
+@pytest.mark.parametrize(("edited", "impact", "told"), EDITS.values(), ids=EDITS.keys())
+async def test_an_edit(edited: Vm, impact: Impact | None, told: list[str]) -> None:
+    before = {**shape.desired(BASE, environment(BASE), host()), "machine": "pc-q35-10.0"}
+    found = differences(edited, _with_seed(shape.desired(edited, environment(edited), host()), before), before)
+    assert [reason.text[: len(text)] for reason, text in zip(reasons(edited, found), told, strict=True)] == told
+    assert impact is None or worst(each.impact for each in found) is impact
+
+
+def _with_seed(desired: shape.Shape, before: shape.Shape) -> shape.Shape:
+    """The seed follows the NICs; here only the edit itself is looked at."""
+    return {**desired, "seed.digest": before["seed.digest"]}
+
+
+@pytest.mark.parametrize(("rerun", "impact"), [("never", Impact.LIVE), ("on-change", Impact.REBOOT)])
+def test_seed_content(rerun: str, impact: Impact) -> None:
+    before = vm(cloud_init=CloudInit({"runcmd": ["true"]}, rerun=rerun))
+    after = replace(before, cloud_init=CloudInit({"runcmd": ["false"]}, rerun=rerun))
+    shapes = [shape.desired(each, environment(each), host()) for each in (after, before)]
+    found = differences(after, *shapes)
+    assert [(each.field, each.impact) for each in found] == [("seed.digest", impact)]
+
+
+def test_a_reason_names_the_line() -> None:
+    edited = replace(BASE, memory=512 * MIB, origins={"memory": line(12)})
+    before = shape.desired(BASE, environment(BASE), host())
+    found = differences(edited, shape.desired(edited, environment(edited), host()), before)
+    assert [str(reason.source) for reason in reasons(edited, found)] == ["env.yml:12"]
+
+
+def test_a_device_attached_by_hand_is_told() -> None:
+    before = {**shape.desired(BASE, environment(BASE), host()), "disks.@vdx.path": "/x", "disks.@vdx.bus": "virtio"}
+    found = differences(BASE, shape.desired(BASE, environment(BASE), host()), before)
+    assert [reason.text for reason in reasons(BASE, found)] == [
+        "disk vdx was attached on the host and is not in the file"
+    ]
