@@ -8,6 +8,7 @@ Groups go by depth, ``ansible_group_priority`` and name, the later winning; of s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -63,6 +64,21 @@ def _declared(sources: Sources) -> dict[str, list[HostEntry]]:
     return declared
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all hosts of the same groups have in common, made once: ten thousand hosts have few such sets."""
+
+    chains: Chains
+    places: Mapping[str, tuple[Location, ...]]
+    values: Mapping[str, tuple[Any, ...]]
+    variables: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, chains: Chains) -> _Shared:
+        """Takes the chains apart."""
+        return cls(chains, _places(chains), _values(chains), _winners(chains, "vars."))
+
+
 class _Merger:
     """Builds hosts; what hosts of the same groups share is merged once."""
 
@@ -90,7 +106,8 @@ class _Merger:
     def hosts(self, name: str) -> Iterable[Host]:
         """The host, unless it is wrong (noted) or not reached over SSH (a notice)."""
         ancestors = self._graph.with_ancestors(self._graph.groups_of[name])
-        found = dict(self._shared(ancestors))
+        shared = self._shared(ancestors)
+        found = dict(shared.chains)
         for entry in self._declared[name]:
             _put(found, entry.settings)
         for settings in self._files.get((True, name), ()):
@@ -99,9 +116,9 @@ class _Merger:
         if left_out:
             self.notices.append(left_out)
             return ()
-        return self._findings.attempt(lambda: self._host(name, found, ancestors))
+        return self._findings.attempt(lambda: self._host(name, found, shared, ancestors))
 
-    def _from_groups(self, ancestors: frozenset[str]) -> Chains:
+    def _from_groups(self, ancestors: frozenset[str]) -> _Shared:
         found: Chains = {}
         order = sorted(ancestors, key=self._rank)
         for name in (ALL, *order):
@@ -110,7 +127,7 @@ class _Merger:
         for name in (ALL, *order):
             for settings in self._files.get((False, name), ()):
                 _put(found, settings)
-        return found
+        return _Shared.of(found)
 
     def _rank(self, group: str) -> tuple[int, int, str]:
         priority = 1
@@ -120,23 +137,34 @@ class _Merger:
             priority = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else priority
         return self._graph.depth[group], priority, group
 
-    def _host(self, name: str, found: Chains, ancestors: Collection[str]) -> Host:
+    def _host(self, name: str, found: Chains, shared: _Shared, ancestors: Collection[str]) -> Host:
         chains, notices = connection.chains(name, found)
         self.notices.extend(notices)
+        own = {key: chain for key, chain in found.items() if chain is not shared.chains.get(key)}
+        own.update(chains)
         values = {"address": name, **connection.values(name, found, chains)}
-        variables = {key: chain for key, chain in found.items() if key.startswith("vars.")}
-        labels = {key: chain for key, chain in found.items() if key.startswith("labels.")}
-        every = {**chains, **labels, **variables}
         return Host(
             name=name,
             **values,
-            labels={key.removeprefix("labels."): chain[-1].value for key, chain in labels.items()},
+            labels=_winners(found, "labels."),
             groups=tuple(sorted(ancestors)),
-            vars={key.removeprefix("vars."): _shown(key, chain[-1].value) for key, chain in variables.items()},
+            vars={**shared.variables, **_winners(own, "vars.")},
             source=self._declared[name][0].source,
-            origins={key: tuple(setting.source for setting in chain) for key, chain in every.items()},
-            history={key: tuple(_shown(key, setting.value) for setting in chain) for key, chain in every.items()},
+            origins={**shared.places, **_places(own)},
+            history={**shared.values, **_values(own)},
         )
+
+
+def _places(chains: Mapping[str, Chain]) -> dict[str, tuple[Location, ...]]:
+    return {key: tuple(setting.source for setting in chain) for key, chain in chains.items()}
+
+
+def _values(chains: Mapping[str, Chain]) -> dict[str, tuple[Any, ...]]:
+    return {key: tuple(_shown(key, setting.value) for setting in chain) for key, chain in chains.items()}
+
+
+def _winners(chains: Mapping[str, Chain], prefix: str) -> dict[str, Any]:
+    return {key[len(prefix) :]: _shown(key, chain[-1].value) for key, chain in chains.items() if key.startswith(prefix)}
 
 
 def _put(found: Chains, settings: Settings) -> None:

@@ -111,7 +111,7 @@ BECOME = Record(
             "password",
             _PasswordSource(),
             "",
-            "Where sudo's password comes from: an environment variable, the first line of a file, or a question at the "
+            "Where sudo's password comes from: an environment variable, a file, or a question at the "
             "start. Never the password itself.",
             "env:SUDO_PASSWORD",
             shown="sudo asks for none",
@@ -145,6 +145,9 @@ CONNECTION = (
     Field("vars", Free(), None, "Variables for templates, of any form.", "{ntp: 10.0.0.1}", shown="none"),
 )  # fmt: skip
 
+SHARED = tuple(field for field in CONNECTION if field.name not in ("address", "fingerprint"))
+"""What several hosts can have in common."""
+
 
 def _settings(origins: Mapping[str, Location], **values: Any) -> Settings:
     """Only what the file says; ``labels`` and ``vars`` name by name."""
@@ -173,7 +176,7 @@ GROUP = Record(
               "[kvm1, \"db[1:3]\"]", shown="none"),
         Field("children", _Children(), None, "Groups whose hosts are its hosts too: names, or a mapping with "
               "the groups themselves.", "[web, db]", shown="none"),
-        *CONNECTION,
+        *SHARED,
     ),
     into=_settings,
 )  # fmt: skip
@@ -184,7 +187,7 @@ INVENTORY = Record(
     (
         Field("hosts", _Hosts(), {}, "Hosts by name or range (`kvm[01:20]`, `db-[a:c]`).", "{kvm1: {}}", shown="none"),
         Field("groups", _Groups(), {}, "Groups by name.", "{web: {hosts: [kvm1]}}", shown="none"),
-        *CONNECTION,
+        *SHARED,
     ),
     into=_settings,
 )

@@ -105,7 +105,7 @@ def test_hosts_not_reached_over_ssh_are_left_out(tmp_path: Path) -> None:
 
 
 def test_variable_files_of_nobody_are_said_when_nearly_somebodys(tmp_path: Path) -> None:
-    write(tmp_path, {"group_vars/wbe.yml": "x: 1", "group_vars/other.yml": "x: 1", "host_vars/w.yml": "x: 1"})
+    write(tmp_path, {"group_vars/wbe.yml": "x: 1", "group_vars/other.yml": "x: 1", "host_vars/zz.yml": "x: 1"})
     found = fleet(tmp_path, "[web]\nw1\n", "hosts")
     assert ["'web'" in notice.text for notice in found.notices] == [True]
 

@@ -17,7 +17,10 @@ become: true
 labels: {site: lab}
 hosts:
   bastion: {address: 198.51.100.7, port: 2222, become: false}
-  kvm1: {labels: {rack: 4, spare: true}, trust: pinned, fingerprint: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}
+  kvm1:
+    labels: {rack: 4, spare: true}
+    trust: pinned
+    fingerprint: "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
   kvm[02:04]:
     address: 10.0.0.[12:14]
     become: {password: env:SUDO}
@@ -69,8 +72,8 @@ def test_labels_and_variables(tmp_path: Path) -> None:
 def test_places(tmp_path: Path) -> None:
     host = fleet(tmp_path, EXAMPLE).hosts["kvm02"]
     assert host.groups == ("direct", "docker", "kvm")
-    assert str(host.source) == f"{tmp_path}/hosts.yml:9:3"
-    assert [place.line for place in host.origins["become"]] == [4, 11]
+    assert str(host.source) == f"{tmp_path}/hosts.yml:12:3"
+    assert [place.line for place in host.origins["become"]] == [4, 14]
     assert host.history["vars.ntp"] == ("10.0.0.1", "10.0.0.2")
 
 
@@ -112,9 +115,14 @@ def test_the_shipped_lab_inventory() -> None:
     assert {"kvm1", "kvm2", "kvm3"} <= load_fleet([lab]).hosts.keys()
 
 
-def test_ten_thousand_hosts(tmp_path: Path) -> None:
-    groups = "".join(f"  g{number}: {{hosts: 'h[{number}000:{number}999]', vars: {{n: {number}}}}}\n" for number in range(1, 10))
-    text = f"user: root\nhosts:\n  h[1000:9999]: {{address: '10.[0:89].0.[0:99]'}}\ngroups:\n{groups}"
+def test_two_thousand_hosts(tmp_path: Path) -> None:
+    text = """
+user: root
+hosts: {"h[1000:2999]": {address: "10.[0:19].0.[0:99]"}}
+groups:
+  g1: {hosts: "h[1000:1999]", vars: {n: 1}}
+  g2: {hosts: "h[2000:2999]", vars: {n: 2}}
+"""
     found = fleet(tmp_path, text)
-    assert len(found.hosts) == 9000
-    assert found.hosts["h9999"].vars == {"n": 9}
+    assert len(found.hosts) == 2000
+    assert (found.hosts["h2999"].vars, found.hosts["h2999"].address) == ({"n": 2}, "10.19.0.99")

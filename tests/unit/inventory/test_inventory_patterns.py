@@ -1,0 +1,100 @@
+"""Patterns choose the hosts that Ansible's choose; ``expected.json`` is what ansible-core 2.19.14 said."""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from novafleet.errors import ConfigError
+from novafleet.inventory import load_fleet, select
+from novafleet.inventory.pattern import matching
+from tests.unit.inventory.places import CONTENT
+
+FLEET = load_fleet([CONTENT / "pattern" / "hosts"])
+EXPECTED = json.loads((CONTENT / "pattern" / "expected.json").read_text())
+EVERY = tuple(FLEET.hosts)
+
+parts = st.sampled_from(
+    [*FLEET.groups, "w1", "kvm02", "w*", "~.*lan$", "front[0:3]", "w[1:3]", "kvm[01:02]", "all[-1]"]
+)
+
+
+def chosen(pattern: str) -> set[str]:
+    return set(matching(FLEET, pattern))
+
+
+@pytest.mark.parametrize("pattern", sorted(EXPECTED))
+def test_same_hosts_as_ansible(pattern: str) -> None:
+    assert sorted(matching(FLEET, pattern)) == EXPECTED[pattern]
+
+
+@given(parts, parts)
+def test_union_intersection_difference(left: str, right: str) -> None:
+    assert chosen(f"{left}:{right}") == chosen(left) | chosen(right) == chosen(f"{left},{right}")
+    assert chosen(f"{left}:&{right}") == chosen(left) & chosen(right) == chosen(f"{right}:&{left}")
+    assert chosen(f"{left}:!{right}") == chosen(left) - chosen(right)
+
+
+@given(parts)
+def test_neutral_and_absorbing(part: str) -> None:
+    assert chosen(f"{part}:&all") == chosen(f"{part}:{part}") == chosen(part)
+    assert chosen(f"!{part}") == set(EVERY) - chosen(part)
+    assert chosen(f"{part}:!{part}") == set()
+
+
+@given(st.lists(parts, min_size=1, max_size=4), st.lists(parts, max_size=3), st.lists(parts, max_size=3), st.randoms())
+def test_only_the_kind_of_a_part_counts_not_its_place(plain, within, without, random) -> None:  # type: ignore[no-untyped-def]
+    written = [*plain, *(f"&{part}" for part in within), *(f"!{part}" for part in without)]
+    random.shuffle(written)
+    wanted = reduce(set.union, map(chosen, plain))
+    wanted = reduce(set.intersection, map(chosen, within), wanted)
+    assert chosen(":".join(written)) == reduce(set.difference, map(chosen, without), wanted)
+
+
+@given(parts, parts)
+def test_a_limit_takes_hosts_away_and_keeps_the_order(pattern: str, limit: str) -> None:
+    wanted = [name for name in matching(FLEET, pattern) if name in chosen(limit)]
+    if wanted:
+        assert [host.name for host in select(FLEET, pattern, limit)] == wanted
+    else:
+        with pytest.raises(ConfigError):
+            select(FLEET, pattern, limit)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_pattern_or_a_config_error(text: str) -> None:
+    try:
+        found = matching(FLEET, text)
+    except ConfigError as error:
+        assert error.code in ("NF-INV-016", "NF-INV-005")
+    else:
+        assert set(found) <= set(EVERY)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "what", "hint"),
+    [
+        ("kvm04", "'kvm04' is neither a host nor a group", "did you mean 'kvm03'?"),
+        ("web:&pord", "'pord' is neither a host nor a group (in 'web:&pord')", "did you mean 'prod'?"),
+        ("web:!", "'web:!' is not a host pattern: a name is missing after & or !", ""),
+        ("~(", "'~(' is not a host pattern: the regular expression '(' is wrong", ""),
+        ("web:&kvm", "no host matches 'web:&kvm'", "novafleet host ls"),
+        ("nothing*", "no host matches 'nothing*'", "novafleet host ls"),
+        ("kvm[01:09]", "'kvm04' is neither", "did you mean"),
+        ("w[3:1]", "'w[3:1]' is not a range: 3 is greater than 1", ""),
+    ],
+)
+def test_errors(pattern: str, what: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        select(FLEET, pattern)
+    assert caught.value.what.startswith(what)
+    assert hint in "".join(caught.value.hints)
+
+
+def test_addresses() -> None:
+    assert matching(FLEET, "2001:db8::1") == matching(FLEET, "[2001:db8::1]") == ("2001:db8::1",)
+    assert "2001:db8::1" not in matching(FLEET, "all:![2001:db8::1]")
