@@ -217,7 +217,7 @@ def ssh_uri(host: Host) -> str:
 def _wants_ssh(host: Host) -> bool:
     choice = host.vars.get("libvirt", "forward")
     if choice not in ("forward", "qemu+ssh"):
-        places = host.origins.get("libvirt", ())
+        places = host.origins.get("vars.libvirt", ())
         raise ConfigError(
             f"host {host.name}: `libvirt: {choice}` is neither `forward` nor `qemu+ssh`",
             code="NF-LV-105",

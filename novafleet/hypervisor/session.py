@@ -21,7 +21,7 @@ from novafleet.hypervisor.workers import Workers
 
 WORKERS = 4
 """libvirtd serves 5 requests of one client at a time (max_client_requests); one is left for keepalive."""
-GRACE = 2.0
+GRACE = 1.0
 """Seconds a worker gets to notice that its socket has closed; it takes about a millisecond."""
 EVENT_THREAD = "libvirt-events"
 KEEPALIVE = (5, 3)

@@ -7,6 +7,7 @@ is the one place that reads those texts (messages of libvirt 9.0 to 11.3 and QEM
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from novafleet.errors import HypervisorError, NotFoundError, NovaFleetError, Retry, SpaceError
@@ -108,7 +109,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "NF-LV-132",
         "QEMU on {host} may not open a file",
-        text=r"(?P<path>/[^'\": ]+)'?(?: \(as uid:\d+, gid:\d+\))?: Permission denied",
+        text=r"(?P<path>/[^'\":]+?)'?(?: \(as uid:\d+, gid:\d+\))?: Permission denied",
         hints=(
             "namei -l {path}   # on {host}: QEMU's user needs x on every directory and rw on the file",
             "journalctl -k -g apparmor   # on {host}: or the security module refused it",
@@ -271,12 +272,13 @@ def translate(failure: Failure, *, what: str, host: str) -> NovaFleetError:
 
 
 def _finding(rule: Rule, words: dict[str, str], what: str, cause: str) -> NovaFleetError:
+    quoted = {name: shlex.quote(text) for name, text in words.items()}
     return rule.kind(
         f"cannot {what}: {rule.what.format_map(words)}",
         code=rule.code,
         where=words["host"],
         cause=cause,
-        hints=tuple(hint.format_map(words) for hint in rule.hints),
+        hints=tuple(hint.format_map(quoted) for hint in rule.hints),
         retry=rule.retry,
     )
 

@@ -15,7 +15,7 @@ from novafleet.errors import NotFoundError
 from novafleet.model.address import METADATA_KEY, METADATA_NS
 from novafleet.model.facts import DomainEvent
 from novafleet.ports import Hypervisor
-from tests.contract.hypervisors import NETWORKS, PREFIX, LabHosts, Subject, code_of, subject
+from tests.contract.hypervisors import LAB_HOSTS, NETWORKS, PREFIX, LabHosts, Subject, code_of, subject
 
 NAME = f"{PREFIX}db"
 NET, NET2 = NETWORKS
@@ -39,6 +39,8 @@ async def lab_hosts() -> AsyncIterator[LabHosts]:
 
 @pytest_asyncio.fixture(params=SUBJECTS, loop_scope="module")
 async def under(request: pytest.FixtureRequest, lab_hosts: LabHosts) -> AsyncIterator[Subject]:
+    if request.param in LAB_HOSTS:
+        request.getfixturevalue("lab")
     async with subject(request.param, lab_hosts) as opened:
         yield opened
 
