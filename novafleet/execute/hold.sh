@@ -44,13 +44,17 @@ connection() {
   echo "$found"
 }
 
-holding() {
-  [ "/proc/$pid/fd/9" -ef "$lease" ]
+# Which descriptor it is changes: dash moves one out of the way while a command runs without it.
+has_open() {
+  for fd in "/proc/$1/fd"/*; do
+    [ "$fd" -ef "$2" ] && return
+  done
+  return 1
 }
 
 # Is the recorded holder a living process with the lease open, silent for too long, or a former self of ours?
 replaceable() {
-  { [ "${sshd:-0}" -gt 1 ] && holding; } || return 1
+  { [ "${sshd:-0}" -gt 1 ] && has_open "$pid" "$lease"; } || return 1
   [ "$grant" = "$before" ] || [ "$age" -gt "$limit" ]
 }
 
@@ -58,7 +62,7 @@ replaceable() {
 end_connection() {
   { [ "${sshd:-0}" -gt 1 ] && [ -n "${start:-}" ] && [ "$(born "$sshd")" = "$start" ]; } || return 0
   if [ "$sshd" = "$mine" ]; then
-    if [ "$grant" = "$before" ] && holding; then kill -KILL "$pid"; fi
+    if [ "$grant" = "$before" ] && has_open "$pid" "$lease"; then kill -KILL "$pid"; fi
     return
   fi
   kill -STOP "$sshd"
@@ -90,12 +94,12 @@ end_orphans() {
   flock -w 5 8 && return
   pids=
   for process in /proc/[0-9]*; do
-    if [ "$process/fd/8" -ef "$work" ] && [ "${process#/proc/}" != $$ ]; then
+    if [ "${process#/proc/}" != $$ ] && has_open "${process#/proc/}" "$work"; then
       pids="$pids ${process#/proc/}"
       { IFS= read -r line <"$process/stat"; } 2>/dev/null || continue
       # shellcheck disable=SC2086
       set -- ${line##*) }
-      kill -KILL -- "-$3" 2>/dev/null
+      kill -KILL "-$3" 2>/dev/null
     fi
   done
   flock -w 5 8 || refuse "busy$pids"

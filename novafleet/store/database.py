@@ -79,6 +79,8 @@ def _translate(path: Path, error: sqlite3.Error) -> NovaFleetError:
         return _full(path, str(error))
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return _corrupt(path, str(error))
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return _busy(path, str(error))
     return _unusable(path, str(error))
 
 
@@ -103,6 +105,19 @@ def _corrupt(path: Path, cause: str) -> NovaFleetError:
             f"sqlite3 {path}.damaged .recover   # shows what can still be read",
         ),
         retry=Retry.AFTER_FIX,
+    )
+
+
+def _busy(path: Path, cause: str) -> NovaFleetError:
+    return NovaFleetError(
+        f"another process has been writing the journal for {BUSY_SECONDS:g} s and does not end",
+        code="NF-RUN-015",
+        where=str(path),
+        cause=cause,
+        hints=(
+            f"fuser -v {path}   # who has it open: a novafleet stopped by Ctrl-Z or a debugger? continue or kill it",
+        ),
+        retry=Retry.LATER,
     )
 
 
