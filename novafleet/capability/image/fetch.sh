@@ -42,9 +42,11 @@ watched() {
   before=$(stat -c %s "$part")
   download "$1" &
   pid=$!
+  pause=0.1 # a small file should not wait for a whole second
   while kill -0 "$pid" 2>/dev/null; do
     echo "size $(stat -c %s "$part")" || exit 1
-    sleep 1
+    sleep "$pause" 2>/dev/null || sleep 1
+    pause=1
   done
   wait "$pid"
   status=$?
