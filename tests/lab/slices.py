@@ -14,6 +14,8 @@ import pytest
 from novafleet.capability.image import actions as image
 from novafleet.capability.network import actions as network
 from novafleet.capability.stack import actions as stack
+from novafleet.capability.vm import actions as vm
+from novafleet.capability.volume import actions as volume
 from novafleet.execute import gate
 from novafleet.execute.gather import gather
 from novafleet.hypervisor.connect import Connections
@@ -27,7 +29,7 @@ from novafleet.observe.registry import collectors
 from novafleet.ports import HostSession, Hypervisor, Outcome
 from novafleet.transport.pool import SshPool
 
-ACTIONS = {**network.ACTIONS, **image.ACTIONS, **stack.ACTIONS, **gate.ACTIONS}
+ACTIONS = {**network.ACTIONS, **image.ACTIONS, **volume.ACTIONS, **vm.ACTIONS, **stack.ACTIONS, **gate.ACTIONS}
 STATE = Path.home() / ".local/state/novafleet/lab"
 HTTPD = STATE / "images" / "httpd.tar"
 ADDRESSES = {"kvm1": "172.31.250.11", "kvm2": "172.31.250.12", "kvm3": "172.31.250.13"}
