@@ -1,0 +1,152 @@
+"""libvirt on real hosts when something is wrong with it: stopped, frozen, forbidden; and that others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from novafleet.errors import DeadlineError, HypervisorError
+from novafleet.hypervisor.dial import Dialer
+from novafleet.hypervisor.hypervisor import LibvirtHypervisor
+from novafleet.hypervisor.session import Session
+from novafleet.model.fleet import Become, Fleet, Host
+from novafleet.transport.pool import SshPool
+from tests.contract.hypervisors import LAB, LAB_HOSTS, PREFIX, lab_session, no_password, reachable
+from tests.labfixture import Lab
+from tests.unit.hypervisor.test_session import until
+
+pytestmark = pytest.mark.lab
+UNITS = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd.service")
+USER = f"{PREFIX}user"
+
+ADD_USER = """\
+useradd --create-home --shell /bin/sh "$1" && install -d -m 700 -o "$1" "/home/$1/.ssh" &&
+  install -m 600 -o "$1" /dev/stdin "/home/$1/.ssh/authorized_keys" &&
+  echo "$1 ALL=(ALL:ALL) NOPASSWD: ALL" > "/etc/sudoers.d/$1"
+"""
+
+
+@pytest.fixture
+def without_libvirtd(lab: Lab) -> Iterator[str]:
+    lab.on("kvm2", "systemctl", "stop", *UNITS)
+    try:
+        yield "kvm2"
+    finally:
+        lab.on("kvm2", "systemctl", "start", *UNITS[:3])
+
+
+async def test_a_stopped_libvirtd_is_named_with_its_fix_and_its_return_is_noticed(
+    lab: Lab, without_libvirtd: str
+) -> None:
+    async with lab_session(LAB_HOSTS[without_libvirtd]) as (_, hypervisor):
+        with pytest.raises(HypervisorError) as caught:
+            await hypervisor.domains()
+        assert (caught.value.code, caught.value.where) == ("NF-LV-101", "kvm2")
+        assert caught.value.hints == ("sudo systemctl start libvirtd   # on kvm2",)
+        lab.on("kvm2", "systemctl", "start", *UNITS[:3])
+        await hypervisor.domains()
+
+
+async def test_a_libvirtd_that_stops_in_between_is_a_lost_connection_and_then_connected_again(lab: Lab) -> None:
+    async with lab_session(LAB_HOSTS["kvm2"]) as (_, hypervisor):
+        await hypervisor.domains()
+        async with hypervisor.events() as events:
+            lab.on("kvm2", "systemctl", "restart", "libvirtd.service")
+            with pytest.raises(HypervisorError) as caught:
+                async with asyncio.timeout(30.0):
+                    async for _ in events:
+                        pass
+            assert caught.value.code == "NF-LV-103"
+        await hypervisor.domains()
+
+
+@pytest.fixture
+def frozen_libvirtd(lab: Lab) -> Iterator[str]:
+    lab.on("kvm2", "systemctl", "start", "libvirtd.service")
+    pid = lab.on("kvm2", "systemctl", "show", "--value", "--property", "MainPID", "libvirtd.service").strip()
+    lab.on("kvm2", "kill", "-STOP", pid)
+    try:
+        yield pid
+    finally:
+        lab.on("kvm2", "kill", "-CONT", pid, check=False)
+
+
+async def test_a_frozen_libvirtd_costs_a_deadline_and_no_thread(lab: Lab, frozen_libvirtd: str) -> None:
+    host = reachable(LAB_HOSTS["kvm2"])
+    async with SshPool(Fleet({host.name: host}, {}), known_hosts=LAB / "known_hosts", passwords=no_password) as pool:
+        hypervisor = LibvirtHypervisor(Session(host.name, Dialer(pool, host), deadline=1.0))
+        session = await pool.get(host)
+        began = time.monotonic()
+        with pytest.raises(DeadlineError) as caught:
+            await hypervisor.version()
+        assert time.monotonic() - began < 5.0
+        assert caught.value.code == "NF-LV-110"
+        await until(lambda: not [each for each in threading.enumerate() if each.name.startswith("libvirt-kvm2-")])
+        assert await session.pull("/etc/hostname"), "the SSH connection is as usable as before"
+        lab.on("kvm2", "kill", "-CONT", frozen_libvirtd)
+        assert await hypervisor.version()
+        await hypervisor.close()
+
+
+@pytest.fixture
+def outsider(lab: Lab) -> Iterator[Host]:
+    """A user of kvm3 who is not in the group libvirt; polkit refuses what the open socket lets through."""
+    public = lab.key.with_suffix(".pub").read_text()
+    lab.on("kvm3", "sh", "-c", ADD_USER, "novafleet", USER, stdin=public)
+    try:
+        yield Host("kvm3", LAB_HOSTS["kvm3"].address, user=USER)
+    finally:
+        lab.on("kvm3", "userdel", "--force", "--remove", USER, check=False)
+        lab.on("kvm3", "rm", "-f", f"/etc/sudoers.d/{USER}")
+
+
+async def test_a_user_whom_polkit_refuses_is_told_so(outsider: Host) -> None:
+    async with lab_session(outsider) as (_, hypervisor):
+        with pytest.raises(HypervisorError) as caught:
+            await hypervisor.version()
+    assert (caught.value.code, caught.value.where) == ("NF-LV-102", "kvm3")
+    assert "usermod -aG libvirt" in caught.value.hints[0]
+
+
+async def test_with_become_that_user_goes_through_root(outsider: Host) -> None:
+    root = Host(outsider.name, outsider.address, user=outsider.user, become=Become(True))
+    async with lab_session(root) as (_, hypervisor):
+        assert (await hypervisor.version())[0] >= 9_000_000
+        assert isinstance(await hypervisor.domains(), tuple)
+        await hypervisor.close()
+        assert await hypervisor.version()
+
+
+@pytest.fixture
+def without_forwarding(lab: Lab) -> Iterator[None]:
+    config = "/etc/ssh/sshd_config.d/00-nf-hv.conf"
+    lab.on("kvm1", "sh", "-c", 'echo "AllowStreamLocalForwarding no" > "$1"', "novafleet", config)
+    lab.on("kvm1", "systemctl", "reload", "ssh")
+    listening(LAB_HOSTS["kvm1"].address)
+    try:
+        yield
+    finally:
+        lab.on("kvm1", "rm", "-f", config)
+        lab.on("kvm1", "systemctl", "reload", "ssh")
+        listening(LAB_HOSTS["kvm1"].address)
+
+
+def listening(address: str, seconds: float = 10.0) -> None:
+    """Wait until sshd, reloaded, listens again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection((address, 22), timeout=seconds).close()
+        assert time.monotonic() < deadline, f"sshd on {address} did not come back"
+
+
+async def test_where_sshd_forwards_no_sockets_a_program_relays(without_forwarding: None) -> None:
+    async with lab_session(LAB_HOSTS["kvm1"]) as (_, hypervisor):
+        assert (await hypervisor.version())[0] >= 9_000_000
+        assert isinstance(await hypervisor.domains(), tuple)
