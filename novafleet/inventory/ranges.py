@@ -156,4 +156,4 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _natural(text: str) -> tuple[str | int, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]{1,18})", text))
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]{1,18})", text.replace("[", "")))

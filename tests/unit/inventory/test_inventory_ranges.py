@@ -6,7 +6,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novafleet.errors import ConfigError
@@ -15,6 +15,7 @@ from tests.unit.inventory.places import CONTENT
 
 RECORDED = json.loads((CONTENT / "ranges.json").read_text())
 
+relaxed = settings(deadline=None, max_examples=60)
 names = st.builds(
     "{}{}{}".format,
     st.sampled_from(["kvm", "db-", "r1n"]),
@@ -28,6 +29,7 @@ def test_same_names_as_ansible(text: str) -> None:
     assert list(ranges.expand(text)) == RECORDED[text]
 
 
+@relaxed
 @given(st.integers(0, 2000), st.integers(0, 200), st.integers(1, 7), st.integers(1, 6))
 def test_numbers(first: int, more: int, step: int, width: int) -> None:
     last = first + more
@@ -37,6 +39,7 @@ def test_numbers(first: int, more: int, step: int, width: int) -> None:
         assert ranges.expand(f"[{low}:{high}]") == tuple(f"{n:0{len(low)}d}" for n in range(first, last + 1))
 
 
+@relaxed
 @given(st.integers(0, 51), st.integers(0, 51))
 def test_letters(first: int, last: int) -> None:
     letters = string.ascii_letters
@@ -48,6 +51,7 @@ def test_letters(first: int, last: int) -> None:
             ranges.expand(text)
 
 
+@relaxed
 @given(st.text(alphabet="ab019[]:-,. ", max_size=20))
 def test_any_text_expands_or_is_a_config_error(text: str) -> None:
     try:
@@ -56,6 +60,7 @@ def test_any_text_expands_or_is_a_config_error(text: str) -> None:
         assert error.code == "NF-INV-005"
 
 
+@relaxed
 @given(st.lists(names, max_size=40))
 def test_folding_and_expanding_gives_the_names_back(found: list[str]) -> None:
     folded = ranges.fold(found)

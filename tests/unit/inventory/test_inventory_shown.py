@@ -88,7 +88,7 @@ def test_why(inventory: tuple[Path, ...], capsys: pytest.CaptureFixture[str]) ->
         "kvm1: vars.ntp = b",
         "      VALUE  SET BY",
         "wins  b      group_vars/all:1:1",
-        "      a      lab.yml:7:57",
+        "      a      lab.yml:7:54",
     ]
 
 
