@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 
+import yaml
+
 from novafleet.errors import LabError
 from novafleet.lab import build, engine, guests, hosts, keys
 from novafleet.lab.docker import attempt, docker, listed
@@ -19,7 +21,7 @@ from novafleet.lab.layout import (
     LabHost,
 )
 from novafleet.lab.layout import hosts as first_hosts
-from novafleet.lab.place import Place
+from novafleet.lab.place import Place, replace
 from novafleet.lab.progress import Progress
 
 
@@ -36,6 +38,7 @@ def up(place: Place, progress: Progress, count: int = 0, *, debian: bool = False
         found = hosts.existing()
         wanted = _wanted(found, count)
         keys.ensure(place, wanted)
+        replace(place.inventory, inventory(place, wanted), 0o644)
         _ensure_network()
         _start(place, progress, {host: found.get(host, "") for host in wanted})
         guests.ensure(place, progress, debian=debian)
@@ -52,6 +55,22 @@ def _if_complete(place: Place, count: int, debian: bool) -> tuple[HostState, ...
         return ()
     states = tuple(hosts.each(wanted, lambda host: hosts.look(host, found[host])))
     return states if all(state.ready for state in states) else ()
+
+
+def inventory(place: Place, wanted: Sequence[LabHost]) -> str:
+    """An inventory file of these hosts."""
+    groups = {
+        engine_name: {"hosts": [host.name for host in wanted if host.engine == engine_name]}
+        for engine_name in sorted({host.engine for host in wanted})
+    }
+    document = {
+        "user": "root",
+        "key": str(place.key),
+        "known_hosts": str(place.known_hosts),
+        "hosts": {host.name: {"address": host.address, "labels": {"flavour": host.flavour}} for host in wanted},
+        "groups": {"kvm": {"children": groups}},
+    }
+    return "# Written by `novafleet lab up`.\n" + yaml.safe_dump(document, sort_keys=False)
 
 
 def _wanted(found: Mapping[LabHost, str], count: int) -> tuple[LabHost, ...]:

@@ -46,6 +46,11 @@ class Place:
         """An environment file that defines the images; playbooks include it."""
         return self.root / "images.yml"
 
+    @property
+    def inventory(self) -> Path:
+        """An inventory of the hosts there are, with absolute paths; ``inventory/lab.yml`` holds the usual three."""
+        return self.root / "inventory.yml"
+
     def make(self) -> None:
         """Create the directories: only their owner may look inside, except the images."""
         for path in (self.root, self.host_keys, self.images):
