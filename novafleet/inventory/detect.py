@@ -25,18 +25,19 @@ _YAML_START = re.compile(r"---|%YAML|[{?]|- |[^\s#=]([^=:]|:(?!\s|$))*:(\s|$)")
 
 def of_file(path: Path) -> Format | None:
     """``PROGRAM``, or None for text. Raises ConfigError NF-INV-001 (unreadable), -013 (a script nobody may run)."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(
+            "an inventory is a file or a directory, this is neither",
+            code="NF-INV-001",
+            where=Location(str(path)),
+            hints=("save what it gives to a file",),
+        )
     try:
         with path.open("rb") as file:
             start = file.read(4)
         runnable = os.access(path, os.X_OK)
     except OSError as exc:
-        raise ConfigError(
-            "the inventory cannot be read",
-            code="NF-INV-001",
-            where=Location(str(path)),
-            cause=exc.strerror or str(exc),
-            hints=(f"ls -l {path}",),
-        ) from exc
+        raise unreadable(path, exc) from exc
     if not start.startswith(b"#!") and start != _BINARY:
         return None
     if runnable:
@@ -46,6 +47,18 @@ def of_file(path: Path) -> Format | None:
         code="NF-INV-013",
         where=Location(str(path)),
         hints=(f"chmod +x {path}",),
+    )
+
+
+def unreadable(path: Path, exc: OSError) -> ConfigError:
+    """NF-INV-001 for a path that is missing or closed to us."""
+    missing = isinstance(exc, FileNotFoundError)
+    return ConfigError(
+        "there is no such inventory" if missing else "the inventory cannot be read",
+        code="NF-INV-001",
+        where=Location(str(path)),
+        cause="" if missing else exc.strerror or str(exc),
+        hints=("name one with -i, or make one here: novafleet init",) if missing else (f"ls -ld {path}",),
     )
 
 

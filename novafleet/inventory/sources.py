@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from novafleet.errors import ConfigError, Location
+from novafleet.errors import Location
 from novafleet.inventory import document, variables
 from novafleet.inventory.layer import Document, VarFile
+from novafleet.inventory.variables import listing
 from novafleet.model.fleet import Notice
 from novafleet.source.schema import Findings
 
@@ -29,50 +30,60 @@ class Sources:
 
 def read(paths: Sequence[Path]) -> Sources:
     """Read every file. Raises ConfigError, or everything that keeps hosts or groups unknown as ConfigErrors."""
-    findings = Findings()
-    documents: list[Document] = []
-    files: list[VarFile] = []
-    notices: list[Notice] = []
-    seen: dict[Path, bool] = {}
+    reader = _Reader()
     for path in paths:
-        found = [each for file in _inventory_files(path, findings, notices) for each in _document(file, findings)]
-        documents.extend(found)
-        directory = path if path.is_dir() else path.parent
-        own = any(each.own for each in found) and not any(each.hosts and not each.own for each in found)
-        if seen.setdefault(directory, own) == own and path.exists():
-            beside, shadowed = variables.read_beside(directory, findings, own=own)
-            files.extend(beside)
-            notices.extend(shadowed)
-    if findings.errors:
-        findings.errors.extend(error for each in documents for error in each.errors)
-    findings.check()
-    return Sources(tuple(documents), tuple(files), tuple(notices), tuple(map(str, paths)))
+        documents = [found for file in reader.files(path, set()) for found in reader.document(file)]
+        reader.documents.extend(documents)
+        reader.variables_beside(path if path.is_dir() else path.parent, documents)
+    if reader.findings.errors:
+        reader.findings.errors.extend(error for document in reader.documents for error in document.errors)
+    reader.findings.check()
+    return Sources(tuple(reader.documents), tuple(reader.variables), tuple(reader.notices), tuple(map(str, paths)))
 
 
-def _document(file: Path, findings: Findings) -> tuple[Document, ...]:
-    return findings.attempt(lambda: document.read(file))
+class _Reader:
+    """Collects what the paths hold, and what is wrong with them."""
 
+    def __init__(self) -> None:
+        self.findings = Findings()
+        self.documents: list[Document] = []
+        self.variables: list[VarFile] = []
+        self.notices: list[Notice] = []
+        self._beside: set[Path] = set()
 
-def _inventory_files(path: Path, findings: Findings, notices: list[Notice]) -> Iterator[Path]:
-    """The file itself, or the files of a directory by name, those of its subdirectories among them."""
-    if not path.is_dir():
-        if not path.exists():
-            findings.note(
-                ConfigError(
-                    "there is no such inventory",
-                    code="NF-INV-001",
-                    where=Location(str(path)),
-                    hints=("name one with -i, or make one here: novafleet init",),
-                )
-            )
+    def document(self, file: Path) -> tuple[Document, ...]:
+        return self.findings.attempt(lambda: document.read(file))
+
+    def variables_beside(self, directory: Path, documents: Sequence[Document]) -> None:
+        """Once for each directory; plain scalars are YAML 1.2's where all hosts are from our own files."""
+        if directory in self._beside:
             return
-        yield path
-        return
-    for child in sorted(path.iterdir()):
+        self._beside.add(directory)
+        own = any(found.own for found in documents) and not any(found.hosts and not found.own for found in documents)
+        for files, notices in self.findings.attempt(
+            lambda: variables.read_beside(directory, self.findings, own=own),
+        ):
+            self.variables.extend(files)
+            self.notices.extend(notices)
+
+    def files(self, path: Path, above: Collection[Path]) -> Iterator[Path]:
+        """The file itself, or the files of a directory by name, those of its subdirectories among them."""
+        if not path.is_dir():
+            yield path
+            return
+        here = path.resolve()
+        if here in above:
+            return
+        for children in self.findings.attempt(lambda: listing(path)):
+            for child in children:
+                if self._counts(child):
+                    yield from self.files(child, {*above, here})
+
+    def _counts(self, child: Path) -> bool:
         if child.name.startswith(".") or child.name in variables.FOLDERS or child.name.endswith(_NEVER):
-            continue
+            return False
         if child.name.endswith(_SETTINGS_OF_PROGRAMS):
             text = f"not read: in a directory {child.suffix} files are settings of programs, as for Ansible"
-            notices.append(Notice(text, Location(str(child))))
-            continue
-        yield from _inventory_files(child, findings, notices)
+            self.notices.append(Notice(text, Location(str(child))))
+            return False
+        return True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory import ansible
+from novafleet.inventory.detect import unreadable
 from novafleet.inventory.document import MAX_NODES, refuse_vault
 from novafleet.inventory.layer import VarFile, variables
 from novafleet.model.fleet import Notice
@@ -36,12 +37,20 @@ def read_beside(directory: Path, findings: Findings, *, own: bool) -> tuple[tupl
     return tuple(files), tuple(notices)
 
 
+def listing(directory: Path) -> list[Path]:
+    """What is in a directory, by name. Raises ConfigError NF-INV-001."""
+    try:
+        return sorted(directory.iterdir())
+    except OSError as exc:
+        raise unreadable(directory, exc) from exc
+
+
 def _by_name(folder: Path) -> dict[str, list[Path]]:
     """Files and directories of a folder by whom they speak of, the one that counts first."""
     if not folder.is_dir():
         return {}
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: _EXTENSIONS.index(_extension(path))):
+    for path in sorted(listing(folder), key=lambda path: _EXTENSIONS.index(_extension(path))):
         if not _is_hidden(path):
             found.setdefault(path.name.removesuffix(_extension(path)), []).append(path)
     return found
@@ -55,7 +64,7 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for child in sorted(path.iterdir()):
+    for child in listing(path):
         if child.is_dir() and not _is_hidden(child):
             yield from _files(child)
         elif not _is_hidden(child) and child.suffix in _EXTENSIONS:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from novafleet.errors import ConfigError, ExitCode
 from novafleet.inventory import load_fleet
@@ -76,3 +79,32 @@ def test_several_circles_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         fleet(tmp_path, "[a:children]\nb\n[b:children]\na\n[c]\nh\n[c:children]\nd\n[d:children]\nc\n", "hosts")
     assert [error.code for error in findings(caught.value)] == ["NF-INV-008", "NF-INV-008"]
+
+
+def test_odd_things_in_a_directory(tmp_path: Path) -> None:
+    root = write(tmp_path, {"inv/hosts": "w1\n", "inv/.hidden": "[", "inv/notes.txt": "[", "inv/sub/more": "w2\n"})
+    (root / "inv/loop").symlink_to(".")
+    assert list(load_fleet([root / "inv"]).hosts) == ["w1", "w2"]
+    (root / "inv/broken").symlink_to("nowhere")
+    os.mkfifo(root / "inv/pipe")
+    with pytest.raises(ConfigError) as caught:
+        load_fleet([root / "inv"])
+    assert [error.code for error in findings(caught.value)] == ["NF-INV-001", "NF-INV-001"]
+
+
+TEXTS = sorted(path for path in CONTENT.rglob("*") if path.is_file() and path.stat().st_size < 2000)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(TEXTS), st.integers(0, 2000), st.integers(0, 8), st.binary(max_size=6))
+def test_damaged_files_load_or_are_config_errors(tmp_path: Path, path: Path, at: int, cut: int, insert: bytes) -> None:
+    data = path.read_bytes()
+    at = min(at, len(data))
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data[:at] + insert + data[at + cut :])
+    try:
+        load_fleet([damaged])
+    except ConfigError as error:
+        for finding in findings(error):
+            assert finding.what
+            assert str(finding.where)
