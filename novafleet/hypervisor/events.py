@@ -13,6 +13,8 @@ from novafleet.hypervisor.states import event_words
 from novafleet.hypervisor.translate import lost
 from novafleet.model.facts import DomainEvent
 
+Listeners = set[Callable[[DomainEvent], None]]
+
 
 @asynccontextmanager
 async def lifecycle(session: Session) -> AsyncIterator[AsyncIterator[DomainEvent]]:
@@ -29,13 +31,13 @@ async def lifecycle(session: Session) -> AsyncIterator[AsyncIterator[DomainEvent
         with suppress(RuntimeError):  # the asyncio loop has closed: nobody waits for events any more
             loop.call_soon_threadsafe(queue.put_nowait, event)
 
-    callback = await link.run("watch events", _register, put)
+    await link.run("watch events", _listen, put)
     link.line.ended.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         yield _drain(queue, session.host, link.line.ended)
     finally:
         if not link.lost:
-            await link.run("stop watching events", _deregister, callback)
+            await link.run("stop watching events", _unlisten, put)
 
 
 async def _drain(
@@ -46,17 +48,23 @@ async def _drain(
     raise lost("watch events", host, ended.result())
 
 
-def _register(handle: Handle, put: Callable[[DomainEvent], None]) -> int:
-    def changed(_connection: Any, domain: Any, event: int, detail: int, _opaque: None) -> None:
-        put(DomainEvent(domain.name(), *event_words(event, detail), at=time.time()))
-
-    callback: int = handle.connection.domainEventRegisterAny(
-        None, handle.libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, changed, None
-    )
-    handle.callbacks.add(callback)
-    return callback
+def _listen(handle: Handle, put: Callable[[DomainEvent], None]) -> None:
+    # libvirt takes one callback of a kind on a connection ("event callback already tracked"): all listeners share it.
+    with handle.listening:
+        handle.listeners.add(put)
+        if not handle.callbacks:
+            kind = handle.libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+            handle.callbacks.add(handle.connection.domainEventRegisterAny(None, kind, _changed, handle.listeners))
 
 
-def _deregister(handle: Handle, callback: int) -> None:
-    handle.connection.domainEventDeregisterAny(callback)
-    handle.callbacks.discard(callback)
+def _changed(
+    _connection: Any, domain: Any, event: int, detail: int, listeners: set[Callable[[DomainEvent], None]]
+) -> None:
+    seen = DomainEvent(domain.name(), *event_words(event, detail), at=time.time())
+    for put in tuple(listeners):
+        put(seen)
+
+
+def _unlisten(handle: Handle, put: Callable[[DomainEvent], None]) -> None:
+    with handle.listening:
+        handle.listeners.discard(put)

@@ -18,6 +18,7 @@ from novafleet.errors import DeadlineError, HypervisorError, NovaFleetError, Ret
 from novafleet.hypervisor.dial import Dial, Line
 from novafleet.hypervisor.translate import DENIED, LOST, NO_SUPPORT, Failure, lost, translate
 from novafleet.hypervisor.workers import Workers
+from novafleet.model.facts import DomainEvent
 
 WORKERS = 4
 """libvirtd serves 5 requests of one client at a time (max_client_requests); one is left for keepalive."""
@@ -38,6 +39,8 @@ class Handle:
     def __init__(self, libvirt: Any, connection: Any) -> None:
         self.libvirt = libvirt
         self.callbacks: set[int] = set()
+        self.listeners: set[Callable[[DomainEvent], None]] = set()
+        self.listening = threading.Lock()
         self._connection = connection
 
     @property

@@ -379,6 +379,19 @@ async def test_events_tell_what_happens_from_now_on(under: Subject) -> None:
     assert [event.at for event in seen] == sorted(event.at for event in seen)
 
 
+async def test_several_may_watch_events_at_once(under: Subject) -> None:
+    hypervisor = under.hypervisor
+    await hypervisor.define_domain(domain_xml(under))
+    async with hypervisor.events() as first:
+        async with hypervisor.events() as second:
+            await hypervisor.start_domain(NAME)
+        await hypervisor.destroy_domain(NAME)
+        async with asyncio.timeout(10.0):
+            seen = await _until_stopped(first)
+            assert (await anext(second)).domain == NAME
+    assert seen[-1].kind == "stopped"
+
+
 async def _until_stopped(events: AsyncIterator[DomainEvent]) -> list[DomainEvent]:
     seen: list[DomainEvent] = []
     async for event in events:
