@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -123,6 +124,13 @@ class Handshakes:
         """That sshd dropped a login before authentication: ask for less at once."""
         gate = self._gates[sshd]
         gate.shrink(gate.used - 1)
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process hold as many connections as its hard limit allows; 1,024 files is the usual soft one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def pause(attempt: int) -> float:

@@ -13,7 +13,7 @@ from novafleet.model.fleet import Fleet, Host
 from novafleet.model.secret import Secret
 from novafleet.ports import HostSession
 from novafleet.transport.errors import DroppedError
-from novafleet.transport.limits import DROPS, Handshakes, pause
+from novafleet.transport.limits import DROPS, Handshakes, pause, raise_descriptor_limit
 from novafleet.transport.resolve import Resolver
 from novafleet.transport.session import SshSession
 from novafleet.transport.sshconfig import SshConfig
@@ -98,6 +98,7 @@ class SshPool:
         self._sessions: dict[str, SshSession[SshTrunk]] = {}
 
     async def __aenter__(self) -> SshPool:
+        raise_descriptor_limit()
         return self
 
     async def __aexit__(self, *_: object) -> None:

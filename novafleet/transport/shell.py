@@ -108,22 +108,24 @@ class RemoteShell:
         elif not starting.cancelled() and starting.exception() is None:
             await self._kill(starting.result(), command, token)
 
-    async def _start(self, command: Command, token: str, *, bulk: bool = False, urgent: bool = False) -> Process:
-        sudo = self._sudo(command, token)
-        line = remote_line(command, token, sudo.words() if sudo else ())
-        link = await self._trunk.link()
+    async def _start(self, command: Command, token: str, *, bulk: bool = False) -> Process:
+        """On the connection there is, or on a new one when that is found dead before the command was sent."""
         try:
-            process = await link.start(line, bulk=bulk, urgent=urgent)
+            return await self._start_on(await self._trunk.link(), command, token, bulk=bulk)
         except LostBeforeStartError:
             link = await self._trunk.link()
-            process = await self._again(link, line, bulk=bulk)
-        return await self._elevated(process, sudo) if sudo else process
-
-    async def _again(self, link: Link, line: str, *, bulk: bool) -> Process:
         try:
-            return await link.start(line, bulk=bulk)
+            return await self._start_on(link, command, token, bulk=bulk)
         except LostBeforeStartError as exc:
             raise lost(self._host.name, str(exc)) from exc
+
+    async def _start_on(
+        self, link: Link, command: Command, token: str, *, bulk: bool = False, urgent: bool = False
+    ) -> Process:
+        sudo = self._sudo(command, token)
+        line = remote_line(command, token, sudo.words() if sudo else ())
+        process = await link.start(line, bulk=bulk, urgent=urgent)
+        return await self._elevated(process, sudo) if sudo else process
 
     def _sudo(self, command: Command, token: str) -> Sudo | None:
         become = self._host.become
@@ -150,25 +152,24 @@ class RemoteShell:
     async def _kill(self, process: Process, command: Command, token: str) -> None:
         """TERM, then KILL, to every process of the command; gives up when the host is gone."""
         for name in ("TERM", "KILL"):
-            with contextlib.suppress(NovaFleetError, TimeoutError):
+            process.signal(name)
+            with contextlib.suppress(NovaFleetError, LostBeforeStartError, TimeoutError):
                 async with asyncio.timeout(GRACE):
-                    process.signal(name)
                     await self._signal(command, token, name)
             if await _ends_within(process, GRACE):
                 return
 
     async def _signal(self, command: Command, token: str, name: str) -> None:
+        """Through a session beside the limit, or through a second connection when the server has none left."""
         killer = kill_command(token, name, become=command.become)
+        own = secrets.token_hex(8)
         try:
-            process = await self._start(killer, secrets.token_hex(8), urgent=True)
+            process = await self._start_on(await self._trunk.link(), killer, own, urgent=True)
+            await process.status()
         except ChannelError:
             async with self._trunk.spare() as link:
-                line = remote_line(killer, secrets.token_hex(8))
-                process = await link.start(line)
+                process = await self._start_on(link, killer, own)
                 await process.status()
-            return
-        await process.status()
-        await process.close()
 
 
 @asynccontextmanager
