@@ -49,8 +49,8 @@ def read_bundle(spec: StackSpec, environment_file: Path) -> Bundle:
     """Everything in the folder. Raises ConfigError NF-ENV-041 (what is there), NF-ENV-042 (it leads out)."""
     where = spec.origins[spec.kind]
     path = Path(spec.path)
-    folder = path if path.is_dir() else path.parent
-    if not folder.is_dir():
+    folder = path if _is_folder(path) else path.parent
+    if not _is_folder(folder):
         raise _bad(
             f"{path} does not exist", where, "a relative path starts from the folder of the file it is written in"
         )
@@ -62,6 +62,13 @@ def read_bundle(spec: StackSpec, environment_file: Path) -> Bundle:
     if spec.env and any(file.path == ".env" for file in files):
         raise _bad(f"{folder} has a .env and the stack has env", spec.origins["env"], "keep one of the two")
     return Bundle(root, _entry(spec, path, folder, files), files)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name longer than the file system has
+        return False
 
 
 def _entry(spec: StackSpec, path: Path, folder: Path, files: tuple[BundleFile, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -15,7 +16,8 @@ from novafleet.source.node import Node
 from novafleet.source.schema import OneOrMany, Text, wrong_type
 
 SECTIONS = ("images", "networks", "vms", "stacks")
-_PATHS = OneOrMany(Text(empty=False, what="a path"))
+PATH = Text(r"[^\x00-\x1f\x7f]+", "a path", empty=False)
+_PATHS = OneOrMany(PATH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,7 @@ class Document:
 
 def beside(where: Location, path: str) -> Path:
     """A path as written in a file: ``~`` is the home directory, relative means relative to that file."""
-    written = Path(path)
-    expanded = written.expanduser() if path.startswith("~") else written
-    return Path(where.file).parent / expanded
+    return Path(where.file).parent / os.path.expanduser(path)  # noqa: PTH111 - Path's raises for an unknown user
 
 
 def read_document(path: Path) -> Document:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.model.secret import Secret
-from novafleet.playbook.include import beside
+from novafleet.playbook.include import PATH, beside
 from novafleet.source.load import load, read_text
 from novafleet.source.node import Node, Scalar
 from novafleet.source.scalar import resolve
@@ -188,7 +188,7 @@ def _from_environment(name: str, where: Location, env: Mapping[str, str]) -> Sec
 def _from_file(path: str, where: Location) -> Secret:
     """The file's text without its last newline."""
     try:
-        return Secret.of(read_text(beside(where, path)).removesuffix("\n"))
+        return Secret.of(read_text(beside(where, PATH.decode(Node(path, where)))).removesuffix("\n"))
     except ConfigError as exc:
         what = f"the secret file {path} cannot be read"
         raise ConfigError(what, code="NF-CFG-033", where=where, cause=exc.cause) from exc

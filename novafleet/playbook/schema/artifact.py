@@ -9,13 +9,12 @@ from typing import Any
 
 from novafleet.errors import ConfigError, Location
 from novafleet.model.environment import Artifact
-from novafleet.playbook.include import beside
+from novafleet.playbook.include import PATH, beside
 from novafleet.playbook.spec import Origins
 from novafleet.source.schema import Field, Record, Text
 
 URL = Text(r"https?://[^\s/@]+/\S*", "an http:// or https:// URL without user and password")
 DIGEST = Text("[0-9a-fA-F]{64}", "a SHA-256 of 64 hexadecimal digits")
-PATH = Text(r"[^\x00-\x1f]+", "a path", empty=False)
 
 ARTIFACT_FIELDS = (
     Field("url", URL, "", "Where the host itself fetches the file.", "https://example.org/mini.qcow2"),

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.playbook.include import PATH
 from novafleet.playbook.schema.image import IMAGE
 from novafleet.playbook.schema.network import NETWORK
 from novafleet.playbook.schema.stack import STACK
 from novafleet.playbook.schema.vm import VM
 from novafleet.playbook.spec import Origins
 from novafleet.playbook.variables import VARIABLES
-from novafleet.source.schema import Field, Free, MapOf, Name, OneOrMany, Record, Text
+from novafleet.source.schema import Field, Free, MapOf, Name, OneOrMany, Record
 
 SECTIONS: Mapping[str, MapOf[Any]] = {
     "images": MapOf(IMAGE),
@@ -50,7 +51,7 @@ ENVIRONMENT = Record(
         ),
         Field(
             "include",
-            OneOrMany(Text(empty=False, what="a path")),
+            OneOrMany(PATH),
             (),
             "Files whose entries belong to this environment too, relative to this file. A name may be defined once.",
             "[networks.yml]",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from novafleet.errors import ConfigError, Location
-from novafleet.playbook.include import beside
-from novafleet.playbook.schema.artifact import ARTIFACT, PATH
+from novafleet.playbook.include import PATH, beside
+from novafleet.playbook.schema.artifact import ARTIFACT
 from novafleet.playbook.schema.depend import DependsOn
 from novafleet.playbook.schema.gate import READY
 from novafleet.playbook.spec import Origins, StackSpec
