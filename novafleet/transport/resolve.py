@@ -140,7 +140,11 @@ def _expand(text: str, tokens: Mapping[str, str]) -> str:
 
 
 def _trust(host: Host, setting: str) -> TrustPolicy:
-    """The inventory's word first. ``no`` is read as accept-new: a changed key is refused by every policy."""
-    if host.trust is TrustPolicy.STRICT and "trust" not in host.origins and setting in {"accept-new", "no", "off"}:
+    """The inventory's word first. ``no`` (``ssh -G`` prints ``false``) is accept-new: a changed key is refused by every policy."""
+    if (
+        host.trust is TrustPolicy.STRICT
+        and "trust" not in host.origins
+        and setting in {"accept-new", "no", "off", "false"}
+    ):
         return TrustPolicy.ACCEPT_NEW
     return host.trust

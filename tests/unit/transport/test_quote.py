@@ -1,0 +1,54 @@
+"""A command's line means exactly its words to a POSIX shell."""
+
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from novafleet.errors import CommandError
+from novafleet.model.command import Command
+from novafleet.transport.quote import LINE_LIMIT, kill_command, remote_line
+
+WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+
+
+@given(st.lists(WORD, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_words_survive_the_shell(words: list[str]) -> None:
+    line = remote_line(Command.script('printf "%s\\0" "$@"', *words), "token")
+    shown = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout.decode()
+    assert shown == "".join(f"{word}\0" for word in words or [""])
+
+
+@pytest.mark.parametrize("program", ["a=b", "-x"])
+def test_odd_program_names_are_not_options(program: str) -> None:
+    line = remote_line(Command((program,)), "token")
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 127
+
+
+@pytest.mark.parametrize(
+    "command",
+    [Command(()), Command(("a\0b",)), Command(("true",), env={"A B": "c"}), Command(("x" * LINE_LIMIT,))],
+)
+def test_what_no_shell_carries(command: Command) -> None:
+    with pytest.raises(CommandError) as caught:
+        remote_line(command, "token")
+    assert caught.value.code == "NF-CMD-003"
+
+
+def test_kill_finds_the_processes_of_one_command() -> None:
+    mine, other = (remote_line(Command(("sleep", "60")), token) for token in ("kill-me", "not-me"))
+    with (
+        subprocess.Popen(["sh", "-c", mine], start_new_session=True) as first,
+        subprocess.Popen(["sh", "-c", other], start_new_session=True) as second,
+    ):
+        while subprocess.run(
+            ["grep", "-qs", "NOVAFLEET_RUN=kill-me", f"/proc/{first.pid}/environ"], check=False
+        ).returncode:
+            assert first.poll() is None
+        subprocess.run(kill_command("kill-me", "TERM", become=False).argv, check=True)
+        assert first.wait(10) == -15
+        assert second.poll() is None
+        second.kill()
