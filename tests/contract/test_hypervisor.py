@@ -388,7 +388,8 @@ async def test_several_may_watch_events_at_once(under: Subject) -> None:
         await hypervisor.destroy_domain(NAME)
         async with asyncio.timeout(10.0):
             seen = await _until_stopped(first)
-            assert (await anext(second)).domain == NAME
+            while (await anext(second)).domain != NAME:
+                pass
     assert seen[-1].kind == "stopped"
 
 
