@@ -31,10 +31,12 @@ _ALWAYS = ("always", "unless-stopped")
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """``services`` maps each to whether it must run (False: it may have exited with 0); ``count`` of containers."""
+    """``services`` maps each to whether it must run (False: it may have exited with 0), ``others`` says it of those
+    whose names only the engine knows; ``count`` of containers."""
 
     services: Mapping[str, bool]
     count: int
+    others: bool = False
 
 
 def directory(project: str) -> str:
@@ -115,7 +117,9 @@ def expected(stack: Stack) -> Expected:
         names = [PurePosixPath(file.path).stem for file in stack.files if file.path.endswith(".container")]
         return Expected(dict.fromkeys(names, True), len(names))
     if stack.kind == "kube":
-        return Expected({}, sum(_containers(document) for document in _documents(stack)))
+        pods = [pod for document in _documents(stack) if (pod := _pod(document))]
+        rerun = all(pod.get("restartPolicy", "Always") == "Always" for pod in pods)
+        return Expected({}, sum(_containers(document) for document in _documents(stack)), others=rerun)
     services = [each for document in _documents(stack) for each in (document.get("services") or {}).items()]
     wanted = {str(name): _replicas(fields) for name, fields in services if isinstance(fields, dict)}
     always = {str(name) for name, fields in services if isinstance(fields, dict) and fields.get("restart") in _ALWAYS}
@@ -129,13 +133,17 @@ def _replicas(service: Mapping[str, Any]) -> int:
     return 0 if service.get("profiles") else count if isinstance(count, int) else 1
 
 
-def _containers(document: Mapping[str, Any]) -> int:
-    if document.get("kind") not in _WORKLOADS:
-        return 0
+def _pod(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pod's specification in a workload; empty when it has none."""
     spec = document.get("spec") or {}
-    template = spec.get("template")
-    pod = (template or {}).get("spec") or {} if template else spec
-    return len(pod.get("containers") or ()) * int(spec.get("replicas", 1))
+    if document.get("kind") not in _WORKLOADS or document.get("kind") == "PersistentVolumeClaim":
+        return {}
+    return (spec.get("template") or {}).get("spec") or {} if "template" in spec else spec
+
+
+def _containers(document: Mapping[str, Any]) -> int:
+    replicas = (document.get("spec") or {}).get("replicas", 1)
+    return len(_pod(document).get("containers") or ()) * (replicas if isinstance(replicas, int) else 1)
 
 
 def _documents(stack: Stack) -> Iterator[dict[str, Any]]:
