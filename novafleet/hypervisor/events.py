@@ -57,9 +57,7 @@ def _listen(handle: Handle, put: Callable[[DomainEvent], None]) -> None:
             handle.callbacks.add(handle.connection.domainEventRegisterAny(None, kind, _changed, handle.listeners))
 
 
-def _changed(
-    _connection: Any, domain: Any, event: int, detail: int, listeners: set[Callable[[DomainEvent], None]]
-) -> None:
+def _changed(_connection: Any, domain: Any, event: int, detail: int, listeners: Listeners) -> None:
     seen = DomainEvent(domain.name(), *event_words(event, detail), at=time.time())
     for put in tuple(listeners):
         put(seen)
