@@ -139,6 +139,10 @@ def _expand(text: str, tokens: Mapping[str, str]) -> str:
     return re.sub(r"%.", lambda match: tokens.get(match[0], match[0]), text)
 
 
+_LENIENT = {"accept-new", "no", "off", "false"}
+"""``ssh -G`` prints ``no`` as ``false``."""
+
+
 def _trust(host: Host, setting: str) -> TrustPolicy:
     """The inventory's word first. ``no`` (``ssh -G`` prints ``false``) is accept-new: a changed key is refused by every policy."""
     if (
