@@ -7,7 +7,7 @@ from pathlib import Path
 
 from novafleet import inventory as inventories
 from novafleet.inventory import Why, host_of, load_fleet, select
-from novafleet.model.fleet import Host, Notice
+from novafleet.model.fleet import Host
 
 
 def ls(inventory: Sequence[Path], limit: str = "") -> tuple[Host, ...]:
@@ -23,8 +23,3 @@ def show(inventory: Sequence[Path], name: str) -> Host:
 def why(inventory: Sequence[Path], name: str, var: str) -> Why:
     """Where a value of a host comes from. Raises ConfigError NF-INV-017."""
     return inventories.why(load_fleet(inventory), name, var)
-
-
-def notices(inventory: Sequence[Path]) -> tuple[Notice, ...]:
-    """What was read, but not as its author may think."""
-    return load_fleet(inventory).notices

@@ -13,7 +13,7 @@ from rich.text import Text
 from novafleet.errors import Location
 from novafleet.inventory import Why
 from novafleet.model.encode import encode
-from novafleet.model.fleet import Become, Host, Notice
+from novafleet.model.fleet import Become, Host
 from novafleet.report import console
 
 BY_SSH = "(ssh_config)"
@@ -96,12 +96,6 @@ def print_why(why: Why, form: str = "table") -> None:
         mark = Text("wins" if origin.won else "", style)
         grid.add_row(mark, _value(origin.value, style), console.text(_short(origin.source), style))
     console.out().print(grid)
-
-
-def print_notices(notices: Sequence[Notice]) -> None:
-    """On stderr: what was read, but not as its author may think."""
-    for notice in notices:
-        console.err().print(console.text(f"note: {_short(notice.source)}: {notice.text}", "yellow"), soft_wrap=True)
 
 
 def _document(host: Host) -> dict[str, Any]:

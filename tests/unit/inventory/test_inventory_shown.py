@@ -31,7 +31,6 @@ groups:
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, ...]:
     monkeypatch.chdir(write(tmp_path, {"lab.yml": TEXT, "group_vars/all": "ntp: b\nflag: true"}))
     console.out.cache_clear()
-    console.err.cache_clear()
     return (tmp_path / "lab.yml",)
 
 
@@ -118,13 +117,11 @@ def test_a_variable_of_ansible_is_found_by_either_name(tmp_path: Path) -> None:
     assert why(found, "h", "address").value == why(found, "h", "ansible_host").value == "192.0.2.1"
 
 
-def test_notices_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    console.err.cache_clear()
-    path = write(tmp_path, {"hosts": "a ansible_connection=local\nb\n"}) / "hosts"
-    report.print_notices(app.notices([path]))
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "a is left out: ansible_connection=local" in captured.err
+def test_notices_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app.ls([write(tmp_path, {"hosts": "a ansible_connection=local\nb\n"}) / "hosts"])
+    assert caplog.messages == [
+        f"{tmp_path}/hosts:1:3: a is left out: ansible_connection=local, but hosts are managed over SSH"
+    ]
 
 
 def test_the_reference_is_up_to_date() -> None:
