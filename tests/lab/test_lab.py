@@ -26,7 +26,7 @@ NETWORK = "labtest"
 NETWORK_XML = f"""<network><name>{NETWORK}</name><forward mode='nat'/><bridge name='labtest0' stp='off'/>
 <ip address='10.99.7.1' netmask='255.255.255.0'><dhcp><range start='10.99.7.100' end='10.99.7.200'/></dhcp></ip>
 </network>"""
-WAIT_FOR_LINE = 'timeout "$1" bash -c \'grep -q -m 1 "$1" < <(exec tail -n +1 -F "$2" 2>/dev/null)\' _ "$2" "$3"'
+WAIT_FOR_TEXT = 'timeout "$1" sh -c \'until grep -q "$1" "$2" 2>/dev/null; do sleep 0.2; done\' _ "$2" "$3"'
 WAIT_UNTIL_GONE = 'timeout 60 sh -c \'while virsh domstate "$1" >/dev/null 2>&1; do sleep 0.1; done\' _ "$1"'
 
 
@@ -185,7 +185,7 @@ def test_the_mini_guest_obeys_its_seed(lab: Lab, guest_host: str, way: str) -> N
         boot = {}
         disks = {"vda": fetch(lab, guest_host, found["mini-disk"], "root.qcow2")}  # type: ignore[arg-type]
     log = start(lab, guest_host, boot, {**disks, "vdz": seed(lab, guest_host)}, 128)
-    lab.on(guest_host, "bash", "-c", WAIT_FOR_LINE, "_", str(BOOT), "login:", log, timeout=BOOT + 10)
+    lab.on(guest_host, "sh", "-c", WAIT_FOR_TEXT, "_", str(BOOT), "login:", log, timeout=BOOT + 10)
     said = lab.on(guest_host, "cat", log)
     assert "cloud-init: done" in said
     assert "labtest-guest login:" in said
@@ -205,15 +205,14 @@ def test_a_whole_debian_obeys_its_seed(lab: Lab, guest_host: str) -> None:
         pytest.skip("the Debian guest is not built (novafleet lab up --debian)")
     root = fetch(lab, guest_host, found["debian"], "root.qcow2")  # type: ignore[arg-type]
     log = start(lab, guest_host, {}, {"vda": root, "vdz": seed(lab, guest_host)}, 512)
-    lab.on(guest_host, "bash", "-c", WAIT_FOR_LINE, "_", "480", "labtest-guest login:", log, timeout=500)
+    lab.on(guest_host, "sh", "-c", WAIT_FOR_TEXT, "_", "480", "labtest-guest login:", log, timeout=500)
     assert lab.on(guest_host, "curl", "-s", "--retry", "1", "http://10.99.7.5/", check=False) == "", (
         "it serves no pages"
     )
     asked = '{"execute":"guest-get-host-name"}'
     agent = 'timeout 300 sh -c \'until virsh -q qemu-agent-command labtest "$1" 2>/dev/null; do sleep 1; done\' _ "$1"'
     assert "labtest-guest" in lab.on(guest_host, "sh", "-c", agent, "_", asked, timeout=310)
-    done = 'timeout 300 bash -c \'grep -q -m 1 "Cloud-init .* finished" < <(exec tail -n +1 -F "$1")\' _ "$1"'
-    lab.on(guest_host, "bash", "-c", done, "_", log, timeout=310)
+    lab.on(guest_host, "sh", "-c", WAIT_FOR_TEXT, "_", "300", "Cloud-init .* finished", log, timeout=310)
 
 
 def test_the_command_line_shows_the_lab(lab: Lab) -> None:
