@@ -144,11 +144,6 @@ _LENIENT = {"accept-new", "no", "off", "false"}
 
 
 def _trust(host: Host, setting: str) -> TrustPolicy:
-    """The inventory's word first. ``no`` (``ssh -G`` prints ``false``) is accept-new: a changed key is refused by every policy."""
-    if (
-        host.trust is TrustPolicy.STRICT
-        and "trust" not in host.origins
-        and setting in {"accept-new", "no", "off", "false"}
-    ):
-        return TrustPolicy.ACCEPT_NEW
-    return host.trust
+    """The inventory's word first. ``no`` is read as accept-new: a changed key is refused by every policy."""
+    silent = host.trust is TrustPolicy.STRICT and "trust" not in host.origins
+    return TrustPolicy.ACCEPT_NEW if silent and setting in _LENIENT else host.trust
