@@ -46,6 +46,7 @@ class Journal:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._writing = asyncio.Lock()
         self._queued: list[Row] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self._commit: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Journal:
@@ -70,12 +71,25 @@ class Journal:
         self._queued.extend(_row(record) for record in records)
         if self._commit is None:
             self._commit = asyncio.create_task(self._commit_queued())
-        await asyncio.shield(self._commit)
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(durable)
+        await durable
 
     async def _commit_queued(self) -> None:
         async with self._writing:
-            rows, self._queued, self._commit = self._queued, [], None
-            await self._on_writer(lambda database: _insert(database, rows))
+            rows, waiting, self._queued, self._waiting, self._commit = self._queued, self._waiting, [], [], None
+            error: NovaFleetError | None = None
+            try:
+                await self._on_writer(lambda database: _insert(database, rows))
+            except NovaFleetError as caught:
+                error = caught
+        for durable in waiting:
+            if durable.cancelled():
+                continue
+            if error is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(error)
 
     async def begin(self, run: Run) -> None:
         """Write the header of a new run."""
@@ -150,8 +164,7 @@ def _record(row: Row) -> Record:
     return Record(run, node, attempt, kind, epoch, at, json.loads(payload) if payload != "{}" else {})
 
 
-def _text(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _run(row: Sequence[Any]) -> Run:

@@ -90,7 +90,7 @@ async def execute(
     context = cast(ActionContext, SimpleNamespace(session=fence(session, lease)))
     async with Journal(folder / "journal.db") as journal:
         before = prior(await journal.records(RUN))
-        if not before:
+        if not await journal.runs(ENVIRONMENT):
             await journal.begin(Run(RUN, ENVIRONMENT, "up", RunState.RUNNING, 0.0))
         registry = {"append": Action(_append, StepClass.PROBED, _look)}
         engine = Engine(registry, lambda _step: context, journal, SystemClock(), emit=emit)
