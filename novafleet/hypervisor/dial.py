@@ -104,6 +104,9 @@ class Forward:
                 hints=("export TMPDIR=/tmp   # a UNIX socket's path has at most 107 bytes",),
                 retry=Retry.AFTER_FIX,
             ) from exc
+        except asyncio.CancelledError:
+            await forward.close()
+            raise
         return forward
 
     @property

@@ -45,11 +45,20 @@ def _serve(jobs: SimpleQueue[Job | None]) -> None:
 
 
 def _do(future: Future[Any], work: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = work()
-    except BaseException as exc:  # noqa: BLE001 - handed over, not swallowed: the task that awaits the future gets it
-        future.set_exception(exc)
-    else:
-        future.set_result(result)
+    if future.set_running_or_notify_cancel():
+        with _Handover(future):
+            future.set_result(work())
+
+
+class _Handover:
+    """Gives whatever is raised inside, interrupts included, to the task that awaits the future."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if error is not None:
+            self._future.set_exception(error)
+        return True
