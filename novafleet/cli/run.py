@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ ENVIRONMENT_VARIABLE = "NOVAFLEET_INVENTORY"
 
 def run(work: Callable[[], Coroutine[Any, Any, T]], *, form: str = "table", timeout: float = 0.0) -> T:
     """Run a use-case to its end; a NovaFleetError is shown and becomes the exit status."""
+    import asyncio  # costs a third of what --help may take
+
     try:
         return asyncio.run(_bounded(work(), timeout))
     except NovaFleetError as error:
@@ -32,6 +33,8 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], *, form: str = "table", time
 
 
 async def _bounded(work: Awaitable[T], timeout: float) -> T:
+    import asyncio
+
     try:
         async with asyncio.timeout(timeout or None):
             return await work
