@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.etree import ElementTree
 
 from novafleet.model.address import METADATA_KEY, METADATA_NS
@@ -53,8 +54,11 @@ def element(record: DomainRecord) -> ElementTree.Element:
     return node
 
 
+@lru_cache(maxsize=4096)
 def read(domain: Domain) -> DomainRecord | None:
     """The record of a domain that is ours; None when it has none, or when it was copied from another domain."""
+    if METADATA_NS not in domain.xml:
+        return None
     try:
         root = ElementTree.fromstring(domain.xml)
     except ElementTree.ParseError:

@@ -24,7 +24,7 @@ _KIB = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1 << 10, "M":
 
 def desired(vm: Vm, environment: Environment, facts: HostFacts) -> Shape:
     """What the file asks for. Raises ConfigError as ``domain_xml`` does."""
-    described = of_xml(xml.domain_xml(vm, environment, facts))
+    described = of_tree(xml.merged_tree(vm, environment, facts))
     return _present(
         {
             **described,
@@ -50,7 +50,11 @@ def recorded(domain: Domain) -> Shape:
 
 def of_xml(text: str) -> Shape:
     """The managed fields of one definition."""
-    domain = ElementTree.fromstring(text)
+    return of_tree(ElementTree.fromstring(text))
+
+
+def of_tree(domain: Element) -> Shape:
+    """The same of a parsed definition."""
     fields = {
         "accelerator": domain.get("type", ""),
         "memory": _bytes(domain.find("memory")),

@@ -38,15 +38,23 @@ def domain_xml(
     Raises ConfigError NF-VM-004 (overlay), NF-VM-005 (kernel boot), NF-VOL-003 (pool).
     """
     before = _same_machine(vm, live)
-    domain = domain_tree(vm, environment, facts, before)
-    metadata = SubElement(domain, "metadata")
+    domain = merged_tree(vm, environment, facts, before)
+    metadata = domain.find("metadata")
+    if metadata is None:
+        metadata = SubElement(domain, "metadata")
     metadata.append(record.element(record.of_vm(environment.name, vm, applied or {}, run)))
-    if vm.xml.strip():
-        overlay.merge(domain, overlay.parse(vm.xml, vm.origins.get("xml", vm.source)))
     if before is not None:
         _keep_addresses(domain, before)
     ElementTree.indent(domain)
     return ElementTree.tostring(domain, encoding="unicode")
+
+
+def merged_tree(vm: Vm, environment: Environment, facts: HostFacts, live: Element | None = None) -> Element:
+    """The domain with its overlay, without our metadata. Raises as ``domain_xml`` does."""
+    domain = domain_tree(vm, environment, facts, live)
+    if vm.xml.strip():
+        overlay.merge(domain, overlay.parse(vm.xml, vm.origins.get("xml", vm.source)))
+    return domain
 
 
 def machine(vm: Vm) -> str:
