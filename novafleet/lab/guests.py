@@ -81,7 +81,7 @@ def _guest(folder: Path, name: str, progress: Progress) -> None:
     builder = ensure_builder(progress)
     with progress.step(f"building the guest image {name} ({TAKES[name]})"):
         image = ensure_product_image(name, builder)
-        new = _scratch(folder)
+        new = _scratch(folder.parent, name)
         container = f"{NAME}-build-{name}"
         attempt("rm", "--force", container)
         inside = ("sh", "-c", "mkdir /out && exec sh /recipe/build.sh /out")
@@ -92,6 +92,7 @@ def _guest(folder: Path, name: str, progress: Progress) -> None:
         docker("rm", container)
         if image != builder:
             docker("rmi", image)
+            docker("image", "prune", "--force", "--filter", f"label={LABEL}")
         _publish(new, folder, name)
 
 
@@ -100,7 +101,7 @@ def _httpd(place: Place, progress: Progress) -> None:
     folder = _httpd_folder(place)
     if not folder.exists():
         ensure_httpd(progress)
-        new = _scratch(folder)
+        new = _scratch(folder.parent, "httpd")
         docker("save", "--output", str(new / "httpd.tar"), HTTPD_IMAGE)
         _publish(new, folder, "httpd")
     link = place.images / "httpd.tar"
@@ -111,8 +112,9 @@ def _httpd(place: Place, progress: Progress) -> None:
         new_link.replace(link)
 
 
-def _scratch(folder: Path) -> Path:
-    new = folder.with_name(f".{folder.name}.new")
+def _scratch(images: Path, name: str) -> Path:
+    """An empty directory, the same for every recipe, so that what a killed build left is found."""
+    new = images / f".{name}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o755)
     return new
