@@ -100,7 +100,7 @@ async def test_nothing_runs_once_the_lease_is_somebody_elses(
         with pytest.raises(FencedError):
             await fence_hypervisor(Machine(), lease).start_domain("db")  # type: ignore[arg-type]
         assert await fence_hypervisor(Machine(), lease).version() == (1, 2)  # type: ignore[arg-type]
-        assert os.listdir(tmp_path) == []
+        assert not list((await session.run(Command(("ls", "-A")))).text)
     assert lease_file(environment).read_text() == "1 released\n"
 
 
