@@ -7,11 +7,13 @@ import pytest
 import yaml
 
 from novafleet.app import lab
+from novafleet.inventory import load_fleet
 from novafleet.lab import build, guests, layout
 from novafleet.lab.place import Place, replace
 from novafleet.lab.progress import Progress
 
 DEADLINE = 10.0
+ROOT = Path(__file__).parents[3]
 
 
 def test_state_is_where_the_base_directory_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +114,21 @@ def test_a_step_is_said_when_it_begins_and_when_it_ends() -> None:
     with Progress(said.append).step("building"):
         assert said == ["  building …"]
     assert said[1].startswith("  building: done in 0.")
+
+
+def test_both_inventories_lead_to_the_same_hosts(tmp_path: Path) -> None:
+    generated = tmp_path / "inventory.yml"
+    generated.write_text(lab.inventory(Place(Path.home() / ".local/state/novafleet/lab"), layout.hosts(3)))
+    ours = load_fleet([ROOT / "inventory" / "lab.yml"])
+    theirs = load_fleet([generated])
+    assert not ours.notices
+    for name, host in theirs.hosts.items():
+        usual = ours.hosts[name]
+        assert (usual.address, usual.key, usual.known_hosts) == (host.address, host.key, host.known_hosts)
+        assert usual.labels["flavour"] == host.labels["flavour"]
+    assert (ours.hosts["kvm3"].user, ours.hosts["kvm3"].become.enabled) == ("ops", True)
+    assert {name: ours.groups[name].hosts for name in ("kvm", "podman", "docker")} == {
+        "kvm": ("kvm1", "kvm2", "kvm3"),
+        "podman": ("kvm1",),
+        "docker": ("kvm2", "kvm3"),
+    }
