@@ -35,3 +35,6 @@ for lease in /run/lock/novafleet/*.lease; do
   name=${lease##*/}
   fact "lease.${name%.lease}" "$epoch"
 done
+ip -o -4 address show scope global 2>/dev/null | while read -r _ interface _ address _; do
+  fact subnet "$address $interface"
+done

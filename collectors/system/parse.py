@@ -1,13 +1,13 @@
-"""``key value`` lines to a mapping; a key that repeats (``bridge``) becomes a list."""
+"""``key value`` lines to a mapping; keys that repeat (``bridge``, ``subnet``) become lists."""
 
 from __future__ import annotations
 
-REPEATED = frozenset({"bridge"})
+REPEATED = frozenset({"bridge", "subnet"})
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:  # noqa: ARG001 - every parser takes the mark
-    """Facts of the host itself: strings by name, and ``bridge`` as a list of names."""
-    facts: dict[str, object] = {"bridge": []}
+    """Facts of the host itself: strings by name, lists of ``bridge`` names and of ``subnet`` (ADDRESS/LENGTH INTERFACE)."""
+    facts: dict[str, object] = {"bridge": [], "subnet": []}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if not key:

@@ -133,6 +133,8 @@ class HostFacts:
     stacks: Mapping[str, StackFact] = field(default_factory=dict)
     engines: Mapping[str, Engine] = field(default_factory=dict)
     bridges: tuple[str, ...] = ()
+    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By interface, its IPv4 addresses with prefix length."""
 
 
 @dataclass(frozen=True, slots=True)

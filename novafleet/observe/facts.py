@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -35,6 +35,7 @@ def host_facts(host: str, taken_at: float, documents: Documents) -> HostFacts:
         stacks=_stacks(containers),
         engines=_engines(containers),
         bridges=tuple(system.get("bridge", ())),
+        subnets=_subnets(system.get("subnet", ())),
     )
 
 
@@ -67,6 +68,13 @@ def _require_libvirt(host: str, libvirt: Mapping[str, Any]) -> None:
 def _values(system: Mapping[str, Any], libvirt: Mapping[str, Any]) -> Mapping[str, str]:
     values = {key: value for key, value in system.items() if isinstance(value, str)}
     return values | {f"{key}_version": str(libvirt[key]) for key in ("libvirt", "qemu") if libvirt.get(key)}
+
+
+def _subnets(lines: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for address, _, interface in (line.partition(" ") for line in lines):
+        found[interface] = (*found.get(interface, ()), address)
+    return found
 
 
 def _number(text: object) -> int:

@@ -69,21 +69,36 @@ def _collisions(environment: Environment, network: Network, host: HostFacts) -> 
     if not network.cidr:
         return
     wanted = IPv4Network(network.cidr, strict=False)
-    for name, subnet in _occupied(environment, network, host):
+    for owner, subnet, remedy in _occupied(environment, network, host):
         if wanted.overlaps(subnet):
             yield ConfigError(
-                f"network {network.name}: {wanted} overlaps {subnet} of libvirt network {name!r} on {host.host}",
+                f"network {network.name}: {wanted} overlaps {subnet} of {owner} on {host.host}",
                 code="NF-NET-002",
                 where=network.source,
-                hints=(f"give {network.name} another `cidr:`, or stop the other: virsh net-destroy {name}",),
+                hints=(f"give {network.name} another `cidr:`{remedy}",),
             )
 
 
-def _occupied(environment: Environment, network: Network, host: HostFacts) -> Iterator[tuple[str, IPv4Network]]:
-    """Subnets of active networks that will still be there: not this one, not those of ours that are to go or change."""
+_Occupied = tuple[str, IPv4Network, str]
+
+
+def _occupied(environment: Environment, network: Network, host: HostFacts) -> Iterator[_Occupied]:
+    """Subnets that will still be there: not this network's, not those of ours that are to go or change."""
     for fact in host.networks.values():
         if fact.active and not ours(environment.name, fact):
-            yield from ((fact.name, subnet) for subnet in xml.subnets(fact.xml))
+            remedy = f", or stop the other: virsh net-destroy {fact.name}"
+            yield from ((f"libvirt network {fact.name!r}", subnet, remedy) for subnet in xml.subnets(fact.xml))
     for other in _on(environment, host.host):
         if other.name < network.name and other.cidr:
-            yield other.name, IPv4Network(other.cidr, strict=False)
+            yield f"network {other.name!r}", IPv4Network(other.cidr, strict=False), ""
+    bridges = {xml.shape(fact.xml).bridge for fact in host.networks.values()}
+    for interface, addresses in host.subnets.items():
+        if interface not in bridges:
+            yield from ((f"interface {interface}", each, "") for each in map(_subnet, addresses) if each)
+
+
+def _subnet(address: str) -> IPv4Network | None:
+    try:
+        return IPv4Network(address, strict=False)
+    except ValueError:
+        return None

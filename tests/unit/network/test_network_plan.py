@@ -138,6 +138,17 @@ def test_every_overlap_is_reported() -> None:
     assert [error.code for error in caught.value.errors] == ["NF-NET-002"] * 3
 
 
+def test_the_subnet_of_an_interface_is_taken_but_not_that_of_our_own_bridge() -> None:
+    seen = facts(made(LAB)).hosts["kvm1"]
+    bridge = xml.bridge_name("nftestnet", LAB.libvirt_name)
+    own = replace(seen, subnets={bridge: ("10.251.7.1/24",), "eth0": ("172.31.250.11/24", "nonsense")})
+    assert up(environment(LAB), FleetFacts({"kvm1": own}))[0].change is Change.NONE
+    taken = replace(seen, subnets={"eth0": ("10.251.0.9/16",)})
+    with pytest.raises(ConfigError, match="interface eth0") as caught:
+        up(environment(LAB), FleetFacts({"kvm1": taken}))
+    assert caught.value.code == "NF-NET-002"
+
+
 def test_one_that_is_no_longer_in_the_file_goes_after_its_vms_left_it() -> None:
     ours = domain("nftestnet-db", "nftestnet-lab", "<x xmlns='https://novafleet.dev/xmlns/1'/>")
     [change] = up(environment(), facts(made(LAB), domains=(ours,)))
