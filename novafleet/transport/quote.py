@@ -15,11 +15,16 @@ LINE_LIMIT = 131_071
 """sshd hands the line to the login shell as one argument; Linux allows 128 KiB each (MAX_ARG_STRLEN, execve(2))."""
 
 KILL = """for environ in $(grep -lsF "$1=$2" /proc/[0-9]*/environ); do
-  pid=${environ#/proc/} pid=${pid%/environ}
-  kill -"$3" -"$pid" 2>/dev/null || kill -"$3" "$pid" 2>/dev/null
+  stat=$(cat "${environ%environ}stat" 2>/dev/null) || continue
+  stat=${stat##*) } group=${stat#* * } group=${group%% *}
+  kill -"$3" -"$group" 2>/dev/null
 done
 :"""
-"""Signals every process of one command, by process group where one of them leads it, else one by one."""
+"""Signals the process group of every process of one command, and so also members that cleared their environment.
+
+sshd and sudo give each command a session of its own (setsid(2)): no foreign process shares its groups. In
+``/proc/PID/stat`` the group follows state and parent, which follow the name in parentheses (proc(5)).
+"""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

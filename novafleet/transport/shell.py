@@ -23,6 +23,9 @@ from novafleet.transport.translate import command_too_slow, lost
 GRACE = 3.0
 """Seconds between TERM and KILL, and again until a killed command is given up."""
 
+KILL_TIMEOUT = 8.0
+"""Seconds for a kill to reach the host; sudo with a password alone can take two on a busy one."""
+
 PIECE = 256 * 1024
 Feed = AsyncIterator[bytes]
 
@@ -152,10 +155,10 @@ class RemoteShell:
     async def _kill(self, process: Process, command: Command, token: str) -> None:
         """TERM, then KILL, to every process of the command; gives up when the host is gone."""
         for name in ("TERM", "KILL"):
-            process.signal(name)
             with contextlib.suppress(NovaFleetError, LostBeforeStartError, TimeoutError):
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(KILL_TIMEOUT):
                     await self._signal(command, token, name)
+            process.signal(name)
             if await _ends_within(process, GRACE):
                 return
 

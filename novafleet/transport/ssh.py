@@ -19,6 +19,7 @@ from novafleet.ports import ChannelHandler
 from novafleet.transport import translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
+from novafleet.transport.identity import certificates_of, public_blob
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.target import SshTarget
 from novafleet.transport.translate import Offered
@@ -211,7 +212,7 @@ class _Client(asyncssh.SSHClient):
             key = _private_key(self.target.label, name)
             (used if key else locked).append(name)
             keys += [key] if key else []
-            certificates += _existing(f"{name}-cert.pub")
+            certificates += certificates_of(name)
         self.offered = Offered(tuple(used), tuple(locked), bool(self.target.agent))
         return list(asyncssh.load_keypairs(keys, certlist=certificates)) if keys else []
 
@@ -224,7 +225,7 @@ class _Client(asyncssh.SSHClient):
         except ValueError as exc:
             log.warning("the SSH agent at %s does not answer (%s)", self.target.agent, exc)
             return []
-        wanted = {blob for name in self.target.identities if (blob := _public_blob(name))}
+        wanted = {blob for name in self.target.identities if (blob := public_blob(name))}
         return [pair for pair in pairs if pair.public_data in wanted or not self.target.identities_only]
 
 
@@ -251,19 +252,6 @@ def _private_key(label: str, name: str) -> asyncssh.SSHKey | None:
 @lru_cache(maxsize=256)
 def _read_key(name: str, _changed: int) -> asyncssh.SSHKey:
     return asyncssh.read_private_key(name)
-
-
-def _existing(name: str) -> list[str]:
-    return [name] if Path(name).exists() else []
-
-
-def _public_blob(name: str) -> bytes | None:
-    """The public half of an identity, from the ``.pub`` beside it."""
-    public = Path(name if name.endswith(".pub") else f"{name}.pub")
-    try:
-        return HostKey.parse(public.read_text()).blob
-    except (OSError, ValueError):
-        return None
 
 
 class SshLink:
