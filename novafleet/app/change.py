@@ -12,7 +12,7 @@ from pathlib import Path
 
 from novafleet.app.apply import Applied, apply, assembled
 from novafleet.app.context import Emit
-from novafleet.app.plan import Planned, load, make_plan, refuse_unconsented
+from novafleet.app.plan import USED, Planned, load, make_plan, refuse_unconsented
 from novafleet.app.runs import find
 from novafleet.app.wiring import Places, World, open_journal, open_world
 from novafleet.errors import ConfigError, ExitCode, FencedError
@@ -114,12 +114,12 @@ async def _carry_out(order: Order, conversation: Conversation) -> Finished:
             async with assembled(world, planned, run_id, order.lock_wait, conversation.say) as crew:
                 if crew.moved_on(planned):
                     refuse_stale(planned.plan, (await _agreed(world, order)).plan)
-                before = await _begin(world, journal, order, name, run_id)
+                before = await _begin(world, journal, order, planned, run_id)
                 with conversation.watch(len(planned.plan.steps)) as emit:
                     applied = await apply(world, journal, planned, crew, before, emit)
             residue = await _residue(world, order, planned, applied)
             finished = _finished(planned, applied, residue, run_id, world.clock.monotonic() - began)
-            await journal.finish(run_id, RunState(finished.state), world.clock.now(), _summary(finished))
+            await journal.finish(run_id, RunState(finished.state), world.clock.now(), _summary(planned, finished))
             return finished
 
 
@@ -131,14 +131,15 @@ async def _agreed(world: World, order: Order) -> Planned:
     return planned
 
 
-async def _begin(world: World, journal: Journal, order: Order, name: str, run_id: str) -> Prior:
+async def _begin(world: World, journal: Journal, order: Order, planned: Planned, run_id: str) -> Prior:
     """Write the run's header; what an earlier controller left of it, when it is continued."""
     holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
     if order.continued is None:
-        now, request = world.clock.now(), encode(order.request)
+        now, request, name = world.clock.now(), encode(order.request), planned.environment.name
         for killed in await journal.unfinished(name):  # we hold the lock: nobody runs it any more
-            await journal.finish(killed.id, RunState.FAILED, now, {"superseded_by": run_id})
-        await journal.begin(Run(run_id, name, order.intent, RunState.RUNNING, now, holder=holder, request=request))
+            await journal.finish(killed.id, RunState.FAILED, now, {**killed.summary, "superseded_by": run_id})
+        header = Run(run_id, name, order.intent, RunState.RUNNING, now, 0.0, holder, request, _hosts(planned))
+        await journal.begin(header)
         return {}
     await journal.reopen(run_id, holder)
     before = prior(await journal.records(run_id))
@@ -148,17 +149,18 @@ async def _begin(world: World, journal: Journal, order: Order, name: str, run_id
     return assume(before, doubtful, done=order.assumption == "done")
 
 
+def _hosts(planned: Planned) -> dict[str, object]:
+    return {USED: sorted({change.host for change in planned.plan.changes})}
+
+
 async def _residue(world: World, order: Order, planned: Planned, applied: Applied) -> tuple[str, ...]:
     """Plan again after a run that changed something: what still differs although all its steps succeeded."""
     if not planned.plan.changed or applied.cancelled:
         return ()
     troubled = {result.resource for result in applied.results if result.state is not NodeState.DONE}
+    meant = {change.address for change in planned.plan.changed} - troubled
     fresh = await make_plan(world, order.request, order.intent)
-    return tuple(
-        change.address
-        for change in fresh.plan.changed
-        if change.address not in troubled and change.host not in fresh.plan.unreachable
-    )
+    return tuple(change.address for change in fresh.plan.changed if change.address in meant)
 
 
 def _finished(planned: Planned, applied: Applied, residue: tuple[str, ...], run_id: str, seconds: float) -> Finished:
@@ -194,8 +196,9 @@ def exit_code(applied: Applied, residue: tuple[str, ...], unreachable: Collectio
     return ExitCode.PARTIAL if anything else ExitCode.UNREACHABLE
 
 
-def _summary(finished: Finished) -> dict[str, object]:
+def _summary(planned: Planned, finished: Finished) -> dict[str, object]:
     return {
+        **_hosts(planned),
         "changed": finished.changed,
         "seconds": round(finished.seconds, 3),
         "critical_path": list(finished.critical_path),

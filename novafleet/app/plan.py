@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from novafleet.app.acceleration import with_acceleration
-from novafleet.app.wiring import World
+from novafleet.app.wiring import World, open_journal
 from novafleet.capability.image import plan as image
 from novafleet.capability.network import plan as network
 from novafleet.capability.stack import plan as stack
@@ -32,6 +32,10 @@ PLANNERS: Mapping[str, tuple[Planner, ...]] = {
     "up": tuple(each.plan_up for each in (image, network, volume, vm, stack)),
     "down": tuple(each.plan_down for each in (stack, vm, volume, network, image)),
 }
+USED = "hosts"
+"""In a run's summary: the hosts that its environment had something on."""
+REMEMBERED = 20
+"""Runs looked through for hosts that the file does not name any more."""
 COLLECTORS = ("system", "libvirt", "storage", "containers")
 
 
@@ -66,9 +70,17 @@ async def make_plan(world: World, request: EnvironmentRequest, intent: str) -> P
 
 
 async def observe(world: World, draft: Draft) -> FleetFacts:
-    """Facts of every host the environment may use, one round trip each: placement must see them all."""
-    hosts = [world.fleet.hosts[name] for name in draft.hosts()]
+    """Facts of every host the environment may use or has used, one round trip each: placement must see them all, and
+    what the file does not name any more must be found."""
+    names = sorted({*draft.hosts(), *await _used_before(world, draft.name)})
+    hosts = [world.fleet.hosts[name] for name in names if name in world.fleet.hosts]
     return await with_acceleration(world, await gather(world.sessions, hosts, collectors(COLLECTORS), world.clock))
+
+
+async def _used_before(world: World, environment: str) -> set[str]:
+    async with open_journal(world.places) as journal:
+        runs = await journal.runs(environment, REMEMBERED)
+    return {host for run in runs for host in run.summary.get(USED, ())}
 
 
 def plan_from(
