@@ -6,7 +6,7 @@ REPEATED = frozenset({"bridge", "subnet"})
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:  # noqa: ARG001 - every parser takes the mark
-    """Facts of the host itself: strings by name, lists of ``bridge`` names and of ``subnet`` (ADDRESS/LENGTH INTERFACE)."""
+    """Facts of the host itself: strings by name, lists of ``bridge`` names and of ``subnet`` addresses."""
     facts: dict[str, object] = {"bridge": [], "subnet": []}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
