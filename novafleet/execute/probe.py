@@ -294,7 +294,9 @@ async def _stopped(look: Look) -> Evidence:
         return _evidence(finished(await _containers(look.ctx, look.resource)))
     domain = await look.ctx.hypervisor.domain(look.resource.domain)
     text = f"{domain.name} is {domain.state}" + (f" ({domain.reason})" if domain.reason else "")
-    return Evidence(domain.state == "shutoff" and domain.reason != "crashed", text, final="crashed" in (domain.state, domain.reason))
+    return Evidence(
+        domain.state == "shutoff" and domain.reason != "crashed", text, final="crashed" in (domain.state, domain.reason)
+    )
 
 
 def _vm(resource: Vm | Stack) -> Vm:
