@@ -136,10 +136,12 @@ def resume(handle: Handle, name: str) -> None:
 
 
 def undefine(handle: Handle, name: str, nvram: bool) -> None:
-    """Forget the definition and what libvirt keeps beside it; absent is fine."""
+    """Forget the definition and what libvirt keeps beside it; absent is fine, and so is a guest that has none left."""
     with unless(handle, NO_DOMAIN):
         domain = _lookup(handle, name)
-        domain.undefineFlags(_leftovers(handle.libvirt, domain.XMLDesc(handle.libvirt.VIR_DOMAIN_XML_INACTIVE), nvram))
+        if domain.isPersistent():
+            xml = domain.XMLDesc(handle.libvirt.VIR_DOMAIN_XML_INACTIVE)
+            domain.undefineFlags(_leftovers(handle.libvirt, xml, nvram))
 
 
 def _leftovers(libvirt: Any, xml: str, nvram: bool) -> int:

@@ -162,7 +162,7 @@ class FakeHypervisor:
     async def undefine_domain(self, name: str, *, nvram: bool = True) -> None:  # noqa: ARG002 - no firmware here
         """Forget the definition; a running guest goes on until it stops."""
         guest = self._guests.get(name)
-        if guest is None:
+        if guest is None or guest.config is None:
             return
         if guest.live is None:
             del self._guests[name]

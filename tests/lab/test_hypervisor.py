@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from novafleet.errors import DeadlineError, HypervisorError
+from novafleet.errors import DeadlineError, HypervisorError, NotFoundError
 from novafleet.hypervisor.dial import Dialer
 from novafleet.hypervisor.hypervisor import LibvirtHypervisor
 from novafleet.hypervisor.session import Session
@@ -150,3 +150,53 @@ async def test_where_sshd_forwards_no_sockets_a_program_relays(without_forwardin
     async with lab_session(LAB_HOSTS["kvm1"]) as (_, hypervisor):
         assert (await hypervisor.version())[0] >= 9_000_000
         assert isinstance(await hypervisor.domains(), tuple)
+
+
+BIOS = "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+UEFI = "<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type></os>"
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+LACKING = {
+    "NF-LV-131": ("<os><type arch='x86_64' machine='pc-q35-99.0'>hvm</type></os>", ""),
+    "NF-LV-137": ("<os><type arch='s390x'>hvm</type></os>", ""),
+    "NF-LV-144": (BIOS, "<interface type='bridge'><source bridge='nf-none'/></interface>"),
+    "NF-LV-133": (BIOS, "<disk type='file'><source file='/srv/no such'/><target dev='vda' bus='virtio'/></disk>"),
+    "NF-LV-132": (BIOS, "<disk type='file'><source file='/root/x'/><target dev='vda' bus='virtio'/></disk>"),
+}
+
+
+def domain(system: str, devices: str) -> str:
+    """An emulated domain."""
+    plain = f"<name>{USER}</name><memory>65536</memory><features><acpi/></features>"
+    return f"<domain type='qemu'>{plain}{system}<devices>{devices}</devices></domain>"
+
+
+@pytest.mark.parametrize("name", ["kvm1", "kvm2"])
+async def test_what_a_host_lacks_is_named(lab: Lab, name: str) -> None:
+    lab.on(name, "sh", "-c", "chmod 700 /root; truncate -s 1M /root/x")
+    codes: dict[str, str] = {}
+    async with lab_session(LAB_HOSTS[name]) as (_, hypervisor):
+        for code, (system, devices) in LACKING.items():
+            try:
+                await hypervisor.define_domain(domain(system, devices))
+                await hypervisor.start_domain(USER)
+            except HypervisorError as error:
+                codes[code] = error.code
+            with suppress(NotFoundError):
+                await hypervisor.destroy_domain(USER)
+            await hypervisor.undefine_domain(USER)
+    lab.on(name, "rm", "-f", "/root/x")
+    assert codes == {code: code for code in LACKING}
+
+
+@pytest.mark.parametrize("name", ["kvm1", "kvm2"])
+async def test_undefining_takes_firmware_variables_and_tpm_state_along(lab: Lab, name: str) -> None:
+    left = ("find", "/var/lib/libvirt/qemu/nvram", "/var/lib/libvirt/swtpm", "-name", f"*{USER}*", "-o", "-name")
+    async with lab_session(LAB_HOSTS[name]) as (_, hypervisor):
+        defined = await hypervisor.define_domain(domain(UEFI, TPM))
+        try:
+            await hypervisor.start_domain(USER)
+            assert len(lab.on(name, *left, defined.uuid).split()) == 2
+        finally:
+            await hypervisor.destroy_domain(USER)
+            await hypervisor.undefine_domain(USER)
+    assert lab.on(name, *left, defined.uuid) == ""
