@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -76,11 +77,12 @@ async def test_files_of_root(lab: Lab, tmp_path: Path, user: str) -> None:
 
 @pytest.mark.parametrize("user", USERS)
 async def test_a_deadline_leaves_nothing_running(lab: Lab, tmp_path: Path, user: str) -> None:
-    script = "sleep 7361 & (sleep 7361 & exec env -i sleep 7361) & wait"
+    script = 'sleep "$1" & (sleep "$1" & exec env -i sleep "$1") & wait'
+    mark = str(10_000_000 + secrets.randbelow(1_000_000))
     async with session_to(entry(lab, "kvm1", user), tmp_path) as session:
         with pytest.raises(DeadlineError):
-            await session.run(Command.script(script, become=True), timeout=1.5)
-    assert lab.on("kvm1", "sh", "-c", LEFT, "sh", "7361") == ""
+            await session.run(Command.script(script, mark, become=True), timeout=1.5)
+    assert lab.on("kvm1", "sh", "-c", LEFT, "sh", mark) == ""
 
 
 async def test_a_wrong_password_is_tried_once(lab: Lab, tmp_path: Path) -> None:
