@@ -12,6 +12,8 @@ from typing import Any
 import typer
 
 from novafleet.cli.main import app
+from novafleet.inventory.reference import inventory_reference
+from novafleet.playbook.reference import environment_reference
 
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code: change that, not this. -->\n"
@@ -21,6 +23,8 @@ def pages() -> Mapping[Path, str]:
     """Every generated page: its path and its text."""
     return {
         DOCS / "reference/cli.md": cli(),
+        DOCS / "reference/environment.md": environment_reference(),
+        DOCS / "reference/inventory.md": inventory_reference(),
         DOCS / "errors/index.md": errors(),
     }
 
@@ -67,7 +71,9 @@ def errors() -> str:
     """The list of error codes, from the title of each page."""
     found = sorted((DOCS / "errors").glob("NF-*.md"))
     lines = [f"- [{page.stem}]({page.name}): {_title(page)}" for page in found]
-    return f"{MADE}# Error codes\n\nEvery error has a code, and every code a page.\n\n" + "\n".join(lines) + "\n"
+    tree = ["```{toctree}", ":hidden:", *(page.stem for page in found), "```"]
+    intro = "# Error codes\n\nEvery error has a code, and every code a page.\n\n"
+    return MADE + intro + "\n".join([*lines, "", *tree, ""])
 
 
 def _title(page: Path) -> str:
