@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 
@@ -102,7 +103,8 @@ def status() -> tuple[HostState, ...]:
 
 
 def ssh_argv(place: Place, name: str, command: Sequence[str], user: str = "root") -> list[str]:
-    """``ssh`` onto a host with the lab's own key and known_hosts. Raises LabError NF-LAB-009."""
+    """``ssh`` onto a host with the lab's own key and known_hosts; one word is a line for the shell there, several are
+    a program and its arguments. Raises LabError NF-LAB-009."""
     found = {host.name: (host, state) for host, state in hosts.existing().items()} if engine.answers() else {}
     if name not in found or found[name][1] != "running":
         there = ", ".join(found) or "none"
@@ -117,7 +119,8 @@ def ssh_argv(place: Place, name: str, command: Sequence[str], user: str = "root"
         "StrictHostKeyChecking": "yes",
     }
     given = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
-    return ["ssh", "-F", "none", *given, f"{user}@{found[name][0].address}", "--", *command]
+    remote = ("--", command[0] if len(command) == 1 else shlex.join(command)) if command else ()
+    return ["ssh", "-F", "none", *given, f"{user}@{found[name][0].address}", *remote]
 
 
 def down(place: Place, progress: Progress, *, purge: bool = False) -> None:

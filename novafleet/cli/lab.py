@@ -60,7 +60,9 @@ def ssh(
     from novafleet.app.lab import ssh_argv
     from novafleet.lab.place import Place
 
-    argv = guarded(lambda: ssh_argv(Place.default(), host, command or (), user))
+    words = command or []
+    words = words[1:] if words[:1] == ["--"] else words
+    argv = guarded(lambda: ssh_argv(Place.default(), host, words, user))
     os.execvp(argv[0], argv)  # noqa: S606 ssh takes this process's terminal over
 
 

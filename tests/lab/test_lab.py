@@ -165,7 +165,7 @@ def start(lab: Lab, host: str, boot: Mapping[str, str], disks: Mapping[str, str]
 
 def in_guest(lab: Lab, host: str, *command: str) -> str:
     """Through the host, as the gates do."""
-    through = " ".join(ssh_argv(LAB_PLACE, host, ())[:-2]) + f" -W %h:%p root@{lab.hosts[host].address}"
+    through = " ".join(ssh_argv(LAB_PLACE, host, ())[:-1]) + f" -W %h:%p root@{lab.hosts[host].address}"
     options = ("-o", f"ProxyCommand={through}", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
     argv = ("ssh", "-F", "none", "-i", str(lab.key), *options, "-o", "LogLevel=ERROR", "root@10.99.7.5", *command)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
