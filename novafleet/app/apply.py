@@ -74,7 +74,11 @@ async def assembled(
     async with hold_leases(sessions, plan.environment, run_id, world.clock, wait=lock_wait, waiting=waiting) as held:
         fenced = {name: _fenced(reached[name], lease) for name, lease in held.leases.items()}
         usable = {name: each for name, each in {**reached, **fenced}.items() if name not in held.failed}
-        yield Crew(run_id, usable, {**failed, **held.failed}, held.leases)
+        world.sessions.leases = held.leases  # libvirt connections that are made anew ask for the lease first
+        try:
+            yield Crew(run_id, usable, {**failed, **held.failed}, held.leases)
+        finally:
+            world.sessions.leases = {}
 
 
 def _fenced(reached: Reached, lease: HostLease) -> Reached:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from novafleet.app.passwords import password_of
+from novafleet.execute.fence import FencedSessions
 from novafleet.hypervisor.connect import Connections
 from novafleet.inventory import load_fleet
 from novafleet.model.fleet import Fleet
-from novafleet.ports import Clock, Hypervisors, Sessions
+from novafleet.ports import Clock, Hypervisors
 from novafleet.store.journal import Journal
 from novafleet.transport.pool import SshPool
 
@@ -71,7 +72,7 @@ class World:
     """Everything outside that a use-case may touch."""
 
     fleet: Fleet
-    sessions: Sessions
+    sessions: FencedSessions
     hypervisors: Hypervisors
     clock: Clock
     places: Places
@@ -83,8 +84,8 @@ async def open_world(inventory: Sequence[Path]) -> AsyncIterator[World]:
     fleet = load_fleet(inventory)
     places = Places.of_user()
     async with (
-        SshPool(fleet, known_hosts=places.known_hosts, passwords=password_of) as sessions,
-        Connections(sessions) as hypervisors,
+        SshPool(fleet, known_hosts=places.known_hosts, passwords=password_of) as pool,
+        Connections(sessions := FencedSessions(pool)) as hypervisors,
     ):
         yield World(fleet, sessions, hypervisors, SystemClock(), places)
 

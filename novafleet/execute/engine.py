@@ -209,7 +209,7 @@ class _Execution:
         )
 
     def _intent(self, step: Step, attempt: int) -> list[Record]:
-        return [] if step.check else [self._record(step, INTENT, attempt, {"action": step.action})]
+        return [self._record(step, INTENT, attempt, {"action": step.action})]
 
     def _record(self, step: Step, kind: str, attempt: int, payload: Mapping[str, Any]) -> Record:
         epoch = self._engine.epoch(step.host)

@@ -25,7 +25,8 @@ class Limits:
 class Schedule:
     """The state of one run's DAG. Steps named in ``after`` that are not among ``steps`` are already satisfied.
 
-    A ready step takes a place on its host when there is one; the most urgent of these starts first.
+    A ready step takes a place on its host when there is one; the most urgent of these starts first. A check takes no
+    place: it mostly waits, and a host whose places were all waiting for guests could not start the next one.
     Raises ConfigError NF-CFG-040 when steps wait for each other.
     """
 
@@ -39,6 +40,7 @@ class Schedule:
         self._host_load: dict[str, int] = defaultdict(int)
         self._host_queue: dict[str, list[Rank]] = defaultdict(list)
         self._queue: list[Rank] = []
+        self._checks: list[Rank] = []
         urgency = priorities(self._steps, self._order(steps))
         self._rank: dict[str, Rank] = {step.id: (-urgency[step.id], n, step.id) for n, step in enumerate(steps)}
         for step in steps:
@@ -65,10 +67,11 @@ class Schedule:
 
     def next(self) -> Step | None:
         """Start the most urgent step that may start: it keeps its places until it is settled."""
-        if not self._free or not self._queue:
+        queue = self._checks or (self._queue if self._free else [])
+        if not queue:
             return None
-        self._free -= 1
-        step = self._steps[heappop(self._queue)[2]]
+        step = self._steps[heappop(queue)[2]]
+        self._free -= not step.check
         del self._open[step.id]
         return step
 
@@ -97,13 +100,17 @@ class Schedule:
         return tuple(self._steps[name] for name in self._open)
 
     def _ready(self, step: Step) -> None:
-        if self._host_load[step.host] < self._limits.per_host:
+        if step.check:
+            heappush(self._checks, self._rank[step.id])
+        elif self._host_load[step.host] < self._limits.per_host:
             self._host_load[step.host] += 1
             heappush(self._queue, self._rank[step.id])
         else:
             heappush(self._host_queue[step.host], self._rank[step.id])
 
     def _leave(self, step: Step) -> None:
+        if step.check:
+            return
         self._free += 1
         if self._host_queue[step.host]:
             heappush(self._queue, heappop(self._host_queue[step.host]))

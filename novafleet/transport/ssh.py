@@ -306,7 +306,12 @@ class SshLink:
         if not done:
             _abandon(task, stream)
             raise translate.channel_too_slow(self._label, CHANNEL_TIMEOUT)
-        task.result()
+        try:
+            task.result()
+        except asyncssh.ChannelOpenError:
+            raise
+        except (asyncssh.Error, OSError) as exc:  # the request may have arrived: not to be repeated blindly
+            raise translate.lost(self._label, str(exc)) from exc
 
     async def open_tcp(self, address: str, port: int) -> SshSocket:
         """A connection made by the host. Raises ForwardingOffError when the server refuses to."""

@@ -17,7 +17,7 @@ from novafleet.execute.resume import prior
 from novafleet.execute.schedule import Limits
 from novafleet.model.plan import Step, StepClass
 from novafleet.model.run import NodeResult, NodeState
-from tests.unit.execute.world import MemoryJournal, VirtualClock, World, no_context, step
+from tests.unit.execute.world import WAITING, MemoryJournal, VirtualClock, World, no_context, step
 
 QUICK = settings(deadline=None, max_examples=50)
 KINDS = ("convergent", "probed", "attached", "once")
@@ -33,7 +33,8 @@ def graphs(draw: st.DrawFn, kinds: Sequence[str] = KINDS) -> tuple[Step, ...]:
         kind, host = draw(st.sampled_from(kinds)), draw(st.sampled_from(("kvm1", "kvm2", "kvm3")))
         made = step(f"n{n}", *(f"n{each}" for each in sorted(after)), kind=kind, host=host)
         check = kind == "convergent" and draw(st.booleans())
-        steps.append(replace(made, check=check, timeout=draw(st.floats(1, 100))))
+        args = {**made.args, "host": WAITING} if check else made.args
+        steps.append(replace(made, check=check, args=args, timeout=draw(st.floats(1, 100))))
     return tuple(draw(st.permutations(steps)))
 
 
@@ -66,7 +67,7 @@ def test_the_journal_follows_the_graph_and_limits_hold(steps: tuple[Step, ...], 
     assert {result.state for result in results} == {NodeState.DONE}
     for each in steps:
         done = journal.at(each.id, "done")
-        first = done if each.check else journal.at(each.id, "intent")
+        first = journal.at(each.id, "intent")
         assert first <= done
         assert all(journal.at(before, "done") < first for before in each.after)
     assert world.most["all"] <= total

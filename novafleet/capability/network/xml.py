@@ -88,7 +88,7 @@ def definition(environment: str, network: Network, host: str) -> str:
     root.append(_metadata(environment, network, host))
     if forward := _FORWARD[network.mode]:
         SubElement(root, "forward", mode=forward)
-    SubElement(root, "bridge", name=bridge_name(environment, network.libvirt_name), stp="on", delay="0")
+    SubElement(root, "bridge", name=bridge_name(environment, network.libvirt_name), stp="off", delay="0")
     if network.mtu:
         SubElement(root, "mtu", size=str(network.mtu))
     SubElement(root, "mac", address=_bridge_mac(environment, network.libvirt_name, host))

@@ -74,10 +74,10 @@ async def test_steps_wait_for_those_they_come_after_and_missing_ones_are_satisfi
     assert set(bench.world.order) == set("abcd")
 
 
-async def test_a_gate_is_recorded_but_needs_no_intent() -> None:
+async def test_a_gate_is_recorded_too() -> None:
     bench = Bench()
     await bench.run(step("gate", kind="convergent", check=True))
-    assert bench.journal.kinds("vm.gate/start") == ["done"]
+    assert bench.journal.kinds("vm.gate/start") == ["intent", "done"]
 
 
 async def test_a_failure_skips_its_descendants_in_words_and_leaves_the_rest_alone() -> None:

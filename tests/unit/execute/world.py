@@ -53,6 +53,10 @@ class MemoryJournal:
         return next(n for n, record in enumerate(self.records) if (record.node, record.kind) == (node, kind))
 
 
+WAITING = "waiting"
+"""The ``host`` argument of checks, which take no place and are not counted."""
+
+
 class World:
     """``made`` counts effects by step; ``running`` is watched for limits; ``fail`` and ``during`` disturb steps."""
 
@@ -66,7 +70,8 @@ class World:
 
     async def _do(self, _context: ActionContext, args: Mapping[str, Json]) -> Outcome:
         name, host = args["name"], args["host"]
-        for key in (host, "all"):
+        places = () if host == WAITING else (host, "all")
+        for key in places:
             self.running[key] += 1
             self.most[key] = max(self.most[key], self.running[key])
         try:
@@ -79,7 +84,7 @@ class World:
             self.order.append(name)
             return {"made": name}
         finally:
-            for key in (host, "all"):
+            for key in places:
                 self.running[key] -= 1
 
     async def _probe(self, _context: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
