@@ -1,23 +1,28 @@
 #!/bin/sh
 # /dev/kvm may exist and still be unable to run a guest (nested, paravirtual). So boot one: a boot sector that
-# writes `K` to the serial port and leaves through isa-debug-exit. Prints `kvm works|fails|absent detail`.
+# writes `K` to the serial port and leaves through isa-debug-exit. Prints `kvm works|fails|absent|untried detail`.
 accelerator=${ACCELERATOR:-kvm}
 [ "$accelerator" != kvm ] || [ -c /dev/kvm ] || { echo "kvm absent no /dev/kvm"; exit 0; }
 for qemu in qemu-system-x86_64 /usr/libexec/qemu-kvm ''; do
   command -v "$qemu" >/dev/null 2>&1 && break
 done
-[ -n "$qemu" ] || { echo "kvm absent no qemu-system-x86_64"; exit 0; }
-sector=$(mktemp) || { echo "kvm absent no temporary file"; exit 0; }
-trap 'rm -f "$sector"' EXIT
+[ -n "$qemu" ] || { echo "kvm untried no qemu-system-x86_64"; exit 0; }
+place=$(mktemp -d) || { echo "kvm untried no temporary directory"; exit 0; }
+trap 'rm -rf "$place"' EXIT
 # mov dx,0x3f8; mov al,'K'; out dx,al; mov dx,0xf4; xor al,al; out dx,al; hlt; then zeros up to the 0x55AA mark
 {
   printf '\272\370\003\260\113\356\272\364\000\060\300\356\364'
   head -c 497 /dev/zero
   printf '\125\252'
-} >"$sector"
+} >"$place/sector"
+# QEMU's own complaints are full of the letter K ("failed to initialize kvm", "KVM kernel module"): another file.
 said=$(timeout 15 "$qemu" -accel "$accelerator" -m 32 -display none -nodefaults -no-reboot -serial stdio \
-  -drive "file=$sector,format=raw,if=ide" -device isa-debug-exit,iobase=0xf4,iosize=1 2>&1 </dev/null)
+  -drive "file=$place/sector,format=raw,if=ide" -device isa-debug-exit,iobase=0xf4,iosize=1 \
+  2>"$place/complaint" </dev/null | tr -d '\0')
 case $said in
-  *K*) echo "kvm works $accelerator" ;;
-  *) echo "kvm fails $(printf '%s' "$said" | tr '\n' ' ' | head -c 300)" ;;
+  K) echo "kvm works $accelerator" ;;
+  *)
+    complaint=$(tr -s '\n' ' ' <"$place/complaint" | head -c 300)
+    echo "kvm fails ${complaint:-the probe guest said nothing within 15 s}"
+    ;;
 esac

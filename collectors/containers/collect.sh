@@ -16,19 +16,32 @@ containers() {
   "$1" container inspect --format "$2" $ids 2>/dev/null
 }
 
+# A plugin's file is evidence enough; asking Compose itself for its version costs more than all the rest.
+has_compose() {
+  for folder in "${HOME:-/root}/.docker" /usr/local/lib/docker /usr/local/libexec/docker /usr/lib/docker /usr/libexec/docker; do
+    [ -x "$folder/cli-plugins/docker-compose" ] && return
+  done
+  docker compose version >/dev/null 2>&1
+}
+
+# `docker` may be Podman under another name, which knows no MinAPIVersion and fails.
 of_docker() {
-  version=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || return 0
-  echo "$mark engine docker $version"
-  docker compose version >/dev/null 2>&1 && echo "$mark compose docker docker compose"
+  version=$(docker version --format '{{.Server.Version}} {{.Server.MinAPIVersion}}' 2>/dev/null) || return 0
+  echo "$mark engine docker ${version% *}"
+  has_compose && echo "$mark compose docker docker compose"
   command -v docker-compose >/dev/null && echo "$mark compose docker docker-compose"
   containers docker "$docker_form"
 }
 
 of_podman() {
   version=$(podman --version 2>/dev/null) || return 0
-  echo "$mark engine podman ${version##* }"
+  version=${version##* }
+  echo "$mark engine podman $version"
   command -v podman-compose >/dev/null && echo "$mark compose podman podman-compose"
-  podman kube play --help >/dev/null 2>&1 && echo "$mark compose podman podman kube play"
+  case $version in
+    [0-3].* | 4.[01].*) ;;
+    *) echo "$mark compose podman podman kube play" ;;
+  esac
   for generator in /usr/lib/systemd/system-generators /usr/local/lib/systemd/system-generators; do
     [ -x "$generator/podman-system-generator" ] && echo "$mark compose podman quadlet"
   done
@@ -36,11 +49,8 @@ of_podman() {
 }
 
 command -v podman >/dev/null && of_podman &
-# `docker` may be Podman under another name.
-case $(docker --version 2>/dev/null) in
-  Docker*) found=$(of_docker) ;;
-  *) found='' ;;
-esac
+found=''
+command -v docker >/dev/null && found=$(of_docker)
 wait
 [ -z "$found" ] || printf '%s\n' "$found"
 

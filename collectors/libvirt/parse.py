@@ -5,22 +5,45 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+Frames = list[tuple[str, str]]
+
 _LISTS = ("domains", "running", "autostart", "networks", "net-active", "net-autostart", "pools")
+_DEFINED = {"domain": "<domain", "network": "<network", "pool": "<pool"}
+_VANISHED = "failed to get"
+"""virsh's words for what was listed and is gone when it is asked for."""
+_STATES = {"idle": "blocked", "in shutdown": "in-shutdown", "shut off": "shutoff", "no state": "nostate"}
+"""virsh's words (virshDomainStateTypeToString) that libvirt's API has another one for."""
 _VERSION = re.compile(r"^(Using library|Running hypervisor): .*?(\d+\.\d+\.\d+)", re.MULTILINE)
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
-    """``{error, libvirt, qemu, domains: […], networks: […], pools: […]}``; XML stays text for the planner to read."""
-    frames = [frame.partition(" ") for frame in text.split(f"{mark} ")[1:]]
-    lists = {kind: set(rest.split()) for kind, _, rest in frames if kind in _LISTS}
+    """``{error, libvirt, qemu, host_uuid, domains: […], networks: […], pools: […]}``; XML stays text for the planner.
+
+    ``error`` says why the answer is missing or not whole: a domain that is not seen would be made a second time.
+    """
+    pairs = (frame.partition(" ") for frame in text.split(f"{mark} ")[1:])
+    frames = [(kind.rstrip("\n"), rest) for kind, _, rest in pairs]
+    first = dict(reversed(frames))
+    lists = {kind: set(rest.split()) for kind, rest in frames if kind in _LISTS}
+    defined = {kind: [rest for name, rest in frames if name == kind and opening in rest] for kind, opening in _DEFINED.items()}
     return {
-        "error": next((rest for kind, _, rest in frames if kind == "error"), ""),
-        **_versions(next((rest for kind, _, rest in frames if kind == "version"), "")),
-        "host_uuid": next((_host_uuid(rest) for kind, _, rest in frames if kind == "capabilities"), ""),
-        "domains": [_domain(rest, lists) for kind, _, rest in frames if kind == "domain"],
-        "networks": [_network(rest, lists) for kind, _, rest in frames if kind == "network"],
-        "pools": [_pool(rest) for kind, _, rest in frames if kind == "pool"],
+        "error": _error(frames),
+        **_versions(first.get("version", "")),
+        "host_uuid": _host_uuid(first.get("capabilities", "")),
+        "domains": [_domain(rest, lists) for rest in defined["domain"]],
+        "networks": [_network(rest, lists) for rest in defined["network"]],
+        "pools": [_pool(rest) for rest in defined["pool"]],
     }
+
+
+def _error(frames: Frames) -> str:
+    for kind, rest in frames:
+        if kind == "error":
+            return rest
+        lost = kind in _DEFINED and _DEFINED[kind] not in rest and _VANISHED not in rest
+        if lost or (kind in _LISTS and "error: " in rest):
+            return f"incomplete\n{rest.strip()}"
+    return "" if ("end", "") in frames else "incomplete\nthe answer ended early"
 
 
 def _versions(text: str) -> dict[str, object]:
@@ -40,7 +63,7 @@ def _domain(text: str, lists: dict[str, set[str]]) -> dict[str, object]:
     word, _, reason = state.strip().partition(" (")
     return {
         "uuid": uuid,
-        "state": word.replace(" ", ""),
+        "state": _STATES.get(word, word),
         "reason": reason.rstrip(")"),
         "autostart": uuid in lists.get("autostart", ()),
         "xml": f"<domain{xml}".strip(),
@@ -65,7 +88,18 @@ def _pool(text: str) -> dict[str, object]:
     return {
         "name": name,
         "active": fields.get("State") == "running",
-        "capacity": int(fields.get("Capacity", 0)),
-        "available": int(fields.get("Available", 0)),
-        "path": ElementTree.fromstring(f"<pool{xml}").findtext("target/path", ""),
+        "capacity": _bytes(fields.get("Capacity", "")),
+        "available": _bytes(fields.get("Available", "")),
+        "path": _path(f"<pool{xml}"),
     }
+
+
+def _bytes(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else 0
+
+
+def _path(xml: str) -> str:
+    try:
+        return ElementTree.fromstring(xml).findtext("target/path", "")
+    except ElementTree.ParseError:
+        return ""

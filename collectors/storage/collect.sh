@@ -1,6 +1,7 @@
 #!/bin/sh
 # Files in directory pools: `f size blocks mtime path`, recorded digests, and the first KiB of each qcow2 for its
 # virtual size and backing file (a process per image would cost seconds on a host with a hundred).
+# A name with a control character in it could forge a line: such files are not ours and are left out.
 # shellcheck disable=SC2012
 mark=${MARK:-@@}
 pools() {
@@ -19,19 +20,20 @@ virsh -q -c qemu:///system "$batch" 2>/dev/null | sed -n 's:.*<path>\(.*\)</path
   [ -d "$dir" ] || continue
   cd "$dir" || continue
   echo "$mark dir $dir"
-  find . -maxdepth 1 -type f -exec stat -c 'f %s %b %Y %n' {} +
+  find . -maxdepth 1 -type f ! -name '*[[:cntrl:]]*' -exec stat -c 'f %s %b %Y %n' {} +
   for sidecar in ./*.sha256 ./.*.sha256; do
+    case $sidecar in *[[:cntrl:]]*) continue ;; esac
     [ -f "$sidecar" ] || continue
     IFS=' ' read -r digest _ <"$sidecar"
     printf 'd %s %s\n' "$digest" "${sidecar%.sha256}"
   done
   set --
   for image in ./*.qcow2 ./novafleet-image-*; do
-    case $image in *.sha256 | *.part* | *'*'*) continue ;; esac
+    case $image in *.sha256 | *.part* | *'*'* | *[[:cntrl:]]*) continue ;; esac
     [ -f "$image" ] && [ -s "$image" ] && set -- "$@" "$image"
   done
   [ $# -gt 0 ] || continue
-  for image in "$@"; do printf 'h %s\n' "$image"; done
+  printf 'h %s\n' "$@"
   printf 'b '
   head -q -c 1024 -- "$@" 2>/dev/null | base64 | tr -d '\n'
   echo

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 
 HEAD = 1024
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQ")
+_FILE = re.compile(r"(\d{1,18}) (\d{1,18}) (\d{1,18}) (.+)", re.ASCII)
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
@@ -29,8 +31,8 @@ def _directory(directory: str, body: str, files: dict[str, dict[str, object]], d
     headed: list[str] = []
     for line in body.splitlines():
         kind, _, rest = line.partition(" ")
-        if kind == "f":
-            size, blocks, mtime, name = rest.split(" ", 3)
+        if kind == "f" and (found := _FILE.fullmatch(rest)):
+            size, blocks, mtime, name = found.groups()
             files[_path(directory, name)] = {"size": int(size), "allocated": int(blocks) * 512, "mtime": float(mtime)}
         elif kind == "d":
             digest, _, name = rest.partition(" ")
@@ -38,7 +40,7 @@ def _directory(directory: str, body: str, files: dict[str, dict[str, object]], d
         elif kind == "h":
             headed.append(_path(directory, rest))
         elif kind == "b":
-            _headers(rest, [path for path in headed if path in files], files)
+            _headers(rest, headed, files)
 
 
 def _path(directory: str, name: str) -> str:
@@ -46,19 +48,23 @@ def _path(directory: str, name: str) -> str:
 
 
 def _headers(encoded: str, paths: list[str], files: dict[str, dict[str, object]]) -> None:
+    """The heads lie one after the other. When a file came, went or grew meanwhile nobody can tell them apart: then
+    none is believed."""
     try:
         data = base64.b64decode(encoded)
-    except binascii.Error:
+    except (binascii.Error, ValueError):
+        return
+    sizes = [int(str(files[path]["size"])) if path in files else 0 for path in paths]
+    if len(data) != sum(min(HEAD, size) for size in sizes):
         return
     offset = 0
-    for path in paths:
-        size = files[path]["size"]
-        length = min(HEAD, size) if isinstance(size, int) else HEAD
-        files[path].update(_image(data[offset : offset + length], size))
-        offset += length
+    for path, size in zip(paths, sizes, strict=True):
+        if size:
+            files[path].update(_image(data[offset : offset + HEAD][:size], size))
+        offset += min(HEAD, size)
 
 
-def _image(head: bytes, size: object) -> dict[str, object]:
+def _image(head: bytes, size: int) -> dict[str, object]:
     if not head.startswith(_MAGIC) or len(head) < _HEADER.size:
         return {"format": "raw", "virtual_size": size, "backing": ""}
     _, _, backing_offset, backing_length, _, virtual_size = _HEADER.unpack_from(head)

@@ -33,6 +33,9 @@ CHANNEL_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 KEEPALIVE_INTERVAL = 15
 KEEPALIVE_COUNT = 3
+LINGERING = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between tries when the server refuses a session while none of ours is open: one that we closed or killed may
+still count there until its process has ended."""
 WINDOW = 2 * 1024 * 1024
 BULK_WINDOW = 16 * 1024 * 1024
 CIPHERS = (
@@ -269,6 +272,7 @@ class SshLink:
 
     async def start(self, line: str, *, bulk: bool = False, urgent: bool = False) -> SshProcess:
         """Let the login shell run a line; see ``link.Link.start``."""
+        pauses = iter(() if urgent else LINGERING)
         while True:
             if not urgent:
                 await self._sessions.enter()
@@ -278,10 +282,12 @@ class SshLink:
             except asyncssh.ChannelOpenError as exc:
                 if self.lost:
                     raise LostBeforeStartError(str(exc)) from exc
-                if urgent or not place.refused():
+                pause = 0.0 if place.refused() else next(pauses, None)
+                if pause is None:
                     raise translate.no_channel(self._label, str(exc)) from exc
             finally:
                 place.settle()
+            await asyncio.sleep(pause)
 
     async def _session(self, line: str, window: int, place: Place) -> SshProcess:
         process = SshProcess(self._label, place.leave)
