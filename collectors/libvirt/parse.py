@@ -25,7 +25,9 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
     frames = [(kind.rstrip("\n"), rest) for kind, _, rest in pairs]
     first = dict(reversed(frames))
     lists = {kind: set(rest.split()) for kind, rest in frames if kind in _LISTS}
-    defined = {kind: [rest for name, rest in frames if name == kind and opening in rest] for kind, opening in _DEFINED.items()}
+    defined = {
+        kind: [rest for name, rest in frames if name == kind and opening in rest] for kind, opening in _DEFINED.items()
+    }
     return {
         "error": _error(frames),
         **_versions(first.get("version", "")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree
@@ -60,9 +61,10 @@ def _require_libvirt(host: str, libvirt: Mapping[str, Any]) -> None:
             hints=("install libvirt-clients (Debian, Ubuntu) or libvirt-client (Fedora, RHEL)",),
         )
     if error:
-        cause = error.partition("\n")[2].strip()
+        kind, _, cause = error.partition("\n")
+        what = "libvirt's answer is not whole" if kind == "incomplete" else "libvirt does not answer"
         hint = f"novafleet host doctor -l {host}"
-        raise HypervisorError("libvirt does not answer", code="NF-LV-101", where=host, cause=cause, hints=(hint,))
+        raise HypervisorError(what, code="NF-LV-101", where=host, cause=cause.strip(), hints=(hint,))
 
 
 def _values(system: Mapping[str, Any], libvirt: Mapping[str, Any]) -> Mapping[str, str]:
@@ -78,7 +80,7 @@ def _subnets(lines: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
 
 
 def _number(text: object) -> int:
-    return int(text) if isinstance(text, str) and text.isdecimal() else 0
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 def _name(xml: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def split(output: str, mark: str) -> Mapping[str, Frame]:
     frames: dict[str, Frame] = {}
     for part in output.split(f"\n{mark}-begin ")[1:]:
         name, _, body = part.partition("\n")
-        text, _, end = body.rpartition(f"\n{mark}-end ")
-        status = int(end.split()[-1]) if end else -1
-        frames[name] = Frame(text, status)
+        text, _, end = body.partition(f"\n{mark}-end ")
+        ended = re.fullmatch(rf"{re.escape(name)} (\d{{1,3}})\n+", end)
+        frames[name] = Frame(text, int(ended[1]) if ended else -1)
     return frames

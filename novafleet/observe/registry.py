@@ -11,6 +11,7 @@ from typing import Any
 from novafleet import bundled
 from novafleet.errors import ConfigError, Location
 
+HINT = "compare it with the bundled collectors/system/parse.py: it defines parse(text, mark) -> dict"
 Parser = Callable[[str, str], Mapping[str, Any]]
 
 
@@ -24,7 +25,7 @@ class Collector:
 
 
 def collectors(names: Iterable[str], project: Path | None = None) -> tuple[Collector, ...]:
-    """The named collectors. Raises ConfigError NF-COL-001 for one that is in neither folder."""
+    """The named collectors. Raises ConfigError NF-COL-001 for one that is in neither folder or cannot be loaded."""
     return tuple(_collector(name, project) for name in names)
 
 
@@ -40,11 +41,17 @@ def _collector(name: str, project: Path | None) -> Collector:
 
 def _parser(path: Path) -> Parser:
     if not path.is_file():
-        raise ConfigError("a collector needs a parse.py", code="NF-COL-001", where=Location(str(path)))
+        raise ConfigError("a collector needs a parse.py", code="NF-COL-001", where=Location(str(path)), hints=(HINT,))
     spec = importlib.util.spec_from_file_location(f"novafleet_collector_{path.parent.name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    parse: Parser = module.parse
+    try:
+        spec.loader.exec_module(module)
+        parse: Parser = module.parse
+    except (SyntaxError, ImportError, AttributeError) as error:
+        where = Location(str(path))
+        raise ConfigError(
+            "cannot be loaded", code="NF-COL-001", where=where, cause=str(error), hints=(HINT,)
+        ) from error
     return parse
