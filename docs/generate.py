@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.testing import CliRunner
 
 from novafleet.cli.main import app
 from novafleet.inventory.reference import inventory_reference
@@ -22,6 +23,7 @@ MADE = "<!-- Made by docs/generate.py from the code: change that, not this. -->\
 def pages() -> Mapping[Path, str]:
     """Every generated page: its path and its text."""
     return {
+        DOCS.parent / "novafleet/cli/help.txt": CliRunner(env={"COLUMNS": "80"}).invoke(app, ["--help"]).output,
         DOCS / "reference/cli.md": cli(),
         DOCS / "reference/environment.md": environment_reference(),
         DOCS / "reference/inventory.md": inventory_reference(),

@@ -46,12 +46,3 @@ app.add_typer(host.app, name="host")
 app.add_typer(vm.app, name="vm")
 app.add_typer(runs.app, name="runs")
 app.add_typer(lab.app, name="lab")
-
-
-def main() -> None:
-    """Entry point of the console scripts."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ def novafleet(*words: str, cwd: Path, **environment: str) -> subprocess.Complete
     variables = {**os.environ, "XDG_STATE_HOME": str(cwd / "state"), "XDG_CONFIG_HOME": str(cwd / "config")}
     variables.pop("NOVAFLEET_INVENTORY", None)
     return subprocess.run(
-        [sys.executable, "-m", "novafleet.cli.main", *words],
+        [sys.executable, "-m", "novafleet", *words],
         cwd=cwd,
         env={**variables, **environment},
         capture_output=True,

@@ -33,7 +33,7 @@ class Controller:
 
     def argv(self, *words: str, inventory: Path | None = None) -> list[str]:
         """The command line of a verb."""
-        return [sys.executable, "-m", "novafleet.cli.main", "-i", str(inventory or self.lab.inventory), *words]
+        return [sys.executable, "-m", "novafleet", "-i", str(inventory or self.lab.inventory), *words]
 
     def run(
         self, *words: str, inventory: Path | None = None, timeout: float = 300.0

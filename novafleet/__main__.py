@@ -1,0 +1,21 @@
+"""Entry point of ``novafleet``, ``nf`` and ``python -m novafleet``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+
+
+def main() -> None:
+    """Show the help page from a file (made by docs/generate.py), or load the command line, which takes five times as
+    long as that."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        sys.stdout.write(resources.files("novafleet.cli").joinpath("help.txt").read_text())
+        return
+    from novafleet.cli.main import app
+
+    app(prog_name="novafleet")
+
+
+if __name__ == "__main__":
+    main()
