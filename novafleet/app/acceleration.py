@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
-from novafleet.app.wiring import World
+from novafleet.app.wiring import Places, World
 from novafleet.errors import NovaFleetError
 from novafleet.execute.gather import collect
 from novafleet.model.facts import FleetFacts, HostFacts
@@ -14,12 +15,13 @@ from novafleet.observe.registry import collectors
 from novafleet.store import cache
 
 WORKS = "works"
+UNTRIED = "untried"
 
 
 async def with_acceleration(world: World, facts: FleetFacts) -> FleetFacts:
     """The facts with ``kvm`` filled in. Hosts not asked since their last boot are asked now, all at once."""
     known = cache.read(world.places.acceleration)
-    asked = [host for host in facts.hosts.values() if _has_device(host) and _boot(host) not in known]
+    asked = [host for host in facts.hosts.values() if _has_device(host) and not known.get(_boot(host))]
     async with asyncio.TaskGroup() as group:
         tasks = {_boot(host): group.create_task(_ask(world, host.host)) for host in asked}
     verdicts = {**known, **{boot: task.result() for boot, task in tasks.items() if task.result()}}
@@ -33,7 +35,11 @@ def _has_device(facts: HostFacts) -> bool:
 
 
 def _boot(facts: HostFacts) -> str:
-    return f"{facts.values.get('machine_id', facts.host)}/{facts.values.get('boot_id', '')}"
+    return _key({"machine_id": facts.host, **facts.values})
+
+
+def _key(system: Mapping[str, Any]) -> str:
+    return f"{system.get('machine_id', '')}/{system.get('boot_id', '')}"
 
 
 def _judged(facts: HostFacts, verdicts: Mapping[str, str]) -> HostFacts:
@@ -45,4 +51,15 @@ async def _ask(world: World, host: str) -> str:
         documents = await collect(world.sessions, world.fleet.hosts[host], collectors(("acceleration",)))
     except NovaFleetError:
         return ""  # nothing learnt: TCG for now, asked again next time
-    return str(documents["acceleration"]["kvm"])
+    return _verdict(documents)
+
+
+def remember(places: Places, seen: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+    """Keep what the acceleration collector said just now, by host and boot: ``host doctor`` asks afresh."""
+    fresh = {_key(each["system"]): _verdict(each) for each in seen if each["system"].get("machine_id")}
+    cache.write(places.acceleration, {**cache.read(places.acceleration), **fresh})
+
+
+def _verdict(documents: Mapping[str, Mapping[str, Any]]) -> str:
+    said = str(documents["acceleration"]["kvm"])
+    return "" if said == UNTRIED else said

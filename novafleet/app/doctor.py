@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from novafleet.app.acceleration import remember
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.host.check import check_fleet, check_host
 from novafleet.errors import NovaFleetError
@@ -19,7 +20,8 @@ from novafleet.model.fleet import Host
 from novafleet.observe.registry import collectors
 from novafleet.ports import HostSession
 
-COLLECTORS = ("system", "libvirt", "storage", "containers", "acceleration")
+COLLECTORS = ("system", "libvirt", "containers", "acceleration")
+ROOT_AND_CLOCK = "id -u; date +%s"
 
 
 @dataclass(slots=True)
@@ -27,7 +29,7 @@ class _Examined:
     host: str
     findings: list[Finding] = field(default_factory=list)
     documents: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    asked_at: float = 0.0
+    asked: tuple[float, float] = (0.0, 0.0)
 
 
 async def doctor(inventory: Sequence[Path], limit: str = "") -> tuple[Finding, ...]:
@@ -37,9 +39,10 @@ async def doctor(inventory: Sequence[Path], limit: str = "") -> tuple[Finding, .
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_examine(world, host)) for host in hosts]
     seen = [task.result() for task in tasks]
-    answered = [each for each in seen if each.documents]
+    answered = [each for each in seen if "system" in each.documents]
+    remember(world.places, [each.documents for each in answered])
     between = check_fleet(
-        {each.host: each.documents for each in answered}, {each.host: each.asked_at for each in answered}
+        {each.host: each.documents for each in answered}, {each.host: each.asked for each in answered}
     )
     findings = [finding for each in seen for finding in each.findings]
     return tuple(sorted((*findings, *between), key=lambda finding: [host.name for host in hosts].index(finding.host)))
@@ -62,17 +65,27 @@ async def _examine(world: World, host: Host) -> _Examined:
 
 async def _look_inside(world: World, host: Host, session: HostSession, examined: _Examined) -> None:
     try:
-        root = await session.run(Command(("id", "-u"), become=host.become.enabled), timeout=20.0)
-        before = world.clock.now()
-        examined.documents |= await collect(world.sessions, host, collectors(COLLECTORS))
+        examined.documents["root"] = await _ask_root(world, host, session, examined)
     except NovaFleetError as error:
         examined.findings.append(_finding(host, "sudo", error))
         return
-    # the system collector runs first: its clock was read near the beginning of the probe
-    examined.asked_at = before
-    examined.documents["root"] = {"uid": root.text.strip()}
+    try:
+        documents = await collect(world.sessions, host, collectors(COLLECTORS))
+    except NovaFleetError as error:
+        examined.findings.append(_finding(host, "collect", error))
+        return
+    examined.documents |= documents
     examined.documents["socket"] = await _dial(world, host)
     examined.findings.extend(check_host(host.name, examined.documents))
+
+
+async def _ask_root(world: World, host: Host, session: HostSession, examined: _Examined) -> Mapping[str, str]:
+    await session.run(Command(("true",), become=host.become.enabled), timeout=20.0)  # sudo's first time is slow
+    before = world.clock.now()
+    answer = await session.run(Command.script(ROOT_AND_CLOCK, become=host.become.enabled), timeout=20.0)
+    examined.asked = (before, world.clock.now())
+    uid, _, clock = answer.text.strip().partition("\n")
+    return {"uid": uid, "clock": clock, "way": "sudo" if host.become.enabled else "login"}
 
 
 async def _dial(world: World, host: Host) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from novafleet.app.wiring import Places, open_journal
 from novafleet.errors import ConfigError
+from novafleet.execute.resume import INTENT
 from novafleet.model.run import Record, Run, RunState
 from novafleet.store.journal import Journal
 
@@ -15,7 +16,7 @@ ENOUGH = 1000
 
 @dataclass(frozen=True, slots=True)
 class NodeHistory:
-    """One step of a run: how often it was tried, how it ended ("" while nobody knows), and how long it took."""
+    """One step of a run: how often it was tried, how it ended ("" while nobody knows), and how long the last try took."""
 
     node: str
     attempts: int
@@ -87,11 +88,10 @@ def history(records: tuple[Record, ...]) -> tuple[NodeHistory, ...]:
 
 
 def _node(node: str, records: list[Record]) -> NodeHistory:
-    ended = next((record for record in reversed(records) if record.kind != "intent"), None)
-    attempts = max(record.attempt for record in records)
-    if ended is None:
+    attempts, last = max(record.attempt for record in records), records[-1]
+    if last.kind == INTENT:
         return NodeHistory(node, attempts, "", 0.0, "")
-    began = next((record.at for record in reversed(records) if record.kind == "intent"), ended.at)
-    error = ended.payload.get("error") or {}
-    text = str(error.get("what") or ended.payload.get("because") or "")
-    return NodeHistory(node, attempts, ended.kind, ended.at - began, text)
+    began = next((record.at for record in reversed(records) if record.kind == INTENT), last.at)
+    error = last.payload.get("error") or {}
+    text = str(error.get("what") or last.payload.get("because") or "")
+    return NodeHistory(node, attempts, last.kind, last.at - began, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,6 @@ from novafleet.inventory import select
 from novafleet.model.address import METADATA_NS
 from novafleet.model.facts import Domain
 from novafleet.observe.registry import collectors
-
-KIB_PER = {"": 1, "KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3, "b": 1 / 1024, "bytes": 1 / 1024}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +50,17 @@ async def ls(inventory: Sequence[Path], limit: str = "") -> Listing:
 def row(host: str, domain: Domain) -> VmRow:
     """What the list shows of a domain."""
     root = ElementTree.fromstring(domain.xml)
-    memory = root.find("memory")
-    kib = 0.0 if memory is None else int(memory.text or 0) * KIB_PER.get(memory.get("unit", ""), 1)
     record = root.find(f"metadata/{{{METADATA_NS}}}resource")
     return VmRow(
         name=domain.name,
         host=host,
         state=domain.state,
-        vcpus=int(root.findtext("vcpu", "1")),
-        memory=int(kib * 1024),
+        vcpus=_number(root.findtext("vcpu", "1")),
+        memory=_number(root.findtext("memory", "")) * 1024,  # libvirt always says KiB
         environment="" if record is None else record.get("environment", ""),
         uuid=domain.uuid,
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import cache
 from typing import Any
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_WIDTH = 160
-"""Columns when nobody's terminal tells: enough for a table in a log."""
+"""Columns when neither a terminal nor COLUMNS tells: enough for a table in a log."""
 
 
 @cache
@@ -30,7 +31,8 @@ def err() -> Console:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, emoji=False, width=None if stream.isatty() else PLAIN_WIDTH)
+    told = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, emoji=False, width=None if told else PLAIN_WIDTH)
 
 
 def document(value: Any, form: str) -> None:

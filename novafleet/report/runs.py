@@ -23,7 +23,9 @@ def show_list(runs: Sequence[Run], form: str) -> None:
     for run in runs:
         seconds = f"{run.ended - run.started:.1f}" if run.ended else "-"
         state = console.text(run.state.value, STYLES.get(run.state.value, ""))
-        grid.add_row(run.id, console.text(run.environment), run.verb, state, when(run.started), seconds, run.holder)
+        grid.add_row(
+            run.id, console.text(run.environment), run.verb, state, when(run.started), seconds, console.text(run.holder)
+        )
     console.out().print(grid)
 
 

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from novafleet.model.finding import Finding, Severity
 
 Documents = Mapping[str, Mapping[str, Any]]
+Asked = tuple[float, float]
 Check = Callable[[str, Documents], Iterator[Finding]]
 
 GIB = 1024**3
 LOW_SPACE = 0.10
 """Share of a pool that should be free: below it a guest that grows may be paused by QEMU on ENOSPC."""
 CLOCK_SKEW = 2.0
-"""Seconds a clock may differ from the median of the fleet (certificates and logs stop making sense beyond)."""
+"""Seconds a clock may differ from the fleet's (certificates and logs stop making sense beyond)."""
+ENOUGH_CLOCKS = 3
+"""Hosts whose median is a better judge of the time than this controller's own clock."""
+QEMU_FIX = "apt-get install qemu-system-x86"
 NEEDED_TOOLS = {"qemu-img": "qemu-utils", "flock": "util-linux", "sha256sum": "coreutils"}
+
+IDENTITIES = (
+    (
+        "system",
+        "machine_id",
+        "DHCP leases and NovaFleet's memory of hosts mix them up",
+        "rm /etc/machine-id && systemd-machine-id-setup && reboot",
+    ),
+    (
+        "libvirt",
+        "host_uuid",
+        "libvirt refuses migration between them",
+        "set host_uuid (see uuidgen) in /etc/libvirt/libvirtd.conf (or virtqemud.conf) and restart it",
+    ),
+)
+"""Where an identity is, what happens when two hosts have the same, and the fix."""
 
 
 def check_host(host: str, documents: Documents) -> tuple[Finding, ...]:
@@ -27,11 +47,11 @@ def check_host(host: str, documents: Documents) -> tuple[Finding, ...]:
 
 
 def _sudo(host: str, documents: Documents) -> Iterator[Finding]:
-    system = documents["system"]
-    if documents.get("root", {}).get("uid") == "0":
-        yield Finding(host, "sudo", Severity.OK, f"root as {system.get('user', '?')}")
+    root = documents.get("root", {})
+    if root.get("uid") == "0":
+        yield Finding(host, "sudo", Severity.OK, f"root by {root.get('way', 'login')}")
         return
-    user = system.get("user", "USER")
+    user = documents["system"].get("user", "USER")
     fix = f"log in as root, or set become: true and put '{user} ALL=(ALL) NOPASSWD: ALL' into /etc/sudoers.d/{user}"
     yield Finding(host, "sudo", Severity.ERROR, "no way to root: bridges, leases and volumes need it", fix)
 
@@ -43,8 +63,7 @@ def _libvirt(host: str, documents: Documents) -> Iterator[Finding]:
         yield Finding(host, "libvirt", Severity.ERROR, "virsh is missing", "apt-get install libvirt-clients")
     elif error:
         cause = error.strip().splitlines()[-1][:160]
-        fix = "systemctl enable --now libvirtd (or virtqemud.socket virtnetworkd.socket virtstoraged.socket)"
-        yield Finding(host, "libvirt", Severity.ERROR, f"libvirt does not answer: {cause}", fix)
+        yield Finding(host, "libvirt", Severity.ERROR, f"libvirt does not answer: {cause}", _libvirt_fix(error))
     else:
         socket = documents.get("socket", {})
         opened = f", socket {socket['path']}" if socket.get("path") else ""
@@ -53,12 +72,18 @@ def _libvirt(host: str, documents: Documents) -> Iterator[Finding]:
             yield Finding(host, "libvirt", Severity.ERROR, str(socket["error"]), str(socket.get("fix", "")))
 
 
+def _libvirt_fix(error: str) -> str:
+    if "authentication" in error or "Permission denied" in error:
+        return "set become: true for this host, or: usermod -aG libvirt USER"
+    return "systemctl enable --now libvirtd (or virtqemud.socket virtnetworkd.socket virtstoraged.socket)"
+
+
 def _qemu(host: str, documents: Documents) -> Iterator[Finding]:
     version = documents["libvirt"].get("qemu", "")
     if version:
         yield Finding(host, "qemu", Severity.OK, f"QEMU {version}")
     elif not documents["libvirt"].get("error"):
-        yield Finding(host, "qemu", Severity.ERROR, "no QEMU", "apt-get install qemu-system-x86")
+        yield Finding(host, "qemu", Severity.ERROR, "no QEMU", QEMU_FIX)
     for tool, package in NEEDED_TOOLS.items():
         if f"tool.{tool}" not in documents["system"]:
             yield Finding(host, "tools", Severity.ERROR, f"{tool} is missing", f"apt-get install {package}")
@@ -73,15 +98,16 @@ def _kvm(host: str, documents: Documents) -> Iterator[Finding]:
     if kind == "works":
         yield Finding(host, "kvm", Severity.OK, "a probe guest booted with KVM")
     elif kind == "fails":
-        fix = (
-            "check `dmesg | grep -i kvm`; nested guests need nested=1 on the outer host; guests run emulated until then"
-        )
+        fix = "see `dmesg | grep -i kvm`; a nested host needs nested=1 on the outer one; until then guests are emulated"
         yield Finding(host, "kvm", Severity.WARNING, f"/dev/kvm is there but no guest boots with it: {detail}", fix)
-    else:
-        fix = (
-            "enable VT-x/AMD-V in the firmware, `modprobe kvm_intel` or kvm_amd; guests run emulated (slow) until then"
-        )
+    elif kind == "absent":
+        able = documents["system"].get("cpu_virtualization") == "yes"
+        switch = "the CPU can:" if able else "enable VT-x/AMD-V in the firmware (nested: on the outer host), then"
+        fix = f"{switch} modprobe kvm_intel or kvm_amd; until then guests are emulated (slow)"
         yield Finding(host, "kvm", Severity.WARNING, f"no KVM: {detail}", fix)
+    else:
+        fix = QEMU_FIX if "qemu" in detail else "run it again: novafleet host doctor"
+        yield Finding(host, "kvm", Severity.WARNING, f"KVM was not tried: {detail}", fix)
 
 
 def _storage(host: str, documents: Documents) -> Iterator[Finding]:
@@ -90,16 +116,18 @@ def _storage(host: str, documents: Documents) -> Iterator[Finding]:
         fix = "none needed: the first `up` makes it at /var/lib/libvirt/images"
         yield Finding(host, "storage", Severity.WARNING, "no storage pool named default", fix)
     for pool in pools:
-        free = pool["available"] / GIB
-        what = f"pool {pool['name']}: {free:.1f} GiB free of {pool['capacity'] / GIB:.1f} at {pool['path']}"
-        if not pool["active"]:
-            yield Finding(
-                host, "storage", Severity.ERROR, f"pool {pool['name']} is stopped", f"virsh pool-start {pool['name']}"
-            )
-        elif pool["available"] < pool["capacity"] * LOW_SPACE:
-            yield Finding(host, "storage", Severity.WARNING, what, "free space, or put volumes into another pool")
-        else:
-            yield Finding(host, "storage", Severity.OK, what)
+        yield _pool(host, pool)
+
+
+def _pool(host: str, pool: Mapping[str, Any]) -> Finding:
+    name, free = pool["name"], pool["available"]
+    if not pool["active"]:
+        severity = Severity.ERROR if name == "default" else Severity.WARNING
+        return Finding(host, "storage", severity, f"pool {name} is stopped", f"virsh pool-start {name}")
+    what = f"pool {name}: {free / GIB:.1f} GiB free of {pool['capacity'] / GIB:.1f} at {pool['path']}"
+    if free < pool["capacity"] * LOW_SPACE:
+        return Finding(host, "storage", Severity.WARNING, what, "free space, or put volumes into another pool")
+    return Finding(host, "storage", Severity.OK, what)
 
 
 def _bridges(host: str, documents: Documents) -> Iterator[Finding]:
@@ -110,7 +138,11 @@ def _bridges(host: str, documents: Documents) -> Iterator[Finding]:
 def _engines(host: str, documents: Documents) -> Iterator[Finding]:
     containers = documents.get("containers", {})
     engines = containers.get("engines", {})
-    if not engines:
+    silent = "tool.docker" in documents["system"] and not engines
+    if silent:
+        what = "docker is installed but its daemon does not answer"
+        yield Finding(host, "engines", Severity.WARNING, what, "systemctl enable --now docker")
+    elif not engines:
         fix = "apt-get install podman podman-compose (or docker.io docker-compose), if stacks are to run here"
         yield Finding(host, "engines", Severity.WARNING, "no container engine", fix)
     for name, version in engines.items():
@@ -125,39 +157,36 @@ def _engines(host: str, documents: Documents) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (_sudo, _libvirt, _qemu, _kvm, _storage, _bridges, _engines)
 
 
-def check_fleet(documents: Mapping[str, Documents], asked_at: Mapping[str, float]) -> tuple[Finding, ...]:
-    """What only shows between hosts: clocks that differ, identities that repeat. ``asked_at`` is the controller's
-    clock, seconds since the epoch, in the middle of each host's probe."""
-    return (*_clocks(documents, asked_at), *_duplicates(documents))
+def check_fleet(documents: Mapping[str, Documents], asked: Mapping[str, Asked]) -> tuple[Finding, ...]:
+    """What only shows between hosts: clocks that differ, identities that repeat. ``asked``: the controller's clock,
+    seconds since the epoch, before and after each host was asked for the time (``root.clock``, whole seconds)."""
+    return (*_clocks(documents, asked), *_duplicates(documents))
 
 
-def _clocks(documents: Mapping[str, Documents], asked_at: Mapping[str, float]) -> Iterator[Finding]:
+def _clocks(documents: Mapping[str, Documents], asked: Mapping[str, Asked]) -> Iterator[Finding]:
     offsets = {
-        host: float(each["system"]["clock"]) - asked_at[host]
+        host: float(each["root"]["clock"]) + 0.5 - sum(asked[host]) / 2
         for host, each in documents.items()
-        if re.fullmatch(r"\d+", str(each["system"].get("clock", "")))
+        if re.fullmatch(r"[0-9]{1,12}", str(each["root"].get("clock", "")))
     }
-    middle = median(offsets.values()) if offsets else 0.0
+    enough = len(offsets) >= ENOUGH_CLOCKS
+    middle, judge = (median(offsets.values()), "the fleet") if enough else (0.0, "this controller")
     for host, offset in offsets.items():
         skew = offset - middle
-        if abs(skew) > CLOCK_SKEW:
+        before, after = asked[host]
+        if abs(skew) > CLOCK_SKEW + 0.5 + (after - before) / 2:
             fix = "timedatectl set-ntp true (or install chrony)"
-            yield Finding(host, "clock", Severity.ERROR, f"clock is {skew:+.0f} s off the fleet", fix)
+            yield Finding(host, "clock", Severity.ERROR, f"clock is {skew:+.0f} s off {judge}", fix)
         else:
-            yield Finding(host, "clock", Severity.OK, "clock agrees with the fleet")
+            yield Finding(host, "clock", Severity.OK, f"clock agrees with {judge}")
 
 
 def _duplicates(documents: Mapping[str, Documents]) -> Iterator[Finding]:
-    for key, fix in (
-        ("machine_id", "rm /etc/machine-id && systemd-machine-id-setup"),
-        ("host_uuid", "set host_uuid in libvirtd.conf"),
-    ):
-        seen: Sequence[tuple[str, str]] = [
-            (host, str(each["system"].get(key) or each["libvirt"].get(key) or "")) for host, each in documents.items()
-        ]
+    for source, key, harm, fix in IDENTITIES:
+        seen = [(host, str(each[source].get(key) or "")) for host, each in documents.items()]
         counts = Counter(value for _, value in seen if value)
         for host, value in seen:
             if counts[value] > 1:
                 others = ", ".join(name for name, other in seen if other == value and name != host)
-                what = f"{key.replace('_', ' ')} is the same as on {others}: migration between them is refused"
+                what = f"{key.replace('_', ' ')} is the same as on {others}: {harm}"
                 yield Finding(host, "uuid", Severity.ERROR, what, fix)
