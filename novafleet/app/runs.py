@@ -16,7 +16,7 @@ ENOUGH = 1000
 
 @dataclass(frozen=True, slots=True)
 class NodeHistory:
-    """One step of a run: how often it was tried, how it ended ("" while nobody knows), and how long the last try took."""
+    """One step of a run: how often it was tried, how it ended ("" while nobody knows), the seconds of its last try."""
 
     node: str
     attempts: int
