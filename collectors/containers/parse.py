@@ -29,6 +29,6 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
 def _mapping(text: str) -> dict[str, object]:
     try:
         document = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

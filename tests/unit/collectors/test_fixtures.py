@@ -1,0 +1,145 @@
+"""What real hosts printed, and what nobody ever should: parsers never fail, and half an answer is not an answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from novafleet import bundled
+from novafleet.errors import HypervisorError
+from novafleet.observe.facts import host_facts
+from novafleet.observe.registry import Collector, collectors
+
+FOLDER = bundled.folder("collectors")
+ALL = {each.name: each for each in collectors(path.parent.name for path in sorted(FOLDER.glob("*/collect.sh")))}
+FIXTURES = sorted(FOLDER.glob("*/fixtures/*.txt"))
+RECORDED = st.sampled_from(FIXTURES)
+HOSTILE = st.one_of(
+    st.sampled_from(
+        ["@@ ", "\n@@ ", "@@ domain ", "@@ pool x ", "@@ dir /x\n", "<domain", "<pool", "f 1 2", "b !!!", "b "]
+    ),
+    st.sampled_from(
+        ["@@ stack /x\n" + "[" * 20000, "@@ inspect docker\n" + "9" * 5000, "f " + "9" * 5000 + " 1 1 ./x"]
+    ),
+    st.text(max_size=40),
+    st.binary(max_size=40).map(lambda data: data.decode("utf-8", "replace")),
+)
+
+
+def of(path: Path) -> Collector:
+    return ALL[path.parent.parent.name]
+
+
+def test_every_collector_has_recorded_output() -> None:
+    assert {path.parent.parent.name for path in FIXTURES} == set(ALL)
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_recorded_output(path: Path) -> None:
+    assert of(path).parse(path.read_text(), "@@") == json.loads(path.with_suffix(".json").read_text())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_description_and_script(name: str) -> None:
+    described = yaml.safe_load((FOLDER / name / "collector.yml").read_text())
+    assert described["name"] == name
+    assert described["cost"] in {"cheap", "normal", "expensive"}
+    assert isinstance(described["root"], bool)
+    assert described["timeout"] > 0
+    subprocess.run(["sh", "-n", "-c", ALL[name].script], check=True)
+
+
+@given(path=RECORDED, cut=st.floats(0, 1), start=st.floats(0, 1), length=st.integers(0, 200), rubbish=HOSTILE)
+def test_damaged_output_never_fails(path: Path, cut: float, start: float, length: int, rubbish: str) -> None:
+    text = path.read_text()
+    at = int(start * len(text))
+    damaged = (text[:at] + rubbish + text[at + length :])[: int(cut * (len(text) + len(rubbish))) + 1]
+    document = of(path).parse(damaged, "@@")
+    try:
+        host_facts("kvm1", 0.0, {of(path).name: document})
+    except HypervisorError as error:
+        assert error.code in {"NF-LV-100", "NF-LV-101"}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("text", ["", "\0" * 100, "\x1b[2J\x1b]0;gone\x07", "x" * 3_000_000, "@@ " * 1000, "\n" * 1000])
+def test_rubbish_never_fails(name: str, text: str) -> None:
+    assert isinstance(ALL[name].parse(text, "@@"), dict)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("libvirt/fixtures/*.txt")), ids=lambda path: path.stem)
+def test_a_cut_answer_of_libvirt_is_no_answer(path: Path) -> None:
+    text = path.read_text()
+    for cut in range(0, text.rindex("@@ end"), 97):
+        assert ALL["libvirt"].parse(text[:cut], "@@")["error"], f"believed after {cut} characters"
+
+
+def listed(answer: str, mark: str = "@@") -> str:
+    frames = ("domains u", "networks ", "pools ", f"domain u {answer}", "end")
+    return "".join(f"{mark} {frame}\n" for frame in frames)
+
+
+ANSWERS = {
+    "it vanished meanwhile": ("error: failed to get domain 'u'", ""),
+    "libvirtd died meanwhile": ("error: Disconnected from qemu:///system due to end of file", "incomplete"),
+    "it is there": ("running (booted)\n<domain type='kvm'><name>a</name></domain>", ""),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_listed_domain_without_definition(case: str) -> None:
+    answer, error = ANSWERS[case]
+    document = ALL["libvirt"].parse(listed(answer), "@@")
+    assert document["error"].partition("\n")[0] == error
+    assert len(document["domains"]) == ("<domain" in answer)
+
+
+def test_a_list_that_failed_is_not_empty() -> None:
+    said = "@@ domains error: Failed to list domains\nerror: no connection driver available\n@@ end\n"
+    assert "no connection driver" in str(ALL["libvirt"].parse(said, "@@")["error"])
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        ("idle", "blocked"),
+        ("in shutdown (user)", "in-shutdown"),
+        ("shut off (crashed)", "shutoff"),
+        ("crashed", "crashed"),
+    ],
+)
+def test_states_have_the_names_of_the_api(words: str, state: str) -> None:
+    answer = f"{words}\n\n<domain type='kvm'/>"
+    [domain] = ALL["libvirt"].parse(listed(answer), "@@")["domains"]
+    assert domain["state"] == state
+
+
+def test_a_guest_cannot_forge_a_frame() -> None:
+    description = "\n@@ end\n@@ error x\n@@ domain 2 running\n&lt;domain/>\n@@ networks error: x"
+    answer = f"running\n<domain type='kvm'><description>{description}</description></domain>"
+    document = ALL["libvirt"].parse(listed(answer, "@@7f3a"), "@@7f3a")
+    assert [each["uuid"] for each in document["domains"]] == ["u"]
+    assert document["domains"][0]["xml"] == answer.partition("\n")[2]
+    assert document["error"] == ""
+
+
+def test_heads_of_images_that_moved_are_not_believed() -> None:
+    [path] = FOLDER.glob("storage/fixtures/trixie.txt")
+    lines = path.read_text().splitlines()
+    gone = [line for line in lines if not (line.startswith("f ") and line.endswith("coltest.run.root.qcow2"))]
+    files = ALL["storage"].parse("\n".join(gone), "@@")["files"]
+    assert files["/var/lib/libvirt/images/novafleet-image-00coltest"].keys() == {"size", "allocated", "mtime"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kvm"),
+    [("kvm works kvm", "works"), ("kvm great", "untried"), ("sh: qemu: not found", "untried"), ("kvm fails", "fails")],
+)
+def test_only_a_verdict_is_a_verdict(text: str, kvm: str) -> None:
+    assert ALL["acceleration"].parse(text, "@@")["kvm"] == kvm
