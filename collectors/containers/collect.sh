@@ -26,7 +26,10 @@ has_compose() {
 
 # `docker` may be Podman under another name, which knows no MinAPIVersion and fails.
 of_docker() {
-  version=$(docker version --format '{{.Server.Version}} {{.Server.MinAPIVersion}}' 2>/dev/null) || return 0
+  if ! version=$(docker version --format '{{.Server.Version}} {{.Server.MinAPIVersion}}' 2>/dev/null); then
+    case $(docker --version 2>/dev/null) in Docker*) echo "$mark silent docker" ;; esac
+    return
+  fi
   echo "$mark engine docker ${version% *}"
   has_compose && echo "$mark compose docker docker compose"
   command -v docker-compose >/dev/null && echo "$mark compose docker docker-compose"

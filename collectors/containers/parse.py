@@ -6,7 +6,11 @@ import json
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
-    """``{engines: {name: version}, compose: {name: [command]}, inspect: {name: [document]}, stacks: {dir: …}}``."""
+    """``{engines: {name: version}, compose: {name: [command]}, inspect: {name: [document]}, stacks: {dir: …}, silent}``
+
+    ``silent`` lists engines that are installed and whose daemon does not answer.
+    """
+    silent: list[str] = []
     engines: dict[str, str] = {}
     compose: dict[str, list[str]] = {}
     inspect: dict[str, list[dict[str, object]]] = {}
@@ -17,13 +21,15 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
         name, _, value = rest.partition(" ")
         if kind == "engine":
             engines[name] = value
+        elif kind == "silent":
+            silent.append(name)
         elif kind == "compose":
             compose.setdefault(name, []).append(value)
         elif kind == "inspect":
             inspect[name] = [document for line in body.splitlines() if (document := _mapping(line))]
         elif kind == "stack":
             stacks[rest] = _mapping(body)
-    return {"engines": engines, "compose": compose, "inspect": inspect, "stacks": stacks}
+    return {"engines": engines, "compose": compose, "inspect": inspect, "stacks": stacks, "silent": silent}
 
 
 def _mapping(text: str) -> dict[str, object]:

@@ -9,7 +9,11 @@ command -v virsh >/dev/null || { echo "$mark error no-virsh"; exit 0; }
 list="echo '$mark domains '; list --all --uuid; echo '$mark running '; list --uuid; echo '$mark autostart '; list --all --autostart --uuid"
 list="$list; echo '$mark networks '; net-list --all --uuid; echo '$mark net-active '; net-list --uuid; echo '$mark net-autostart '; net-list --all --autostart --uuid"
 list="$list; echo '$mark pools '; pool-list --all --name; echo '$mark version '; version; echo '$mark capabilities '; capabilities"
-lists=$(virsh -q "$list" 2>&1) || { printf '%s error libvirt\n%s\n' "$mark" "$lists"; exit 0; }
+lists=$(virsh -q "$list" 2>&1) || {
+  echo "$mark error libvirt"
+  printf '%s\n' "$lists" | sed -n -e '/failed to connect to the hypervisor$/d' -e 's/^.*error: //p' | sort -u
+  exit 0
+}
 printf '%s\n' "$lists"
 
 batch=''

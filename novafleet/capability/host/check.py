@@ -62,7 +62,7 @@ def _libvirt(host: str, documents: Documents) -> Iterator[Finding]:
     if error.startswith("no-virsh"):
         yield Finding(host, "libvirt", Severity.ERROR, "virsh is missing", "apt-get install libvirt-clients")
     elif error:
-        cause = error.strip().splitlines()[-1][:160]
+        cause = (error.splitlines()[1:] or ["it gives no reason"])[0][:160]
         yield Finding(host, "libvirt", Severity.ERROR, f"libvirt does not answer: {cause}", _libvirt_fix(error))
     else:
         socket = documents.get("socket", {})
@@ -138,11 +138,11 @@ def _bridges(host: str, documents: Documents) -> Iterator[Finding]:
 def _engines(host: str, documents: Documents) -> Iterator[Finding]:
     containers = documents.get("containers", {})
     engines = containers.get("engines", {})
-    silent = "tool.docker" in documents["system"] and not engines
-    if silent:
-        what = "docker is installed but its daemon does not answer"
-        yield Finding(host, "engines", Severity.WARNING, what, "systemctl enable --now docker")
-    elif not engines:
+    silent = containers.get("silent", ()) if documents.get("root", {}).get("uid") == "0" else ()
+    for name in silent:
+        what = f"{name} is installed but its daemon does not answer"
+        yield Finding(host, "engines", Severity.WARNING, what, f"systemctl enable --now {name}")
+    if not engines and not silent:
         fix = "apt-get install podman podman-compose (or docker.io docker-compose), if stacks are to run here"
         yield Finding(host, "engines", Severity.WARNING, "no container engine", fix)
     for name, version in engines.items():

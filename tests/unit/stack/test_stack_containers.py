@@ -17,7 +17,7 @@ CAPTURED = Path(__file__).parent / "captured"
 FIXTURES = bundled.folder("collectors") / "containers" / "fixtures"
 
 
-@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*-compose.txt")), ids=lambda path: path.stem)
 def test_collector(path: Path) -> None:
     [collector] = collectors(["containers"])
     document = collector.parse(path.read_text(), "@@")
