@@ -3,6 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-bench
 BIN := $(VENV)/bin
 ENVIRONMENT := playbooks/devlab.yml
 INVENTORY := inventory/lab.yml
@@ -30,7 +31,9 @@ lab: prepare ## Start the practice fleet: three real KVM hosts on this machine
 	$(BIN)/novafleet lab up
 
 bench: lab ## Measure beside peers; results go to docs/benchmarks.md
-	$(BIN)/pip install --quiet --group bench -c constraints.txt
+	[ -x $(PEERS)/bin/python ] || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PEERS)/bin/pip install --quiet --group bench -c tests/bench/constraints.txt
 	$(BIN)/python -m tests.bench
 
 docs: prepare ## Build the documentation into docs/_build
@@ -39,7 +42,7 @@ docs: prepare ## Build the documentation into docs/_build
 
 clean: ## Remove every trace: environments, lab, images, engine we started, caches, venv
 	[ ! -x $(BIN)/novafleet ] || $(BIN)/novafleet lab down --purge
-	rm -rf $(VENV) docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) docs/_build build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 prepare: $(VENV)/.ready

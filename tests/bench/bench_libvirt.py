@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from novafleet.hypervisor.connect import Connections
 from novafleet.model.fleet import Fleet, Host
 from novafleet.ports import HostSession, Hypervisor
 from novafleet.transport.pool import SshPool
+from tests.bench.figure import Figure, Section
 from tests.contract.hypervisors import LAB, LAB_HOSTS, no_password, reachable
 
 DOMAINS = 50
@@ -96,6 +98,22 @@ def _domain(name: str) -> str:
     return (
         f'<domain type="qemu"><name>{name}</name><memory unit="MiB">32</memory>'
         '<os><type arch="x86_64" machine="q35">hvm</type></os></domain>'
+    )
+
+
+def section(measured: Mapping[str, Any]) -> Section:
+    """The figures of the page."""
+    opening = {"virsh over qemu+ssh": measured["qemu_ssh_open_ms"]} if "qemu_ssh_open_ms" in measured else {}
+    looping = {"virsh over qemu+ssh": measured["qemu_ssh_loop_10_ms"] * DOMAINS / 10} if opening else {}
+    return Section(
+        "libvirt over the shared connection",
+        f"libvirt on one host, {DOMAINS} defined domains. virsh is one process that connects by itself; its "
+        f"`dumpxml` of 10 domains is multiplied to {DOMAINS}.",
+        (
+            Figure("open libvirt and ask its version", measured["open_ms"], "ms", peers=opening),
+            Figure(f"all definitions ({measured['domains']})", measured["domains_ms"], "ms", peers=looping),
+            Figure("one call", measured["call_ms"], "ms"),
+        ),
     )
 
 
