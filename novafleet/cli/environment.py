@@ -209,6 +209,6 @@ def status(
 
     request = guarded(lambda: request_of(context, file, inventory, variables, variable_files, limit=limit), output)
     found = run(lambda: use_case(request), form=output, timeout=timeout)
-    show(found.environment, found.resources, output)
+    show(found.environment, found.resources, output, found.unreachable)
     if found.unreachable:
         raise typer.Exit(ExitCode.PARTIAL)

@@ -62,16 +62,17 @@ def _tree(plan: Plan) -> None:
                     _change(branch, change)
         terminal.print(root)
     for note in _notes(plan):
-        terminal.print(note)
+        terminal.print(note, soft_wrap=True)
     for host, reason in plan.unreachable.items():
-        terminal.print(console.text(f"? {host} could not be observed: {reason}", "red"))
+        terminal.print(console.text(f"? {host} could not be observed: {reason}", "red"), soft_wrap=True)
     terminal.print(console.text(summary(plan), "bold"))
 
 
 def _change(branch: Tree, change: ResourceChange) -> None:
     style = STYLES.get(change.change, "")
     line = console.text(f"{change.change.value} {change.address}", style)
-    node = branch.add(line + console.text(MARKS[change.impact], "bold red"))
+    lost = f" ({change.bytes_lost / 1024**3:.1f} GiB)" if change.bytes_lost else ""
+    node = branch.add(line + console.text(MARKS[change.impact] + lost, "bold red"))
     for reason in change.reasons:
         node.add(_reason(reason))
 

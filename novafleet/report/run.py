@@ -7,7 +7,7 @@ from typing import Any
 
 from novafleet.app.change import Finished
 from novafleet.model.encode import encode
-from novafleet.model.run import NodeState
+from novafleet.model.run import NodeResult, NodeState
 from novafleet.report import console, findings
 
 
@@ -18,13 +18,20 @@ def show(finished: Finished, form: str) -> None:
         return
     for result in finished.results:
         if result.state is NodeState.FAILED and result.error:
-            findings.show_finding({**result.error, "where": f"{result.host} {result.node}"})
+            findings.show_finding({**result.error, "where": _where(result)})
     for result in finished.results:
         if result.state is NodeState.SKIPPED:
             console.err().print(console.text(f"skipped {result.node}: {result.because}", "yellow"), soft_wrap=True)
     for line in finished.critical_path:
-        console.out().print(console.text(line))
-    console.out().print(console.text(_summary(finished), "bold"))
+        console.out().print(console.text(line), soft_wrap=True)
+    console.out().print(console.text(_summary(finished), "bold"), soft_wrap=True)
+
+
+def _where(result: NodeResult) -> str:
+    """The step on its host, and the line of the file where the error names one."""
+    place = f"{result.host} {result.node}"
+    said = str((result.error or {}).get("where", ""))
+    return place if said in ("", result.host, place) else f"{place} ({said})"
 
 
 def document(finished: Finished) -> Mapping[str, Any]:
@@ -43,8 +50,9 @@ def document(finished: Finished) -> Mapping[str, Any]:
 
 
 def _summary(finished: Finished) -> str:
-    counts = ", ".join(f"{number} {word}" for word, number in _counts(finished) if number) or "nothing to do"
-    line = f"{finished.verb} {finished.environment}: {finished.state} in {finished.seconds:.1f} s, {counts}"
+    counts = ", ".join(f"{number} {word}" for word, number in _counts(finished) if number)
+    steps = f"steps: {counts}" if counts else "nothing to do"
+    line = f"{finished.verb} {finished.environment}: {finished.state} in {finished.seconds:.1f} s; {steps}"
     if finished.residue:
         line += f"; still differs: {', '.join(finished.residue)}"
     if finished.run_id and finished.state != "done":
@@ -53,7 +61,7 @@ def _summary(finished: Finished) -> str:
 
 
 def _counts(finished: Finished) -> list[tuple[str, int]]:
-    words = {"steps done": NodeState.DONE, "failed": NodeState.FAILED, "skipped": NodeState.SKIPPED}
+    words = {"done": NodeState.DONE, "failed": NodeState.FAILED, "skipped": NodeState.SKIPPED}
     words |= {"cancelled": NodeState.CANCELLED, "unknown": NodeState.UNKNOWN}
     states = [result.state for result in finished.results]
     return [(word, states.count(state)) for word, state in words.items()]

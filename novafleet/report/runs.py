@@ -42,7 +42,7 @@ def show_one(history: RunHistory, form: str) -> None:
         grid.add_row(console.text(step.node), state, str(step.attempts), f"{step.seconds:.1f}", console.text(step.text))
     console.out().print(grid)
     for line in run.summary.get("critical_path", ()):
-        console.out().print(console.text(str(line)))
+        console.out().print(console.text(str(line)), soft_wrap=True)
 
 
 def show_log(records: Sequence[Record], form: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.text import Text
 
@@ -14,12 +15,18 @@ GOOD = frozenset({"running", "active", "present", "up"})
 READY = {True: ("yes", "green"), False: ("no", "red"), None: ("-", "dim")}
 
 
-def show(environment: str, resources: Sequence[ResourceStatus], form: str = "table") -> None:
-    """Print the resources as a table, or as ``{environment, resources: […]}``."""
+def show(
+    environment: str,
+    resources: Sequence[ResourceStatus],
+    form: str = "table",
+    unreachable: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print the resources as a table, or as ``{environment, resources: […], unreachable: {host: reason}}``."""
     if form != "table":
-        console.document({"environment": environment, "resources": encode(resources)}, form)
+        document = {"environment": environment, "resources": encode(resources), "unreachable": dict(unreachable)}
+        console.document(document, form)
         return
-    grid = console.table(environment, "KIND", "NAME", "HOST", "STATE", "READY", "DRIFT")
+    grid = console.table(environment, "KIND", "NAME", "HOST", "STATE", "READY", "DRIFT (applied / file / host)")
     for row in resources:
         ready, style = READY[row.ready]
         state = console.text(row.state, "green" if row.state in GOOD else "yellow")
@@ -27,7 +34,9 @@ def show(environment: str, resources: Sequence[ResourceStatus], form: str = "tab
     console.out().print(grid)
     for row in resources:
         if row.note:
-            console.out().print(console.text(f"{row.address}: {row.note}", "dim"))
+            console.out().print(console.text(f"{row.address}: {row.note}", "dim"), soft_wrap=True)
+    for host, reason in unreachable.items():
+        console.err().print(console.text(f"? {host} could not be observed: {reason}", "red"), soft_wrap=True)
 
 
 def _drift(row: ResourceStatus) -> Text:

@@ -19,4 +19,4 @@ def show(listing: Listing, form: str) -> None:
         grid.add_row(console.text(vm.name), vm.host, state, str(vm.vcpus), memory, console.text(vm.environment or "-"))
     console.out().print(grid)
     for host, reason in listing.unreachable.items():
-        console.err().print(console.text(f"? {host}: {reason}", "red"))
+        console.err().print(console.text(f"? {host} could not be observed: {reason}", "red"), soft_wrap=True)
