@@ -1,0 +1,80 @@
+"""docs/reference/json.md shows the fields that reports print, no more and no less."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from novafleet.app.exec import HostOutcome, HostResult
+from novafleet.app.runs import RunHistory, history
+from novafleet.app.trust import Offer, Offers, Standing
+from novafleet.app.validate import Validated
+from novafleet.errors import Location
+from novafleet.inventory import Why
+from novafleet.inventory.explain import Origin
+from novafleet.model.fleet import Host
+from novafleet.report import doctor, findings, inventory, plan, run, runs, status, trust, validate, vm
+from novafleet.report import exec as ran
+from tests.unit.report import samples
+
+PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+FREE = frozenset({"payload", "request", "summary", "outcome", "unreachable", "labels"})
+"""Mappings whose keys are data; the summary of a plan is not, but its keys are the same in every plan."""
+DRIFTED = samples.STATUS[2:]
+HISTORY = RunHistory(samples.RUN, history(samples.RECORDS))
+OFFERS = Offers((Offer("kvm1", Standing.NEW),), Path("known_hosts"))
+ANSWER = HostResult("kvm1", HostOutcome.OK, 0, "up", "", 0.1)
+WHY = Why("kvm3", "user", "ops", (Origin("ops", Location("lab.yml", 10), True),))
+PRINTED: dict[str, Callable[[str], None]] = {
+    "A failure of any command": lambda form: findings.show(samples.GATE, form),
+    "validate": lambda form: validate.show(Validated("devlab", "f", 1, 1, 1, 1, ("kvm1",)), form),
+    "plan": lambda form: plan.show(samples.PLAN, form),
+    "up, down, resume": lambda form: run.show(samples.FAILED, form),
+    "status": lambda form: status.show("devlab", DRIFTED, form),
+    "host ls": lambda form: inventory.print_hosts((Host("kvm1", "a"),), form),
+    "host why": lambda form: inventory.print_why(WHY, form),
+    "host trust": lambda form: trust.show(OFFERS, form),
+    "host exec": lambda form: ran.show((ANSWER,), form),
+    "host doctor": lambda form: doctor.show(samples.FINDINGS, form),
+    "vm ls": lambda form: vm.show(samples.VMS, form),
+    "runs ls": lambda form: runs.show_list((samples.RUN,), form),
+    "runs show": lambda form: runs.show_one(HISTORY, form),
+    "runs log": lambda form: runs.show_log(samples.RECORDS, form),
+}
+
+
+def shape(value: Any, path: str = "") -> set[str]:
+    """The paths of all fields: ``vms[].name``. Only the first element of a list that has fields is looked at."""
+    if isinstance(value, dict):
+        fields = {f"{path}.{key}" for key in value}
+        return fields.union(*(shape(each, f"{path}.{key}") for key, each in value.items() if key not in FREE))
+    if isinstance(value, list):
+        return set().union(*(shape(each, f"{path}[]") for each in value))
+    return set()
+
+
+def test_every_heading_is_compared() -> None:
+    assert set(EXAMPLES) == set(PRINTED)
+
+
+@pytest.mark.parametrize("heading", PRINTED)
+def test_fields(heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    PRINTED[heading]("json")
+    printed = json.loads(capsys.readouterr().out)
+    documented = json.loads(EXAMPLES[heading])
+    assert {field for field in shape(printed) if ".error." not in field} == shape(documented)
+
+
+@pytest.mark.parametrize("heading", PRINTED)
+def test_yaml_says_the_same(heading: str, capsys: pytest.CaptureFixture[str]) -> None:
+    PRINTED[heading]("json")
+    as_json = json.loads(capsys.readouterr().out)
+    PRINTED[heading]("yaml")
+    assert yaml.safe_load(capsys.readouterr().out) == as_json
