@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from novafleet.app.lab import up
-from novafleet.errors import LabError
+from novafleet.app.lab import status
+from novafleet.lab import engine
 from novafleet.lab.layout import LabHost
 from novafleet.lab.place import Place
-from novafleet.lab.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 LAB_PLACE = Place.default()
@@ -52,12 +51,30 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Lab:
-    """The lab, brought up when it is down. It stays up: `novafleet lab down` ends it."""
-    try:
-        states = up(LAB_PLACE, Progress(lambda line: print(line, file=sys.stderr, flush=True)))
-    except LabError as error:
-        pytest.skip(f"no lab: {error} (try: novafleet lab up)")
+def docker_compose_command() -> str:
+    """pytest-docker brings the lab up through this."""
+    return f"{sys.executable} {ROOT}/tests/compose.py"
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> list[str]:
+    """Idempotent."""
+    return ["up"]
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> str:
+    """The lab stays up: `novafleet lab down` ends it."""
+    return ""
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """The lab, brought up by pytest-docker when it is down. Skips only where nothing could ever bring it up."""
+    if not engine.answers() and os.geteuid():
+        pytest.skip("no container engine answers, and only root can start one (sudo make lab)")
+    request.getfixturevalue("docker_services")
+    states = status()
     return Lab(
         hosts={state.host.name: state.host for state in states},
         key=LAB_PLACE.key,

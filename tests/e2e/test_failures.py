@@ -49,11 +49,18 @@ def sshd(lab: Lab, host: str, *lines: str) -> Iterator[None]:
     file = "/etc/ssh/sshd_config.d/00-novafleet-test.conf"
     lab.on(host, "tee", file, stdin="\n".join(lines) + "\n")
     try:
-        lab.on(host, "systemctl", "restart", "ssh")
+        restart(lab, host)
         yield
     finally:
         lab.on(host, "rm", "-f", file)
-        lab.on(host, "systemctl", "restart", "ssh")
+        restart(lab, host)
+
+
+def restart(lab: Lab, host: str) -> None:
+    """Restart sshd, however often that was done lately."""
+    lab.on(host, "systemctl", "reset-failed", "ssh")
+    lab.on(host, "systemctl", "restart", "ssh")
+    wait_for(lambda: lab.answers(host, "sh", "-c", "ss -ltn | grep -q :22"), 30, "sshd listens again")
 
 
 def the_rest_went_on(lab: Lab, done: subprocess.CompletedProcess[str], code: str, status: int = 3) -> Any:
@@ -139,8 +146,7 @@ def test_a_host_that_drops_off_mid_run(lab: Lab, controller: Controller, environ
         assert process.returncode == 3, rest
         assert "NF-SSH" in rest
     finally:
-        lab.on("kvm2", "systemctl", "start", "ssh")
-        wait_for(lambda: lab.answers("kvm2", "sh", "-c", "ss -ltn | grep -q :22"), 30, "sshd listens again")
+        restart(lab, "kvm2")
     file.write_text(file.read_text().replace("tcp: 4", "tcp: 22"))
     controller.ok("resume", "--yes")
     assert f"running {NAME}-after" in traces(lab, NAME)["kvm1"]
