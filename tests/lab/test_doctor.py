@@ -21,13 +21,12 @@ from tests.labfixture import Lab, fleet_environment
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 PATIENT = "kvm3"
-MAIN = "from novafleet.cli.main import main; main()"
 UNITS = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd.service")
 EVERY_HOST = {"ssh", "sudo", "libvirt", "qemu", "kvm", "storage", "bridges", "engines", "clock"}
 
 
 def cli(lab: Lab, home: Path, *words: str, inventory: Path | None = None) -> subprocess.CompletedProcess[str]:
-    argv = (sys.executable, "-c", MAIN, "-i", str(inventory or lab.inventory), "host", "doctor", *words)
+    argv = (sys.executable, "-m", "novafleet", "-i", str(inventory or lab.inventory), "host", "doctor", *words)
     return subprocess.run(argv, env=fleet_environment(home), capture_output=True, text=True, timeout=120, check=False)
 
 
