@@ -15,6 +15,7 @@ from novafleet.app.acceleration import with_acceleration
 from novafleet.app.doctor import doctor
 from novafleet.app.wiring import SystemClock, open_world
 from novafleet.execute.gather import gather
+from novafleet.model.encode import decode
 from novafleet.model.finding import Finding, Severity
 from novafleet.observe.registry import collectors
 from tests.labfixture import Lab, fleet_environment
@@ -37,7 +38,7 @@ async def wrong(lab: Lab) -> dict[str, Finding]:
 
 def test_lab_hosts_are_well(lab: Lab, fleet_home: Path) -> None:
     done = cli(lab, fleet_home, "-o", "json")
-    findings = [Finding(**each) for each in json.loads(done.stdout)["findings"]]
+    findings = [decode(Finding, each) for each in json.loads(done.stdout)["findings"]]
     assert done.returncode == 0, findings
     for name in lab.hosts:
         assert {each.check for each in findings if each.host == name} == EVERY_HOST
