@@ -34,7 +34,7 @@ OpenSSH's own choice, sntrup761, costs it ten times the CPU of all the rest of a
 METHOD = """\
 One sshd on loopback addresses, one key, `true`. First: a new process that connects to all, runs, closes (all but
 parallel-ssh check host keys). Second: the same command once more on open connections (OpenSSH and ansible-core by
-ControlPersist, as new processes). xargs -P 64, ansible -f 64, pool_size 100; pyinfra's own default. All use the same key
+ControlPersist, as new processes). xargs -P 64, ansible -f 64, pool_size 100; pyinfra as it comes. All use the same key
 exchange (curve25519: OpenSSH would choose the dearer sntrup761). sshd shares the machine's cores with its clients. CPU
 is the client's with its children."""
 
