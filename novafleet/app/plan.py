@@ -24,6 +24,7 @@ from novafleet.model.plan import Change, Plan, PlanOptions, ResourceChange, Step
 from novafleet.model.request import EnvironmentRequest
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
+from novafleet.plan.depend import gate_steps
 from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
 from novafleet.playbook import Draft, load_draft
 
@@ -89,7 +90,7 @@ def plan_from(
     """The pure half of planning."""
     environment = place(draft, facts)
     changes = [change for planner in PLANNERS[intent] for change in planner(environment, facts, request.options)]
-    changes = [change for change in changes if _observed(facts, change.host)] + blocked(environment, facts)
+    changes = [change for change in changes if _observed(facts, change.host)] + blocked(environment, facts, intent)
     unreachable = {name: host.error for name, host in facts.hosts.items() if host.error and name in limit}
     within = tree_order(change for change in changes if change.host in limit)
     plan = Plan(environment.name, intent, within, environment.digest, unreachable)
@@ -101,24 +102,32 @@ def _observed(facts: FleetFacts, host: str) -> bool:
     return host in facts.hosts and not facts.hosts[host].error
 
 
-def blocked(environment: Environment, facts: FleetFacts) -> list[ResourceChange]:
-    """What stands on hosts that could not be observed, as steps that fail at once, so that dependants are skipped."""
+def blocked(environment: Environment, facts: FleetFacts, intent: str) -> list[ResourceChange]:
+    """What stands on hosts that could not be observed, each with a step that fails at once. In ``up`` it is the start,
+    so that what depends on it is skipped; ``down`` goes on with the rest."""
     named: list[tuple[str, Vm | Stack]] = [(address.vm(name), vm) for name, vm in environment.vms.items()]
     named += [(address.stack(name), stack) for name, stack in environment.stacks.items()]
     return [
-        ResourceChange(target, target.partition(".")[0], each.name, each.host, Change.NONE, steps=_block(target, each))
+        ResourceChange(
+            target,
+            target.partition(".")[0],
+            each.name,
+            each.host,
+            Change.NONE,
+            steps=_unstarted(environment, target, each) if intent == "up" else (_require(target, "observe", each),),
+        )
         for target, each in named
         if each.host in facts.hosts and facts.hosts[each.host].error
     ]
 
 
-def _block(target: str, resource: Vm | Stack) -> tuple[Step, ...]:
-    ids = [address.step(target, "start"), address.step(target, "completed")]
-    ids += [address.ready(target, index) for index in range(len(resource.ready))]
-    return tuple(
-        Step(each, "host.require", target, resource.host, StepClass.CONVERGENT, check=True, label="host")
-        for each in ids
-    )
+def _unstarted(environment: Environment, target: str, resource: Vm | Stack) -> tuple[Step, ...]:
+    return (_require(target, "start", resource), *gate_steps(environment, resource, target))
+
+
+def _require(target: str, verb: str, resource: Vm | Stack) -> Step:
+    name = address.step(target, verb)
+    return Step(name, "host.require", target, resource.host, StepClass.CONVERGENT, check=True, label="host")
 
 
 def place(draft: Draft, facts: FleetFacts) -> Environment:

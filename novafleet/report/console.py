@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -52,8 +54,13 @@ def table(title: str, *columns: str) -> Table:
 
 
 def text(value: object, style: str = "") -> Text:
-    """Foreign text as text: control characters are shown, not obeyed."""
-    return Text("".join(_visible(char) for char in str(value)), style=style)
+    """Foreign text as text: control characters are shown, not obeyed; paths are told from the working directory."""
+    return Text("".join(_visible(char) for char in _here().sub("", str(value))), style=style)
+
+
+def _here() -> re.Pattern[str]:
+    """The working directory where a path begins with it."""
+    return re.compile(rf"(?<![\w./-]){re.escape(str(Path.cwd()).rstrip('/'))}/(?=[\w.])")
 
 
 def _visible(char: str) -> str:

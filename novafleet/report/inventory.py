@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 from rich.text import Text
 
-from novafleet.errors import Location
 from novafleet.inventory import Why
 from novafleet.model.encode import encode
 from novafleet.model.fleet import Become, Host
@@ -57,11 +55,11 @@ def print_host(host: Host, form: str = "table") -> None:
     if form != "table":
         console.document(_document(host) | {"vars": encode(host.vars), "source": str(host.source)}, form)
         return
-    console.out().print(console.text(host.name, "bold") + console.text(f"  {_short(host.source)}", "dim"))
+    console.out().print(console.text(host.name, "bold") + console.text(f"  {host.source}", "dim"))
     grid = console.table("", "KEY", "VALUE", "FROM")
     for name, value in _rows(host):
         places = host.origins.get(name, ())
-        grid.add_row(console.text(name), _value(value), console.text(_short(places[-1]) if places else "-", "dim"))
+        grid.add_row(console.text(name), _value(value), console.text(places[-1] if places else "-", "dim"))
     console.out().print(grid)
 
 
@@ -94,7 +92,7 @@ def print_why(why: Why, form: str = "table") -> None:
     for origin in reversed(why.origins):
         style = "green" if origin.won else "dim"
         mark = Text("wins" if origin.won else "", style)
-        grid.add_row(mark, _value(origin.value, style), console.text(_short(origin.source), style))
+        grid.add_row(mark, _value(origin.value, style), console.text(origin.source, style))
     console.out().print(grid)
 
 
@@ -116,11 +114,3 @@ def _become(become: Become) -> str:
     if not become.enabled:
         return "no"
     return f"sudo, password {become.password}" if become.password else "sudo"
-
-
-def _short(place: Location) -> str:
-    """Relative to the working directory where that is shorter."""
-    if not place.file:
-        return "-"
-    relative = os.path.relpath(place.file)
-    return str(Location(min(relative, place.file, key=len), place.line, place.column))

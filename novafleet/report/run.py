@@ -22,7 +22,7 @@ def show(finished: Finished, form: str) -> None:
     for result in finished.results:
         if result.state is NodeState.SKIPPED:
             console.err().print(console.text(f"skipped {result.node}: {result.because}", "yellow"), soft_wrap=True)
-    for line in finished.critical_path:
+    for line in finished.critical_path if finished.changed else ():
         console.out().print(console.text(line), soft_wrap=True)
     console.out().print(console.text(_summary(finished), "bold"), soft_wrap=True)
 
