@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench.figure import Section, page
-from tests.bench.program import REPOSITORY, SMALL, compiled, peer
+from tests.bench.program import REPOSITORY, SMALL, compiled, peer, until_idle
 
 BENCHES = ("ssh", "plan", "up", "cli", "engine", "libvirt")
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
@@ -40,6 +40,7 @@ def main() -> None:
 
 
 def _section(name: str) -> Section:
+    until_idle()
     began = time.monotonic()
     print(f"{name} …", file=sys.stderr, flush=True)
     argv = (sys.executable, "-m", f"tests.bench.bench_{name}")

@@ -1,12 +1,15 @@
 """A plan of 100 VMs that changes nothing, beside virsh loops and kcli, on the lab's three hosts.
 
-The VMs are real and run (32 MiB each, an empty disk, a NIC): ``novafleet up`` makes them, so that the plan is truly
-empty, and ``novafleet down`` takes them away. ``python -m tests.bench.bench_plan`` prints the figures as JSON.
+The VMs are real and run (32 MiB each, an overlay disk, a NIC): ``novafleet up`` makes them, so that the plan is truly
+empty, and ``novafleet down`` takes them away. Their boot sector halts the CPU: idle guests would take a core.
+
+``python -m tests.bench.bench_plan`` prints the figures as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -21,21 +24,25 @@ from novafleet.app.show import plan_up
 from novafleet.model.request import EnvironmentRequest
 from tests.bench import peers
 from tests.bench.figure import Figure, Section
-from tests.bench.program import REPOSITORY, SMALL, Attempt, call, in_turns, installed, novafleet
+from tests.bench.program import REPOSITORY, SMALL, Attempt, call, in_turns, installed, novafleet, until_idle
 
 VMS = 6 if SMALL else 100
 ROUNDS = 2 if SMALL else 5
 INVENTORY = REPOSITORY / "inventory" / "lab.yml"
 ENVIRONMENT = """\
 environment: nfbench
+images:
+  halt: {{path: {image}, sha256: {digest}, format: raw}}
 networks:
-  lan: {mode: isolated, cidr: 10.99.0.0/24}
-defaults: {vm: {memory: 32MiB, stop_timeout: 1s}}
+  lan: {{mode: isolated, cidr: 10.99.0.0/24}}
+defaults: {{vm: {{memory: 32MiB, stop_timeout: 1s}}}}
 vms:
 """
 ON_HOST = (
-    "  {host}-vm: {{count: {count}, host: {host}, disks: {{root: {{size: 1MiB}}}}, nics: {{lan: {{network: lan}}}}}}\n"
+    "  {host}-vm: {{count: {count}, host: {host}, disks: {{root: {{image: halt}}}}, nics: {{lan: {{network: lan}}}}}}\n"
 )
+HALT = bytes((0xFA, 0xF4, 0xEB, 0xFD)).ljust(510, b"\0") + b"\x55\xaa" + bytes(1024 * 1024 - 512)
+"""A disk of 1 MiB whose boot sector is `cli; hlt; jmp` back to the halt."""
 CHANNELS = ("Requesting new SSH session", "Opening")
 """What asyncssh logs for each channel it opens: commands, and forwarded sockets."""
 
@@ -62,6 +69,7 @@ def run() -> dict[str, Any]:
         words = ("-i", str(INVENTORY))
         try:
             call(novafleet(*words, "up", str(file), "--yes"), variables, 1800)
+            until_idle()
             seconds = in_turns(_contenders(home, variables, file), ROUNDS)
             return {"vms": VMS, "seconds": seconds, "round_trips": _round_trips(file, variables)}
         finally:
@@ -71,8 +79,11 @@ def run() -> dict[str, Any]:
 def _environment(home: Path, count: int) -> Path:
     hosts = list(peers.HOSTS)
     shares = {host: len(range(number, count, len(hosts))) for number, host in enumerate(hosts)}
+    image = home / "halt.img"
+    image.write_bytes(HALT)
+    head = ENVIRONMENT.format(image=image, digest=hashlib.sha256(HALT).hexdigest())
     file = home / "nfbench.yml"
-    file.write_text(ENVIRONMENT + "".join(ON_HOST.format(host=host, count=each) for host, each in shares.items()))
+    file.write_text(head + "".join(ON_HOST.format(host=host, count=each) for host, each in shares.items()))
     return file
 
 

@@ -60,6 +60,23 @@ def call(argv: Sequence[str], environment: Mapping[str, str], timeout: float = 9
     return done.stdout
 
 
+def until_idle(share: float = 0.7, seconds: float = 90.0) -> None:
+    """Wait until the machine's cores were idle for this share of a second; not longer than ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        idle, total = _idle_ticks()
+        time.sleep(1)
+        later, end = _idle_ticks()
+        if later - idle >= share * (end - total):
+            return
+
+
+def _idle_ticks() -> tuple[int, int]:
+    """Idle and all ticks of all cores since the machine started (proc(5), /proc/stat)."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
 def in_turns(attempts: Mapping[str, Attempt], rounds: int) -> dict[str, float]:
     """Median seconds of each, one after the other, round by round; a first, unmeasured round warms caches."""
     taken: dict[str, list[float]] = {name: [] for name in attempts}
