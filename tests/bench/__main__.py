@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.bench.figure import Section, page
-from tests.bench.program import REPOSITORY, SMALL, compiled, peer, until_idle
+from tests.bench.program import REPOSITORY, ROUNDS, SMALL, compiled, peer, until_idle
 
 BENCHES = ("ssh", "plan", "up", "cli", "engine", "libvirt")
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
@@ -58,7 +58,7 @@ def _machine(before: float) -> Mapping[str, str]:
     noisy = "" if before < QUIET else " (**not quiet: figures are too high**)"
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": "`make bench`",
+        "command": f"`make bench`, {ROUNDS} rounds of what takes minutes",
         "cores": f"{os.cpu_count()} x {_processor()}",
         "load before, after": f"{before:.2f}, {_load():.2f}{noisy}",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {_openssh()}",

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.figure import Figure, Section
-from tests.bench.program import REPOSITORY, SMALL, peer
+from tests.bench.program import REPOSITORY, ROUNDS, SMALL, peer
 from tests.sshd import Sshd, running_sshd
 
 SIZES = (10, 20) if SMALL else (100, 200)
 CROWD = 50 if SMALL else 1000
 """Hosts in one process, for its memory."""
-ROUNDS = 1 if SMALL else 3
 SSHD = ("MaxStartups 2000", "LogLevel ERROR", "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org")
 """Peers do not hold back their logins; a default sshd would drop a part of theirs. All use the same key exchange:
 OpenSSH's own choice, sntrup761, costs it ten times the CPU of all the rest of a login."""

@@ -17,9 +17,8 @@ from typing import Any
 from tests.bench import peers
 from tests.bench.bench_plan import INVENTORY
 from tests.bench.figure import Figure, Section
-from tests.bench.program import SMALL, call, installed, novafleet
+from tests.bench.program import ROUNDS, call, installed, novafleet
 
-ROUNDS = 1 if SMALL else 3
 ENVIRONMENT = """\
 environment: nfbenchup
 include: {images}

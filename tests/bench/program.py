@@ -17,6 +17,9 @@ PEERS = os.environ.get("NOVAFLEET_BENCH_PEERS", str(REPOSITORY / ".venv-bench" /
 SMALL = bool(os.environ.get("NOVAFLEET_BENCH_SMALL"))
 """Small sizes, to see whether the benchmarks work; no figures to publish."""
 
+ROUNDS = int(os.environ.get("NOVAFLEET_BENCH_ROUNDS", "1" if SMALL else "3"))
+"""Rounds of what takes minutes; the page says how many."""
+
 Attempt = Callable[[], object]
 
 
