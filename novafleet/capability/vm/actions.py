@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from functools import cache
 from importlib import resources
 
@@ -23,6 +22,9 @@ from novafleet.render import cloudinit
 
 OFF = frozenset(("stopped", "crashed"))
 """Events after which QEMU is gone."""
+
+ASK_AGAIN = 5.0
+"""Seconds between two presses of the power button."""
 
 FORGET_SEED = 'rm -f -- "$1" "$1".sha256 "$1".part.*'
 
@@ -150,12 +152,26 @@ async def _power_off(ctx: ActionContext, domain: Domain, grace: float) -> bool:
     if domain.state not in RUNNING:
         return False
     async with ctx.hypervisor.events() as events:
-        await ctx.hypervisor.shutdown_domain(domain.name)
-        with suppress(TimeoutError):
+        gone = asyncio.ensure_future(_gone(events, domain.name))
+        try:
             async with asyncio.timeout(grace):
-                return await _gone(events, domain.name)
-    last = await _domain(ctx, domain.name)
-    return last is None or last.state not in ACTIVE
+                return await _ask(ctx, domain.name, gone)
+        except TimeoutError:
+            last = await _domain(ctx, domain.name)
+            return last is None or last.state not in ACTIVE
+        finally:
+            gone.cancel()
+
+
+async def _ask(ctx: ActionContext, name: str, gone: asyncio.Future[bool]) -> bool:
+    """Press the power button until the guest is gone: one that is still booting does not hear the first time."""
+    await ctx.hypervisor.shutdown_domain(name)
+    while not (await asyncio.wait({gone}, timeout=ASK_AGAIN))[0]:
+        domain = await _domain(ctx, name)
+        if domain is None or domain.state not in RUNNING:
+            break
+        await ctx.hypervisor.shutdown_domain(name)
+    return await gone
 
 
 async def _gone(events: AsyncIterator[DomainEvent], name: str) -> bool:
