@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -48,10 +49,18 @@ def _section(name: str) -> Section:
     print(f"{name}: {time.monotonic() - began:.0f} s, load {_load():.1f}", file=sys.stderr, flush=True)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
-        return Section(name, "", failed=done.stderr.strip().rpartition("\n")[2][:300])
+        return Section(name, "", failed=_complaint(done.stderr))
     print(done.stdout, file=sys.stderr)
     section: Section = importlib.import_module(f"tests.bench.bench_{name}").section(json.loads(done.stdout))
     return section
+
+
+def _complaint(stderr: str) -> str:
+    """The line of a traceback that names the error."""
+    lines = stderr.strip().splitlines() or ["it ended without a word"]
+    return next((line for line in reversed(lines) if re.match(r"\w*(Error|Exception|Expired)\b", line)), lines[-1])[
+        :300
+    ]
 
 
 def _machine(before: float) -> Mapping[str, str]:
