@@ -1,4 +1,5 @@
 # Runs a command only while the lease is ours, and lets no new holder in before it has ended (docs/concepts/fencing.md).
+# shellcheck shell=sh
 # $1 lease file  $2 our grant  $3 … the command. Status 121: the lease is not ours, nothing was run.
 lease=$1 ours=$2
 shift 2

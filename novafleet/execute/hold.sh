@@ -1,4 +1,5 @@
 # Holds the lease of an environment on this host while standard input gives heartbeats (docs/concepts/fencing.md).
+# shellcheck shell=sh
 # $1 lease file  $2 token  $3 holder  $4 seconds without heartbeat after which it may be taken over
 # $5 the grant that is ours already, to go on after a lost connection; empty for a new lease
 #
