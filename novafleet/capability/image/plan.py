@@ -15,7 +15,7 @@ from novafleet.model import address
 from novafleet.model.environment import Artifact, Environment, Image, Vm
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.model.plan import Change, PlanOptions, Reason, ResourceChange, Step, StepClass
-from novafleet.plan import storage
+from novafleet.plan import record, storage
 
 KIND = "image"
 TIMEOUT = 3600.0
@@ -150,15 +150,23 @@ def _traces(wanted: Wanted, host: HostFacts) -> bool:
 def _remove(environment: Environment, wanted: Wanted, host: HostFacts, options: PlanOptions) -> ResourceChange:
     paths = tuple(storage.image_path(host, artifact.sha256) for artifact in wanted.artifacts)
     users = sorted(file.path for file in host.files.values() if file.backing in paths)
-    kept = [path for path in users if not _goes(environment, host, path, options)]
+    kept = [f"{path} backs on it" for path in users if not _goes(environment, host, path, options)]
+    kept += [f"{name} of another environment uses it" for name in _others(environment, host, paths)]
     if kept:
-        reason = Reason(f"kept: {kept[0]} backs on it")
+        reason = Reason(f"kept: {kept[0]}")
         return ResourceChange(wanted.address, KIND, wanted.name, host.host, Change.NONE, reasons=(reason,))
     digests = [artifact.sha256 for artifact in wanted.artifacts]
     step = _step(
         wanted, "remove", "image.remove", {"digests": digests}, (*_freed_by(environment, users), *_stack(wanted))
     )
     return ResourceChange(wanted.address, KIND, wanted.name, host.host, Change.DELETE, steps=(step,))
+
+
+def _others(environment: Environment, host: HostFacts, paths: tuple[str, ...]) -> Iterator[str]:
+    for domain in host.domains.values():
+        owner = record.read(domain)
+        if (owner is None or owner.environment != environment.name) and any(path in domain.xml for path in paths):
+            yield domain.name
 
 
 def _goes(environment: Environment, host: HostFacts, path: str, options: PlanOptions) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from novafleet.capability.image.plan import needs, plan_down, plan_up
 from novafleet.errors import ConfigError, Location
 from novafleet.model.environment import Artifact, Disk, Environment, Image, Stack, Vm
-from novafleet.model.facts import FileFact, FleetFacts, HostFacts, PoolFact
+from novafleet.model.facts import Domain, FileFact, FleetFacts, HostFacts, PoolFact
 from novafleet.model.plan import Change, PlanOptions, ResourceChange
 
 HERE = Location("env.yml", 4)
@@ -121,6 +121,15 @@ def test_an_image_that_something_backs_on_is_kept(name: str) -> None:
     [change] = plan_down(environment(FROM_DISK), seen, VOLUMES)
     assert change.change is Change.NONE
     assert name in change.reasons[0].text
+
+
+def test_an_image_that_another_environment_boots_from_is_kept() -> None:
+    xml = f"<domain><name>other-db</name><os><kernel>{path(DISK)}</kernel></os></domain>"
+    seen = host("kvm1", DISK)
+    booted = replace(seen, domains={"other-db": Domain("other-db", "", "running", xml)})
+    [change] = plan_down(environment(FROM_DISK), facts(booted), VOLUMES)
+    assert change.change is Change.NONE
+    assert "other-db" in change.reasons[0].text
 
 
 def test_what_a_killed_fetch_left_goes_too() -> None:
