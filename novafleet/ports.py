@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from novafleet.model.command import Command, Completed, Output
 from novafleet.model.environment import Environment
@@ -20,6 +20,7 @@ from novafleet.model.plan import StepClass
 from novafleet.model.run import Record
 
 Json = Any
+T = TypeVar("T")
 Outcome = Mapping[str, Json]
 
 
@@ -300,3 +301,11 @@ class Journal(Protocol):
 
     async def append(self, records: Sequence[Record]) -> None:
         """Make records durable, in order, grouped with those of other tasks into one commit."""
+
+
+class Dispatcher(Protocol):
+    """Has shard K of run R carried out, at least once: by this process, or one day by a worker that takes it from a
+    queue. Safety does not depend on it: it stays in the journal and in the lease on each host."""
+
+    async def run(self, run_id: str, shards: int, work: Callable[[int], Awaitable[T]]) -> Sequence[T]:
+        """What the work on each shard (from 0) returned, in order."""

@@ -12,14 +12,17 @@ from novafleet.app.registry import ACTIONS
 from novafleet.app.wiring import World
 from novafleet.errors import LockHeldError, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
+from novafleet.execute.dispatch import InProcess
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.lease import HostLease, hold_leases
 from novafleet.execute.resume import Prior
 from novafleet.model.run import Event, NodeResult
 from novafleet.plan.graph import hosts
+from novafleet.ports import Dispatcher
 from novafleet.store.journal import Journal
 
+DISPATCHER: Dispatcher = InProcess()
 NOTICES = {
     Stage.STOP: "stopping: what runs may end; Ctrl-C again cuts it off",
     Stage.ABORT: "cutting off what runs",
@@ -93,5 +96,9 @@ async def apply(world: World, journal: Journal, planned: Planned, crew: Crew, be
     engine = Engine(ACTIONS, context, journal, world.clock, emit=emit, epoch=crew.epoch)
     cancellation = Cancellation()
     with cancellation.signals(lambda stage: emit(Event("notice", world.clock.now(), crew.run_id, text=NOTICES[stage]))):
-        results = await engine.run(crew.run_id, planned.plan.steps, cancellation=cancellation, prior=before)
+        [results] = await DISPATCHER.run(
+            crew.run_id,
+            1,
+            lambda _: engine.run(crew.run_id, planned.plan.steps, cancellation=cancellation, prior=before),
+        )
     return Applied(results, cancellation.stage is not Stage.RUN)

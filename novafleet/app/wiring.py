@@ -9,15 +9,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from novafleet.app.passwords import password_of
 from novafleet.execute.fence import FencedSessions
-from novafleet.hypervisor.connect import Connections
 from novafleet.inventory import load_fleet
-from novafleet.model.fleet import Fleet
-from novafleet.ports import Clock, Hypervisors
+from novafleet.model.fleet import Fleet, Host
+from novafleet.ports import Clock, Hypervisor, Hypervisors, Sessions
 from novafleet.store.journal import Journal
 from novafleet.transport.pool import SshPool
+
+if TYPE_CHECKING:
+    from novafleet.hypervisor.connect import Connections
 
 
 class SystemClock:
@@ -78,6 +82,31 @@ class World:
     places: Places
 
 
+class LibvirtOnDemand:
+    """``ports.Hypervisors``; libvirt's adapter is loaded when first asked for: most verbs only run commands."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._made: Connections | None = None
+
+    async def get(self, host: Host) -> Hypervisor:
+        """The hypervisor of a host."""
+        if self._made is None:
+            from novafleet.hypervisor import connect
+
+            self._made = connect.Connections(self._sessions)
+        return await self._made.get(host)
+
+    async def __aenter__(self) -> LibvirtOnDemand:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._made is not None:
+            await self._made.__aexit__(kind, error, trace)
+
+
 @asynccontextmanager
 async def open_world(inventory: Sequence[Path]) -> AsyncIterator[World]:
     """Load the inventory and stand ready to connect; nothing is dialled before it is needed."""
@@ -85,7 +114,7 @@ async def open_world(inventory: Sequence[Path]) -> AsyncIterator[World]:
     places = Places.of_user()
     async with (
         SshPool(fleet, known_hosts=places.known_hosts, passwords=password_of) as pool,
-        Connections(sessions := FencedSessions(pool)) as hypervisors,
+        LibvirtOnDemand(sessions := FencedSessions(pool)) as hypervisors,
     ):
         yield World(fleet, sessions, hypervisors, SystemClock(), places)
 
