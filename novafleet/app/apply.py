@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -10,17 +11,19 @@ from novafleet.app.context import Emit, Reached, contexts, reach
 from novafleet.app.plan import Planned
 from novafleet.app.registry import ACTIONS
 from novafleet.app.wiring import World
-from novafleet.errors import LockHeldError, NovaFleetError
+from novafleet.errors import FencedError, LockHeldError, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.dispatch import InProcess
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.lease import HostLease, hold_leases
 from novafleet.execute.resume import Prior
-from novafleet.model.run import Event, NodeResult
+from novafleet.model.run import Event, NodeResult, NodeState
 from novafleet.plan.graph import hosts
 from novafleet.ports import Dispatcher
 from novafleet.store.journal import Journal
+
+log = logging.getLogger(__name__)
 
 DISPATCHER: Dispatcher = InProcess()
 NOTICES = {
@@ -53,10 +56,12 @@ class Crew:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One result per step, in the plan's order; ``cancelled`` when a person or a signal ended the run early."""
+    """One result per step, in the plan's order; ``cancelled`` when a person or a signal ended the run early;
+    ``fenced`` says which hosts another run took over meanwhile."""
 
     results: tuple[NodeResult, ...]
     cancelled: bool = False
+    fenced: tuple[FencedError, ...] = ()
 
 
 @asynccontextmanager
@@ -101,4 +106,18 @@ async def apply(world: World, journal: Journal, planned: Planned, crew: Crew, be
             1,
             lambda _: engine.run(crew.run_id, planned.plan.steps, cancellation=cancellation, prior=before),
         )
-    return Applied(results, cancellation.stage is not Stage.RUN)
+    return Applied(results, cancellation.stage is not Stage.RUN, await _taken_over(crew, results))
+
+
+async def _taken_over(crew: Crew, results: Sequence[NodeResult]) -> tuple[FencedError, ...]:
+    """A takeover ends our connections, and a step may only have seen that: ask the hosts where something failed."""
+    asked = {result.host for result in results if result.state is NodeState.FAILED} & crew.leases.keys()
+    found = []
+    for host in sorted(asked):
+        try:
+            await crew.leases[host].ensure()
+        except FencedError as error:
+            found.append(error)
+        except NovaFleetError as error:
+            log.info("the lease of %s cannot be looked at: %s", host, error)
+    return tuple(found)

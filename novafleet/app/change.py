@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from novafleet.app.apply import Applied, apply, assembled
 from novafleet.app.context import Emit
@@ -53,6 +54,8 @@ class Finished:
     changed: int = 0
     results: tuple[NodeResult, ...] = ()
     critical_path: tuple[str, ...] = ()
+    errors: tuple[Mapping[str, Any], ...] = ()
+    """Findings about the run as a whole: hosts that another run took over."""
     residue: tuple[str, ...] = ()
     """Addresses that still differ although every step of theirs succeeded."""
 
@@ -177,6 +180,7 @@ def _finished(planned: Planned, applied: Applied, residue: tuple[str, ...], run_
         changed=len(plan.changed),
         results=applied.results,
         critical_path=report(critical_path(plan.steps, applied.results)),
+        errors=tuple(error.finding() for error in applied.fenced),
         residue=residue,
     )
 
@@ -184,7 +188,7 @@ def _finished(planned: Planned, applied: Applied, residue: tuple[str, ...], run_
 def exit_code(applied: Applied, residue: tuple[str, ...], unreachable: Collection[str]) -> ExitCode:
     """The status of a run (docs/reference/exit-codes.md); ``unreachable`` hosts could not even be observed."""
     failed = [(result.host, str(result.error["code"])) for result in applied.results if result.error]
-    if any(code == FENCED for _, code in failed):
+    if applied.fenced or any(code == FENCED for _, code in failed):
         return ExitCode.LOCK_HELD
     if applied.cancelled:
         return ExitCode.INTERRUPTED

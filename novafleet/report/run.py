@@ -19,6 +19,8 @@ def show(finished: Finished, form: str) -> None:
     for result in finished.results:
         if result.state is NodeState.FAILED and result.error:
             findings.show_finding({**result.error, "where": _where(result)})
+    for error in finished.errors:
+        findings.show_finding(error)
     for result in finished.results:
         if result.state is NodeState.SKIPPED:
             console.err().print(console.text(f"skipped {result.node}: {result.because}", "yellow"), soft_wrap=True)
@@ -45,6 +47,7 @@ def document(finished: Finished) -> Mapping[str, Any]:
         "changed": finished.changed,
         "critical_path": list(finished.critical_path),
         "steps": encode(finished.results),
+        "errors": list(finished.errors),
         "residue": list(finished.residue),
     }
 

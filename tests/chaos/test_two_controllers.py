@@ -42,8 +42,8 @@ def test_a_second_run_of_the_same_controller_names_the_first(controller: Control
         assert f"pid {first.pid}" in second.stderr
     finally:
         first.send_signal(signal.SIGCONT)
-    first.communicate(timeout=120)
-    assert first.returncode == 0
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 0, said
 
 
 def test_another_controller_is_refused_by_the_hosts(controller: Controller, environment: Write) -> None:
@@ -57,8 +57,8 @@ def test_another_controller_is_refused_by_the_hosts(controller: Controller, envi
         assert f"pid {first.pid}" in second.stderr
     finally:
         first.send_signal(signal.SIGCONT)
-    first.communicate(timeout=120)
-    assert first.returncode == 0
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 0, said
 
 
 def test_a_frozen_controller_that_wakes_up_does_nothing(lab: Lab, controller: Controller, environment: Write) -> None:
@@ -71,8 +71,8 @@ def test_a_frozen_controller_that_wakes_up_does_nothing(lab: Lab, controller: Co
         whole = traces(lab, NAME)
     finally:
         first.send_signal(signal.SIGCONT)
-    first.communicate(timeout=120)
-    assert first.returncode == 6
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 6, said
     assert traces(lab, NAME) == whole
     assert {vm: starts(lab, host, vm) - before[vm] for vm, host in (("a", "kvm1"), ("b", "kvm3"))} == {"a": 1, "b": 1}
     other.ok("plan", file, "--detailed-exitcode")
