@@ -28,7 +28,7 @@ lint: prepare ## Style, types, layers, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	git ls-files -z '*.sh' | xargs -0 -r shellcheck
+	git -c safe.directory='*' ls-files -z '*.sh' | xargs -0 -r shellcheck
 
 lab: prepare ## Start the practice fleet: three real KVM hosts on this machine
 	$(BIN)/novafleet lab up
