@@ -64,7 +64,9 @@ def test_every_error_code_has_a_page() -> None:
 
 
 def test_top_level_folders_are_the_ones_agreed() -> None:
-    tracked = subprocess.run(["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     folders = {line.split("/")[0] for line in tracked.splitlines() if "/" in line}
     wanted = {"novafleet", "inventory", "playbooks", "templates", "collectors", "tests", "docs"}
     assert {folder for folder in folders if not folder.startswith(".")} == wanted
