@@ -130,7 +130,7 @@ def test_a_host_that_drops_off_mid_run(lab: Lab, controller: Controller, environ
     text = TEXT.replace(
         "bad: {host: kvm2}", "bad: {host: kvm2, ready: [{tcp: 4, timeout: 3m}], nics: {n: {network: n}}}"
     )
-    file = environment(NAME, "networks: {n: {cidr: 10.86.0.0/24}}\n" + text)
+    file = environment(NAME, "networks: {n: {cidr: 10.86.0.0/24, dhcp: true}}\n" + text)
     process = controller.start("up", str(file), "--yes")
     assert process.stderr is not None
     while "vm.bad/start" not in (line := process.stderr.readline()):
