@@ -34,8 +34,8 @@ CLOSE_TIMEOUT = 2.0
 KEEPALIVE_INTERVAL = 15
 KEEPALIVE_COUNT = 3
 LINGERING = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between tries when the server refuses a session while none of ours is open: one that we closed or killed may
-still count there until its process has ended."""
+"""Seconds between tries when the server refuses a session, before that is believed: one of ours that has ended here may
+count there a moment longer, and a limit learnt too low would never grow again."""
 WINDOW = 2 * 1024 * 1024
 BULK_WINDOW = 16 * 1024 * 1024
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -276,8 +276,8 @@ class SshLink:
             except asyncssh.ChannelOpenError as exc:
                 if self.lost:
                     raise LostBeforeStartError(str(exc)) from exc
-                pause = 0.0 if place.refused() else next(pauses, None)
-                if pause is None:
+                pause = next(pauses, 0.0)
+                if not pause and not place.refused():
                     raise translate.no_channel(self._label, str(exc)) from exc
             finally:
                 place.settle()

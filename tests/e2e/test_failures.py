@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 
 NAME = "faulty"
 TEXT = """
-defaults: {vm: {memory: 64MiB, boot: mini, stop_timeout: 0s}}
+defaults: {vm: {memory: 128MiB, boot: mini, stop_timeout: 0s}}
 vms:
   good: {host: kvm1}
   bad: {host: kvm2}
