@@ -143,5 +143,5 @@ def test_a_failing_gate_stops_its_branch_and_says_why(lab: Lab, controller: Cont
 
 
 def test_exec_folds_and_agrees(lab: Lab, controller: Controller) -> None:
-    results = controller.json("host", "exec", "-l", "all", "-o", "json", "--", "uname", "-n")
+    results = json.loads(controller.ok("host", "exec", "-l", "all", "-o", "json", "--", "uname", "-n"))
     assert {each["host"]: each["stdout"].strip() for each in results["results"]} == {host: host for host in lab.hosts}
