@@ -35,14 +35,16 @@ def test_killed_at_random_moments(lab: Lab, controller: Controller, environment:
     assert not any(traces(lab, NAME).values())
 
     chance = random.Random(os.environ.get("NOVAFLEET_CHAOS_SEED", "novafleet"))
+    resumed = 0
     for number in range(ROUNDS):
         moment = f"round {number}, up: {_killed(controller, chance, steps, 'up', file)}"
-        _go_on(controller, number, "up", file)
+        resumed += _go_on(controller, number, "up", file)
         assert traces(lab, NAME) == whole, moment
         assert _uuids(lab) == uuids, moment
         moment = f"round {number}, down: {_killed(controller, chance, steps, 'down', file, '--volumes')}"
-        _go_on(controller, number, "down", file, "--volumes")
+        resumed += _go_on(controller, number, "down", file, "--volumes")
         assert not any(traces(lab, NAME).values()), (moment, traces(lab, NAME))
+    assert resumed or ROUNDS < 10, "resume never had anything to do: nothing of it was shown"
 
 
 def _killed(controller: Controller, chance: random.Random, steps: int, verb: str, *words: str) -> str:
@@ -51,13 +53,17 @@ def _killed(controller: Controller, chance: random.Random, steps: int, verb: str
     return f"killed {instant:.3f} s after {seen} of {lines} lines"
 
 
-def _go_on(controller: Controller, number: int, verb: str, *words: str) -> None:
-    """Every other time by ``resume``, else by the same command again; ``resume`` may find that nothing had begun."""
+def _go_on(controller: Controller, number: int, verb: str, *words: str) -> bool:
+    """Every other time by ``resume``, else by the same command again; ``resume`` may find that nothing had begun.
+
+    True when ``resume`` did it.
+    """
     if number % 2 and controller.run("resume", "--yes").returncode == 0:
         runs = controller.json("runs", "ls", "--last", "1")["runs"]
         if runs[0]["verb"] == verb:
-            return
+            return True
     controller.ok(verb, *words, "--yes")
+    return False
 
 
 def _uuids(lab: Lab) -> dict[str, str]:
