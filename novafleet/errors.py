@@ -236,6 +236,39 @@ class SpaceError(NovaFleetError):
     retry = Retry.AFTER_FIX
 
 
+class StoreError(NovaFleetError):
+    """The place a repository lies in could not be reached or refused (NF-STORE-*)."""
+
+    code = "NF-STORE-001"
+    retry = Retry.LATER
+
+
+class MissingObjectError(StoreError):
+    """The object does not exist."""
+
+    code = "NF-STORE-404"
+    retry = Retry.NEVER
+
+
+class RepositoryError(NovaFleetError):
+    """A backup repository is damaged, of another kind, or does not open with this key (NF-REPO-*)."""
+
+    code = "NF-REPO-001"
+
+
+class BackupError(NovaFleetError):
+    """A VM could not be backed up or restored (NF-BAK-*)."""
+
+    code = "NF-BAK-001"
+
+
+class BlockError(NovaFleetError):
+    """A disk export refused or broke off (NF-NBD-*)."""
+
+    code = "NF-NBD-001"
+    retry = Retry.LATER
+
+
 class LabError(NovaFleetError):
     """The practice fleet could not be built or started (NF-LAB-*)."""
 

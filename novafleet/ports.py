@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from novafleet.model.backup import Extent, StoredObject
 from novafleet.model.command import Command, Completed, Output
 from novafleet.model.environment import Environment
 from novafleet.model.facts import Domain, DomainEvent, HostFacts
@@ -309,3 +310,69 @@ class Dispatcher(Protocol):
 
     async def run(self, run_id: str, shards: int, work: Callable[[int], Awaitable[T]]) -> Sequence[T]:
         """What the work on each shard (from 0) returned, in order."""
+
+
+class ObjectStore(Protocol):
+    """Where a backup repository lies: a directory, an NFS export, an S3 bucket. Keys are ``/``-separated, lower case.
+
+    Objects are whole and never change in place; what a method reports as done is durable.
+    """
+
+    @property
+    def url(self) -> str:
+        """What a person wrote, without secrets."""
+
+    @property
+    def exclusive(self) -> bool:
+        """True when ``create`` is atomic, so that several controllers may write at once."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write, replacing what is there. Raises SpaceError when full, StoreError."""
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists; of several at once exactly one gets True (when ``exclusive``).
+
+        An answer that says neither (409, 412 or 500 after a lost reply) is settled by reading the object back.
+        """
+
+    async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The object, or a range of it. Raises MissingObjectError."""
+
+    async def stat(self, key: str) -> StoredObject:
+        """Its size and date. Raises MissingObjectError."""
+
+    def list(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Objects whose key begins so, in no particular order. ``prefix`` ends with ``/`` or is empty."""
+
+    async def delete(self, key: str) -> None:
+        """Remove; absent is fine."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class BlockSource(Protocol):
+    """A disk that can be read at any place: a live export, or a snapshot in a repository."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Exactly that many bytes."""
+
+    async def extents(self, offset: int, length: int) -> Sequence[Extent]:
+        """What the range consists of: in order, without gaps, clipped to it."""
+
+
+class BlockTarget(BlockSource, Protocol):
+    """A disk that can be written too."""
+
+    async def write(self, offset: int, data: bytes) -> None:
+        """Put data in place."""
+
+    async def zero(self, offset: int, length: int) -> None:
+        """Make a range read as zeroes, giving up its space where the format can."""
+
+    async def flush(self) -> None:
+        """Return when everything written is durable."""

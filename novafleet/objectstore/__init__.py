@@ -1,0 +1,1 @@
+"""Where repositories lie: directories, NFS exports, S3 buckets (``ports.ObjectStore``)."""

@@ -1,0 +1,1 @@
+"""The backup repository: one documented format over any ``ports.ObjectStore``."""
