@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from novafleet.jobs import BackupJobs, BlockJobs, Snapshots
 from novafleet.model.backup import Extent, StoredObject
 from novafleet.model.command import Command, Completed, Output
 from novafleet.model.environment import Environment
@@ -124,8 +125,8 @@ class Sessions(Protocol):
         """Forget a host's connection; the next ``get`` makes a new one."""
 
 
-class Hypervisor(Protocol):
-    """libvirt on one host. Names are domain, network and pool names."""
+class Hypervisor(BackupJobs, Snapshots, BlockJobs, Protocol):
+    """libvirt on one host. Names are domain, network and pool names. What it keeps of disks is in ``jobs.py``."""
 
     async def version(self) -> tuple[int, int]:
         """(libvirt, QEMU) version numbers, libvirt's encoding: major*1e6 + minor*1e3 + micro."""

@@ -20,8 +20,12 @@ from novafleet.ports import Channel, ChannelHandler, HostSession, Hypervisor, Se
 from novafleet.transport import files
 from novafleet.transport.shell import failure
 
-READS = frozenset({"version", "capabilities", "domains", "domain", "agent", "events", "close"})
-"""What of ``ports.Hypervisor`` changes nothing. Whatever is not named here is fenced."""
+READS = frozenset(
+    {"version", "capabilities", "domains", "domain", "agent", "events", "close"}
+    | {"backup_job", "checkpoints", "running_xml", "snapshots", "block_info", "block_job", "thaw"}
+)
+"""What of ``ports.Hypervisor`` changes nothing, and ``thaw``, which no frozen guest may wait for. Whatever is not named
+here is fenced."""
 
 
 def fence(session: HostSession, lease: HostLease) -> HostSession:

@@ -175,4 +175,4 @@ async def test_a_directory_that_is_not_roots_is_refused(
 def test_reads_are_methods_of_the_port() -> None:
     from novafleet.execute.fence import READS
 
-    assert set(vars(Hypervisor)) >= READS
+    assert set(dir(Hypervisor)) >= READS
