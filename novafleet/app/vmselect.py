@@ -1,0 +1,136 @@
+"""Which VMs a verb means: a domain's name or glob, ``HOST/DOMAIN``, or ``ENV/NAME`` for VMs of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from novafleet.app.wiring import World
+from novafleet.errors import ConfigError, NovaFleetError
+from novafleet.execute.gather import gather
+from novafleet.model.facts import Domain, FleetFacts
+from novafleet.model.fleet import Host
+from novafleet.observe.facts import error_of
+from novafleet.observe.registry import collectors
+from novafleet.plan import record
+
+GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One domain, running or not. ``vm`` is its name in its environment, or the domain's own; ``environment`` is
+    empty for a domain NovaFleet did not make. Identity is host and domain."""
+
+    host: Host
+    domain: Domain
+    vm: str
+    environment: str = ""
+
+    @property
+    def label(self) -> str:
+        """``HOST/DOMAIN``: leads here and nowhere else."""
+        return f"{self.host.name}/{self.domain.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The VMs meant, and for every host that could not be asked why: VMs on it may be missing."""
+
+    chosen: tuple[Chosen, ...]
+    unseen: Mapping[str, NovaFleetError]
+
+
+async def select(world: World, patterns: Sequence[str], environment: str = "") -> tuple[Chosen, ...]:
+    """The VMs meant, by host and domain. Raises ConfigError NF-VM-006 (nothing matches), NF-VM-007 (a plain name
+    leads to several domains), or the error of a host that could not be asked."""
+    selection = await look(world, patterns, environment)
+    for error in selection.unseen.values():
+        raise error
+    return selection.chosen
+
+
+async def look(world: World, patterns: Sequence[str], environment: str = "") -> Selection:
+    """Ask every host that may have one, in one round trip each. No pattern means every VM of the environment.
+
+    Raises ConfigError NF-VM-006 and NF-VM-007; a pattern that matches nothing while a host is unseen passes.
+    """
+    if not patterns and not environment:
+        raise ConfigError("name a VM, or an environment with --environment", code="NF-VM-006")
+    facts = await gather(world.sessions, _asked(world, patterns), collectors(("libvirt",)), world.clock)
+    unseen = {each.host: error_of(each).at(each.host) for each in facts.hosts.values() if each.error}
+    there = [each for each in _candidates(world, facts) if not environment or each.environment == environment]
+    if not patterns:
+        return Selection(_found(there, f"environment {environment}", there, unseen), unseen)
+    found = {each.label: each for pattern in patterns for each in _meant(pattern, there, unseen)}
+    return Selection(tuple(found[label] for label in sorted(found)), _relevant(patterns, found.values(), unseen))
+
+
+def _asked(world: World, patterns: Sequence[str]) -> Sequence[Host]:
+    """Only the named hosts when every pattern names one."""
+    hosts = world.fleet.hosts
+    named = {host if slash else "" for host, slash, _ in (pattern.partition("/") for pattern in patterns)}
+    known = bool(named) and named <= hosts.keys()
+    return [hosts[name] for name in sorted(named)] if known else list(hosts.values())
+
+
+def _candidates(world: World, facts: FleetFacts) -> list[Chosen]:
+    return [
+        _chosen(world.fleet.hosts[host.host], domain)
+        for host in facts.hosts.values()
+        for domain in host.domains.values()
+    ]
+
+
+def _chosen(host: Host, domain: Domain) -> Chosen:
+    ours = record.read(domain)
+    if ours is None:
+        return Chosen(host, domain, domain.name)
+    return Chosen(host, domain, ours.name or domain.name, ours.environment)
+
+
+def matches(pattern: str, vm: Chosen) -> bool:
+    """Does a pattern mean this VM? ``HOST/DOMAIN`` and ``ENV/NAME`` may have globs in both parts."""
+    first, slash, second = pattern.partition("/")
+    if not slash:
+        return fnmatchcase(vm.domain.name, pattern)
+    on_host = fnmatchcase(vm.host.name, first) and fnmatchcase(vm.domain.name, second)
+    return on_host or (bool(vm.environment) and fnmatchcase(vm.environment, first) and fnmatchcase(vm.vm, second))
+
+
+def _meant(pattern: str, there: Sequence[Chosen], unseen: Mapping[str, NovaFleetError]) -> tuple[Chosen, ...]:
+    found = _found([each for each in there if matches(pattern, each)], pattern, there, unseen)
+    if len(found) > 1 and not GLOB & set(pattern):
+        labels = [each.label for each in found]
+        raise ConfigError(
+            f"{pattern!r} leads to {len(found)} domains",
+            code="NF-VM-007",
+            cause=", ".join(labels),
+            hints=(f"say which: {labels[0]}",),
+        )
+    return found
+
+
+def _found(
+    found: Sequence[Chosen], pattern: str, there: Sequence[Chosen], unseen: Mapping[str, NovaFleetError]
+) -> tuple[Chosen, ...]:
+    if found or unseen:
+        return tuple(sorted(found, key=lambda each: each.label))
+    known = {each.domain.name for each in there} | {each.label for each in there}
+    known |= {f"{each.environment}/{each.vm}" for each in there if each.environment}
+    near = get_close_matches(pattern, sorted(known), 1)
+    raise ConfigError(
+        f"no VM matches {pattern!r}",
+        code="NF-VM-006",
+        hints=(f"did you mean {near[0]}?",) if near else ("novafleet vm ls   # what there is",),
+    )
+
+
+def _relevant(
+    patterns: Sequence[str], found: Collection[Chosen], unseen: Mapping[str, NovaFleetError]
+) -> Mapping[str, NovaFleetError]:
+    """Hosts not seen matter unless every pattern is a plain one that was found elsewhere."""
+    complete = all(not GLOB & set(pattern) and any(matches(pattern, each) for each in found) for pattern in patterns)
+    return {} if complete else unseen

@@ -1,0 +1,91 @@
+"""Which VMs a verb means."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from novafleet.app import vmselect
+from novafleet.app.wiring import World
+from novafleet.errors import ConfigError, UnreachableError
+from novafleet.model.facts import Domain, FleetFacts, HostFacts
+from novafleet.model.fleet import Fleet, Host
+
+
+def _domain(name: str, environment: str = "", vm: str = "") -> Domain:
+    uuid = f"uuid-{name}"
+    ours = (
+        f"<x:resource xmlns:x='https://novafleet.dev/xmlns/1' environment='{environment}' name='{vm}' uuid='{uuid}'/>"
+    )
+    return Domain(name, uuid, "running", f"<domain><metadata>{ours if environment else ''}</metadata></domain>")
+
+
+def _facts(host: str, *domains: Domain) -> HostFacts:
+    return HostFacts(host, 0.0, domains={domain.name: domain for domain in domains})
+
+
+FACTS = {
+    "kvm1": _facts("kvm1", _domain("db"), _domain("dev-web", "dev", "web"), _domain("twice")),
+    "kvm2": _facts("kvm2", _domain("dev-db", "dev", "db"), _domain("twice")),
+}
+DOWN = {**FACTS, "kvm2": HostFacts("kvm2", 0.0, error="no answer", error_code="NF-SSH-101")}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    async def gather(_sessions: Any, hosts: Any, _collectors: Any, _clock: Any) -> FleetFacts:
+        return FleetFacts({host.name: facts[host.name] for host in hosts})
+
+    facts: dict[str, HostFacts] = dict(FACTS)
+    monkeypatch.setattr(vmselect, "gather", gather)
+    fleet = Fleet({name: Host(name, "192.0.2.1") for name in FACTS}, {})
+    return cast("World", SimpleNamespace(fleet=fleet, sessions=None, clock=None, facts=facts))
+
+
+def _labels(chosen: tuple[vmselect.Chosen, ...]) -> list[str]:
+    return [each.label for each in chosen]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "environment", "found"),
+    [
+        (["db"], "", ["kvm1/db"]),
+        (["dev-*"], "", ["kvm1/dev-web", "kvm2/dev-db"]),
+        (["kvm2/*"], "", ["kvm2/dev-db", "kvm2/twice"]),
+        (["kvm1/twice"], "", ["kvm1/twice"]),
+        (["*/twice"], "", ["kvm1/twice", "kvm2/twice"]),
+        (["dev/db"], "", ["kvm2/dev-db"]),
+        (["dev/*", "db", "db"], "", ["kvm1/db", "kvm1/dev-web", "kvm2/dev-db"]),
+        ([], "dev", ["kvm1/dev-web", "kvm2/dev-db"]),
+        (["dev/web"], "dev", ["kvm1/dev-web"]),
+    ],
+)
+async def test_names(world: World, patterns: list[str], environment: str, found: list[str]) -> None:
+    assert _labels(await vmselect.select(world, patterns, environment)) == found
+
+
+async def test_the_name_in_the_environment_is_kept(world: World) -> None:
+    [chosen] = await vmselect.select(world, ["dev/db"])
+    assert (chosen.vm, chosen.environment, chosen.domain.name) == ("db", "dev", "dev-db")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "environment", "code"),
+    [(["twice"], "", "NF-VM-007"), (["dbb"], "", "NF-VM-006"), ([], "", "NF-VM-006"), (["db"], "dev", "NF-VM-006")],
+)
+async def test_refused(world: World, patterns: list[str], environment: str, code: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        await vmselect.select(world, patterns, environment)
+    assert refused.value.code == code
+
+
+async def test_a_host_that_is_down_matters_where_a_vm_may_be_missing(world: World) -> None:
+    cast("Any", world).facts.update(DOWN)
+    assert _labels(await vmselect.select(world, ["db"])) == ["kvm1/db"]
+    selection = await vmselect.look(world, ["dev/*"])
+    assert _labels(selection.chosen) == ["kvm1/dev-web"]
+    assert isinstance(selection.unseen["kvm2"], UnreachableError)
+    with pytest.raises(UnreachableError):
+        await vmselect.select(world, ["dev-db"])
