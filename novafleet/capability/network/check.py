@@ -10,9 +10,12 @@ from novafleet.errors import ConfigError, ConfigErrors, GuardError
 from novafleet.model.environment import Environment, Network, NetworkMode
 from novafleet.model.facts import HostFacts, NetworkFact
 
+VLAN_SINCE = (11, 0)
+"""The libvirt that began to set VLAN tags on ports of Linux bridges: https://libvirt.org/news.html#v11-0-0-2025-01-15"""
+
 
 def check(environment: Environment, host: HostFacts) -> None:
-    """Raise GuardError NF-GUARD-003, or ConfigError NF-NET-001, -002 (ConfigErrors for several)."""
+    """Raise GuardError NF-GUARD-003, or ConfigError NF-NET-001 to -003 (ConfigErrors for several)."""
     errors = tuple(error for network in _on(environment, host.host) for error in _errors(environment, network, host))
     if len(errors) > 1:
         raise ConfigErrors(errors)
@@ -28,6 +31,8 @@ def _errors(environment: Environment, network: Network, host: HostFacts) -> Iter
     if network.mode is NetworkMode.BRIDGE:
         if network.bridge not in host.bridges:
             yield _no_bridge(network, host)
+        elif network.vlan and _release(host) < VLAN_SINCE:
+            yield _no_vlan(network, host)
         return
     fact = host.networks.get(network.libvirt_name)
     if fact is not None and not ours(environment.name, fact):
@@ -49,6 +54,21 @@ def _no_bridge(network: Network, host: HostFacts) -> ConfigError:
             "bridges there: " + (", ".join(host.bridges) or "none"),
             f"make it with the host's own network configuration, or change `bridge:` or `hosts:` of {network.name}",
         ),
+    )
+
+
+def _release(host: HostFacts) -> tuple[int, ...]:
+    parts = host.values.get("libvirt_version", "").split(".")
+    return tuple(int(part) for part in parts if part.isdecimal())
+
+
+def _no_vlan(network: Network, host: HostFacts) -> ConfigError:
+    return ConfigError(
+        f"network {network.name}: libvirt of {host.host} cannot tag VLAN {network.vlan} on a Linux bridge",
+        code="NF-NET-003",
+        where=network.source,
+        cause=f"it is {host.values.get('libvirt_version', 'unknown')}; 11.0 is the first that can",
+        hints=(f"make a bridge of that VLAN on {host.host}, name it in `bridge:` and leave `vlan:` out",),
     )
 
 

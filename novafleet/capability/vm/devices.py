@@ -70,6 +70,8 @@ def nic_device(nic: Nic, environment: Environment) -> Element:
     device = Element("interface", type=kind)
     SubElement(device, "mac", address=nic.mac.lower())
     SubElement(device, "source", {kind: name})
+    if tag := environment.networks[nic.network].vlan:
+        SubElement(SubElement(device, "vlan"), "tag", id=str(tag))
     SubElement(device, "model", type=nic.model)
     SubElement(device, "alias", name=NIC_ALIAS + nic.name)
     return device

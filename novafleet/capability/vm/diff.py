@@ -92,9 +92,11 @@ def reasons(vm: Vm, found: tuple[Difference, ...]) -> tuple[Reason, ...]:
     """The differences as a person reads them: a disk or NIC that comes or goes is one reason, not one a field."""
     told: dict[str, Reason] = {}
     for difference in found:
-        kind, name, _ = split(difference.field)
-        whole = bool(name) and not (difference.desired and difference.live)
-        key = f"{kind}.{name}" if whole else difference.field
+        kind, name, attribute = split(difference.field)
+        key = f"{kind}.{name}"
+        optional = attribute == "vlan" and key not in told  # a NIC that stays may have none on either side
+        whole = bool(name) and not optional and not (difference.desired and difference.live)
+        key = key if whole else difference.field
         told.setdefault(key, _whole(vm, kind, name, difference) if whole else _field(vm, difference))
     return tuple(told.values())
 

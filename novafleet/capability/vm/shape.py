@@ -134,6 +134,7 @@ def _nics(domain: Element) -> Iterator[tuple[str, str]]:
         name, kind = nic_name(nic), nic.get("type", "")
         source = _attribute(nic, "source", kind)
         yield f"nics.{name}.network", source if kind == "network" else f"{kind}:{source}"
+        yield f"nics.{name}.vlan", _attribute(nic, "vlan/tag", "id")
         yield f"nics.{name}.mac", _attribute(nic, "mac", "address").lower()
         yield f"nics.{name}.model", _attribute(nic, "model", "type")
 

@@ -161,7 +161,14 @@ NETWORK = Record(
             "br0",
         ),
         Field("mtu", Integer(576, 65535), 0, "Largest packet in bytes.", "1450", shown="the host's"),
-        Field("vlan", Integer(1, 4094), 0, "VLAN tag on a `bridge`.", "120", shown="untagged"),
+        Field(
+            "vlan",
+            Integer(1, 4094),
+            0,
+            "VLAN tag of the VMs' ports on a `bridge` that filters VLANs; needs libvirt 11.0 on its hosts.",
+            "120",
+            shown="untagged",
+        ),
         Field("autostart", Flag(), True, "Start with the host.", "true"),
         Field(
             "hosts",

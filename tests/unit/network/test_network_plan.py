@@ -121,6 +121,19 @@ def test_an_existing_bridge_needs_nothing_but_to_exist() -> None:
     assert "virbr0" in caught.value.hints[0]
 
 
+@pytest.mark.parametrize(("libvirt", "able"), [("11.3.0", True), ("9.0.0", False)])
+def test_a_vlan_needs_a_libvirt_that_tags_ports_of_linux_bridges(libvirt: str, able: bool) -> None:
+    tagged = environment(Network("wan", "", NetworkMode.BRIDGE, bridge="br0", vlan=120, hosts=("kvm1",), source=HERE))
+    host = replace(facts(bridges=("br0",)).hosts["kvm1"], values={"libvirt_version": libvirt})
+    if able:
+        [change] = up(tagged, FleetFacts({"kvm1": host}))
+        assert change.change is Change.NONE
+    else:
+        with pytest.raises(ConfigError, match="cannot tag VLAN 120") as caught:
+            up(tagged, FleetFacts({"kvm1": host}))
+        assert caught.value.code == "NF-NET-003"
+
+
 def test_a_network_of_that_name_which_is_not_ours_is_refused() -> None:
     stranger = fact("<network><name>nftestnet-lab</name><uuid>00000000-0000-4000-8000-000000000000</uuid></network>")
     with pytest.raises(GuardError) as caught:

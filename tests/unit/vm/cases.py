@@ -73,6 +73,7 @@ IMAGES = {
 NETWORKS = {
     "lab": Network("lab", f"{NAME}-lab", NetworkMode.NAT, cidr="10.20.0.0/24", gateway="10.20.0.1", hosts=("kvm1",)),
     "office": Network("office", "office", NetworkMode.BRIDGE, bridge="br0", hosts=("kvm1",)),
+    "tagged": Network("tagged", "tagged", NetworkMode.BRIDGE, bridge="br0", vlan=120, hosts=("kvm1",)),
 }
 
 

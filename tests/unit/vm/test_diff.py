@@ -50,6 +50,11 @@ EDITS = {
         Impact.LIVE,
         ["nics.lan.network: vmtest-lab -> bridge:br0"],
     ),
+    "VLAN": (
+        replace(BASE, nics={"lan": nic(network="tagged")}),
+        Impact.REBOOT,
+        ["nics.lan.network: vmtest-lab -> bridge:br0", "nics.lan.vlan: (none) -> 120"],
+    ),
     "NIC model": (replace(BASE, nics={"lan": nic(model="e1000")}), Impact.REBOOT, ["nics.lan.model: virtio -> e1000"]),
     "kernel": (
         replace(BASE, boot="mini"),
