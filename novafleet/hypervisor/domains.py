@@ -71,7 +71,7 @@ def _listed(handle: Handle, listed: Listing, domain: Any) -> Domain:
 
 def one(handle: Handle, name: str) -> Domain:
     """One domain by name."""
-    return _fact(handle, _lookup(handle, name))
+    return _fact(handle, lookup(handle, name))
 
 
 def define(handle: Handle, xml: str) -> Domain:
@@ -94,7 +94,7 @@ def _fact(handle: Handle, domain: Any) -> Domain:
 
 def start(handle: Handle, name: str) -> None:
     """Boot unless active."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     if not domain.isActive():
         with unless(handle, OPERATION_INVALID, lambda: bool(domain.isActive())):
             domain.create()
@@ -102,7 +102,7 @@ def start(handle: Handle, name: str) -> None:
 
 def shutdown(handle: Handle, name: str) -> None:
     """Ask an active guest to power off, by agent or ACPI as libvirt finds best."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     if domain.isActive():
         with unless(handle, OPERATION_INVALID, lambda: not domain.isActive()):
             domain.shutdown()
@@ -110,7 +110,7 @@ def shutdown(handle: Handle, name: str) -> None:
 
 def destroy(handle: Handle, name: str) -> None:
     """Stop an active guest at once."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     if domain.isActive():
         with unless(handle, OPERATION_INVALID, lambda: not domain.isActive()):
             domain.destroy()
@@ -118,19 +118,19 @@ def destroy(handle: Handle, name: str) -> None:
 
 def reboot(handle: Handle, name: str) -> None:
     """Ask the guest to reboot."""
-    _lookup(handle, name).reboot()
+    lookup(handle, name).reboot()
 
 
 def suspend(handle: Handle, name: str) -> None:
     """Pause unless paused."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     if domain.state()[0] != handle.libvirt.VIR_DOMAIN_PAUSED:
         domain.suspend()
 
 
 def resume(handle: Handle, name: str) -> None:
     """Go on unless running."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     if domain.state()[0] != handle.libvirt.VIR_DOMAIN_RUNNING:
         domain.resume()
 
@@ -138,7 +138,7 @@ def resume(handle: Handle, name: str) -> None:
 def undefine(handle: Handle, name: str, nvram: bool) -> None:
     """Forget the definition and what libvirt keeps beside it; absent is fine, and so is a guest that has none left."""
     with unless(handle, NO_DOMAIN):
-        domain = _lookup(handle, name)
+        domain = lookup(handle, name)
         if domain.isPersistent():
             xml = domain.XMLDesc(handle.libvirt.VIR_DOMAIN_XML_INACTIVE)
             domain.undefineFlags(_leftovers(handle.libvirt, xml, nvram))
@@ -161,30 +161,30 @@ def _leftovers(libvirt: Any, xml: str, nvram: bool) -> int:
 
 def set_autostart(handle: Handle, name: str, enabled: bool) -> None:
     """Start with the host, or not."""
-    _lookup(handle, name).setAutostart(int(enabled))
+    lookup(handle, name).setAutostart(int(enabled))
 
 
 def attach(handle: Handle, name: str, xml: str, live: bool) -> None:
     """Add a device to the definition and, with ``live``, to the guest if it runs."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     domain.attachDeviceFlags(xml, _affect(handle, domain, live))
 
 
 def detach(handle: Handle, name: str, xml: str, live: bool) -> None:
     """Remove a device likewise."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     domain.detachDeviceFlags(xml, _affect(handle, domain, live))
 
 
 def update(handle: Handle, name: str, xml: str, live: bool) -> None:
     """Change a device likewise."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     domain.updateDeviceFlags(xml, _affect(handle, domain, live))
 
 
 def set_memory(handle: Handle, name: str, kib: int, live: bool) -> None:
     """Balloon within the maximum; without ``live`` the definition's maximum moves too."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     affect = _affect(handle, domain, live)
     if not live:
         domain.setMemoryFlags(kib, affect | handle.libvirt.VIR_DOMAIN_MEM_MAXIMUM)
@@ -193,7 +193,7 @@ def set_memory(handle: Handle, name: str, kib: int, live: bool) -> None:
 
 def set_vcpus(handle: Handle, name: str, count: int, live: bool) -> None:
     """Plug CPUs within the maximum; without ``live`` the definition's maximum moves too."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     affect = _affect(handle, domain, live)
     if not live:
         domain.setVcpusFlags(count, affect | handle.libvirt.VIR_DOMAIN_VCPU_MAXIMUM)
@@ -202,7 +202,7 @@ def set_vcpus(handle: Handle, name: str, count: int, live: bool) -> None:
 
 def set_metadata(handle: Handle, name: str, xml: str, key: str, uri: str) -> None:
     """Replace the element of ``uri`` on the definition and on the guest if it runs."""
-    domain = _lookup(handle, name)
+    domain = lookup(handle, name)
     affect = _affect(handle, domain, live=True)
     domain.setMetadata(handle.libvirt.VIR_DOMAIN_METADATA_ELEMENT, unprefixed(xml, uri), key, uri, affect)
 
@@ -219,7 +219,7 @@ def unprefixed(xml: str, uri: str) -> str:
 
 def agent(handle: Handle, name: str, request: str, seconds: int) -> str:
     """One guest-agent command."""
-    answer: str = load_qemu().qemuAgentCommand(_lookup(handle, name), request, seconds, 0)
+    answer: str = load_qemu().qemuAgentCommand(lookup(handle, name), request, seconds, 0)
     return answer
 
 
@@ -231,5 +231,6 @@ def _affect(handle: Handle, domain: Any, live: bool) -> int:
     return flags
 
 
-def _lookup(handle: Handle, name: str) -> Any:
+def lookup(handle: Handle, name: str) -> Any:
+    """The virDomain of that name."""
     return handle.connection.lookupByName(name)

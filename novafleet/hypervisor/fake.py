@@ -9,42 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.hypervisor import plug, redefine, rewrite, translate
 from novafleet.hypervisor.domains import unprefixed
+from novafleet.hypervisor.guests import FakeGuests, Guest, xml_of
 from novafleet.hypervisor.networks import has_entry
 from novafleet.hypervisor.plug import Refusal
 from novafleet.model.facts import Domain, DomainEvent, NetworkFact, PoolFact
 from novafleet.model.fleet import Host
 from novafleet.ports import Hypervisor
-
-
-@dataclass(slots=True, eq=False)
-class Guest:
-    """A domain: its definition (None: transient), what runs of it (None: off)."""
-
-    config: Element | None
-    live: Element | None = None
-    state: str = "shutoff"
-    reason: str = "unknown"
-    autostart: bool = False
-
-    @property
-    def tree(self) -> Element:
-        """The inactive definition, or of a transient domain the only one."""
-        tree = self.config if self.config is not None else self.live
-        assert tree is not None
-        return tree
-
-    def layers(self, *, live: bool) -> tuple[Element, ...]:
-        """The trees a change must reach."""
-        return tuple(each for each in (self.config, self.live if live else None) if each is not None)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,14 +34,12 @@ class Net:
     autostart: bool = False
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakeGuests):
     """Implements ``ports.Hypervisor``. ``networks`` and ``pools`` show what the port has no question for."""
 
     def __init__(self, host: str = "fake", *, obedient: bool = True) -> None:
-        self.host = host
+        super().__init__(host)
         self.obedient = obedient
-        self.agents: dict[str, Callable[[str], str]] = {}
-        self._guests: dict[str, Guest] = {}
         self._nets: dict[str, Net] = {}
         self._pools: dict[str, PoolFact] = {}
         self._listeners: list[asyncio.Queue[DomainEvent]] = []
@@ -72,7 +48,7 @@ class FakeHypervisor:
     def networks(self) -> dict[str, NetworkFact]:
         """The networks by name."""
         return {
-            name: NetworkFact(name, _text(net.config, "uuid"), net.live is not None, net.autostart, _xml(net.config))
+            name: NetworkFact(name, _text(net.config, "uuid"), net.live is not None, net.autostart, xml_of(net.config))
             for name, net in self._nets.items()
         }
 
@@ -84,7 +60,7 @@ class FakeHypervisor:
     def live_xml(self, name: str) -> str:
         """What runs of a domain; empty when it is off."""
         live = self._guests[name].live
-        return "" if live is None else _xml(live)
+        return "" if live is None else xml_of(live)
 
     async def version(self) -> tuple[int, int]:
         """libvirt 11.3, QEMU 10.0."""
@@ -97,7 +73,7 @@ class FakeHypervisor:
         arch = SubElement(SubElement(root, "guest"), "arch", name="x86_64")
         SubElement(arch, "emulator").text = rewrite.EMULATOR
         SubElement(arch, "domain", type="qemu")
-        return _xml(root)
+        return xml_of(root)
 
     async def domains(self) -> tuple[Domain, ...]:
         """All domains by name."""
@@ -167,6 +143,7 @@ class FakeHypervisor:
         if guest.live is None:
             del self._guests[name]
         guest.config, guest.autostart = None, False
+        guest.forget()
         self._tell(name, "undefined", "removed")
 
     async def set_domain_autostart(self, name: str, enabled: bool) -> None:
@@ -211,10 +188,7 @@ class FakeHypervisor:
         """What ``agents`` answers for the guest; without one, that none is connected."""
         with self._asked(f"ask the guest agent of domain {name}"):
             self._active(name)
-            if name not in self.agents:
-                text = f"Guest agent is not responding: QEMU guest agent is not connected after {timeout:g} s"
-                raise Refusal(translate.AGENT_UNRESPONSIVE, text)
-            return self.agents[name](request)
+            return self._ask(name, request, timeout)
 
     async def define_network(self, xml: str) -> None:
         """Define or redefine a network."""
@@ -283,24 +257,6 @@ class FakeHypervisor:
     async def close(self) -> None:
         """Nothing to end."""
 
-    @contextmanager
-    def _asked(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except Refusal as refusal:
-            raise translate.translate(refusal.failure, what=what, host=self.host) from refusal
-
-    def _guest(self, name: str) -> Guest:
-        if name not in self._guests:
-            raise Refusal(translate.NO_DOMAIN, f"Domain not found: no domain with matching name '{name}'")
-        return self._guests[name]
-
-    def _active(self, name: str) -> Guest:
-        guest = self._guest(name)
-        if guest.live is None:
-            raise Refusal(translate.OPERATION_INVALID, "Requested operation is not valid: domain is not running")
-        return guest
-
     def _net(self, name: str) -> Net:
         if name not in self._nets:
             raise Refusal(translate.NO_NETWORK, f"Network not found: no network with matching name '{name}'")
@@ -323,7 +279,8 @@ class FakeHypervisor:
         guest.config, guest.live = config, running
 
     def _stop(self, name: str, reason: str) -> None:
-        self._guests[name].live = None
+        guest = self._guests[name]
+        guest.live, guest.backup, guest.frozen, guest.jobs = None, "", 0, {}
         self._move(name, "shutoff", reason, "stopped", reason)
         if self._guests[name].config is None:
             del self._guests[name]
@@ -360,7 +317,7 @@ def _fact(guest: Guest) -> Domain:
         name=_text(tree, "name"),
         uuid=_text(tree, "uuid"),
         state=guest.state,
-        xml=_xml(tree),
+        xml=xml_of(tree),
         persistent=guest.config is not None,
         autostart=guest.autostart,
         reason=guest.reason,
@@ -369,9 +326,3 @@ def _fact(guest: Guest) -> Domain:
 
 def _text(tree: Element, path: str) -> str:
     return tree.findtext(path, "").strip()
-
-
-def _xml(tree: Element) -> str:
-    copy = deepcopy(tree)
-    ElementTree.indent(copy)
-    return ElementTree.tostring(copy, encoding="unicode")

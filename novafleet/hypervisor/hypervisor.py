@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from novafleet.hypervisor import domains, networks
+from novafleet.hypervisor import domains, jobs, networks, snapshots
 from novafleet.hypervisor.events import lifecycle
 from novafleet.hypervisor.session import WORKERS, Handle, Session
+from novafleet.hypervisor.translate import OPERATION_INVALID, OPERATION_TIMEOUT, Failure, translate
 from novafleet.model.facts import Domain, DomainEvent
+from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DomainSnapshot, SnapshotFlag
 
 SLOW = 120.0
 """Seconds for what starts processes on the host or waits for them."""
+WRITES = 3600.0
+"""Seconds for what writes a guest's memory or merges images before it returns."""
+POLL = 0.05
 
 
 class LibvirtHypervisor:
@@ -141,6 +146,108 @@ class LibvirtHypervisor:
         """Make libvirt see what changed."""
         await self._call(f"refresh pool {name}", networks.refresh_pool, name, deadline=SLOW)
 
+    async def begin_backup(self, name: str, backup_xml: str, checkpoint_xml: str = "") -> None:
+        """Start a backup job; with one under way libvirt would wait 30 s for its end."""
+        what = f"begin a backup of domain {name}"
+        if await self.backup_job(name) is not None:
+            running = Failure(OPERATION_INVALID, 0, "another backup job is already running")
+            raise translate(running, what=what, host=self._session.host)
+        await self._call(what, jobs.begin_backup, name, backup_xml, checkpoint_xml, deadline=SLOW)
+
+    async def backup_job(self, name: str) -> BackupJob | None:
+        """The backup under way."""
+        return await self._call(f"read the backup job of domain {name}", jobs.backup_job, name)
+
+    async def abort_job(self, name: str) -> None:
+        """End the backup job; returns when it has ended."""
+        what = f"end the backup job of domain {name}"
+        await self._call(what, jobs.abort_backup, name, deadline=SLOW)
+        for _ in range(int(SLOW / POLL)):
+            if await self.backup_job(name) is None:
+                return
+            await asyncio.sleep(POLL)
+        raise translate(
+            Failure(OPERATION_TIMEOUT, 0, f"it goes on after {SLOW:g} s"), what=what, host=self._session.host
+        )
+
+    async def checkpoints(self, name: str) -> tuple[Checkpoint, ...]:
+        """All checkpoints."""
+        return await self._call(f"list checkpoints of domain {name}", jobs.checkpoints, name)
+
+    async def redefine_checkpoint(self, name: str, xml: str, *, validate: bool = False) -> None:
+        """Make libvirt know a checkpoint again."""
+        await self._call(f"redefine a checkpoint of domain {name}", jobs.redefine_checkpoint, name, xml, validate)
+
+    async def delete_checkpoint(self, name: str, checkpoint: str, *, metadata_only: bool = False) -> None:
+        """Remove a checkpoint."""
+        what = f"delete checkpoint {checkpoint} of domain {name}"
+        await self._call(what, jobs.delete_checkpoint, name, checkpoint, metadata_only, deadline=SLOW)
+
+    async def freeze(self, name: str, mountpoints: Sequence[str] = ()) -> int:
+        """Freeze the guest's file systems."""
+        return await self._call(f"freeze domain {name}", jobs.freeze, name, tuple(mountpoints))
+
+    async def thaw(self, name: str) -> int:
+        """Thaw them."""
+        return await self._call(f"thaw domain {name}", jobs.thaw, name)
+
+    async def running_xml(self, name: str) -> str:
+        """What runs of a domain."""
+        return await self._call(f"read domain {name}", snapshots.running_xml, name)
+
+    async def snapshots(self, name: str) -> tuple[DomainSnapshot, ...]:
+        """All snapshots."""
+        return await self._call(f"list snapshots of domain {name}", snapshots.listing, name)
+
+    async def create_snapshot(self, name: str, xml: str, flags: SnapshotFlag = SnapshotFlag.NONE) -> DomainSnapshot:
+        """Make one."""
+        return await self._call(f"snapshot domain {name}", snapshots.create, name, xml, flags, deadline=WRITES)
+
+    async def revert_snapshot(
+        self, name: str, snapshot: str, *, running: bool = False, paused: bool = False, force: bool = False
+    ) -> None:
+        """Go back to it."""
+        wishes = _chosen(RUNNING=running, PAUSED=paused, FORCE=force)
+        what = f"revert domain {name} to snapshot {snapshot}"
+        await self._call(what, snapshots.revert, name, snapshot, wishes, deadline=WRITES)
+
+    async def delete_snapshot(
+        self, name: str, snapshot: str, *, children: bool = False, metadata_only: bool = False
+    ) -> None:
+        """Remove it."""
+        wishes = _chosen(CHILDREN=children, METADATA_ONLY=metadata_only)
+        what = f"delete snapshot {snapshot} of domain {name}"
+        await self._call(what, snapshots.delete, name, snapshot, wishes, deadline=WRITES)
+
+    async def block_info(self, name: str, disk: str) -> BlockInfo:
+        """The sizes of a disk."""
+        return await self._call(f"read the size of disk {disk} of domain {name}", jobs.block_info, name, disk)
+
+    async def block_pull(self, name: str, disk: str, *, base: str = "", bandwidth: int = 0) -> None:
+        """Pull backing images into the active one."""
+        what = f"pull disk {disk} of domain {name}"
+        await self._call(what, jobs.block_pull, name, disk, base, bandwidth, deadline=SLOW)
+
+    async def block_commit(
+        self, name: str, disk: str, *, top: str = "", base: str = "", active: bool = False, bandwidth: int = 0
+    ) -> None:
+        """Merge images of a disk's chain downwards."""
+        what = f"commit disk {disk} of domain {name}"
+        await self._call(what, jobs.block_commit, name, disk, (top, base), active, bandwidth, deadline=SLOW)
+
+    async def block_job(self, name: str, disk: str) -> BlockJob | None:
+        """The job on a disk."""
+        return await self._call(f"read the job on disk {disk} of domain {name}", jobs.block_job, name, disk)
+
+    async def pivot_block_job(self, name: str, disk: str) -> None:
+        """Switch a ready job's disk over."""
+        await self._call(f"pivot disk {disk} of domain {name}", jobs.end_block_job, name, disk, True, deadline=SLOW)
+
+    async def abort_block_job(self, name: str, disk: str) -> None:
+        """End the job on a disk."""
+        what = f"end the job on disk {disk} of domain {name}"
+        await self._call(what, jobs.end_block_job, name, disk, False, deadline=SLOW)
+
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[DomainEvent]]:
         """Lifecycle events from now on; the iterator raises HypervisorError NF-LV-103 when the connection ends."""
         return lifecycle(self._session)
@@ -148,6 +255,10 @@ class LibvirtHypervisor:
     async def close(self) -> None:
         """End the connection and its threads; a later call would connect again."""
         await self._session.close()
+
+
+def _chosen(**wishes: bool) -> tuple[str, ...]:
+    return tuple(word for word, wished in wishes.items() if wished)
 
 
 def _version(handle: Handle) -> tuple[int, int]:

@@ -27,12 +27,19 @@ NO_NETWORK = 43
 NO_STORAGE_POOL = 49
 OPERATION_INVALID = 55
 CONFIG_UNSUPPORTED = 67
+OPERATION_TIMEOUT = 68
 AGENT_UNRESPONSIVE = 86
+NO_SNAPSHOT = 72
+SNAPSHOT_REVERT_RISKY = 77
+OPERATION_UNSUPPORTED = 84
 DEVICE_MISSING = 99
+NO_CHECKPOINT = 103
+NO_BACKUP = 104
+CHECKPOINT_INCONSISTENT = 109
 
-_NOT_FOUND = (NO_DOMAIN, NO_NETWORK, NO_STORAGE_POOL, 50, 72, 80, DEVICE_MISSING, 103)
+_NOT_FOUND = (NO_DOMAIN, NO_NETWORK, NO_STORAGE_POOL, 50, NO_SNAPSHOT, 80, DEVICE_MISSING, NO_CHECKPOINT)
 _DENIED = (29, 45, 79, 88, 94)
-_UNSUPPORTED = (NO_SUPPORT, 74, 84)
+_UNSUPPORTED = (NO_SUPPORT, 74, OPERATION_UNSUPPORTED)
 _BAD_XML = (XML_ERROR, 21, 35, 44, 92)
 
 
@@ -206,6 +213,46 @@ RULES: tuple[Rule, ...] = (
         hints=("add the channel (`agent: true`) and restart the guest",),
     ),
     Rule(
+        "NF-LV-162",
+        "the guest agent refused",
+        text=r"unable to execute QEMU agent command|guest agent command .* failed|domain is already quiesced",
+        hints=("virsh domfsthaw DOMAIN   # on {host}: if its file systems were left frozen",),
+    ),
+    Rule(
+        "NF-LV-170",
+        "a backup of the domain is under way",
+        text=r"another backup job is already running",
+        hints=("virsh domjobinfo DOMAIN; virsh backup-dumpxml DOMAIN   # on {host}",),
+        retry=Retry.LATER,
+    ),
+    Rule(
+        "NF-LV-171",
+        "the record of changed blocks cannot be used",
+        (CHECKPOINT_INCONSISTENT,),
+        hints=("virsh checkpoint-list DOMAIN   # on {host}; the next backup reads the whole disk and starts anew",),
+    ),
+    Rule(
+        "NF-LV-173",
+        "it can only be done by force",
+        (SNAPSHOT_REVERT_RISKY,),
+        hints=("say so: `--force`",),
+    ),
+    Rule(
+        "NF-LV-174",
+        "a job on the disk is in the way",
+        text=r"already in active block job|is being used in a block job|has an active block job"
+        r"|active block (?:job|copy)|node is busy",
+        hints=("virsh blockjob DOMAIN DISK   # on {host}",),
+        retry=Retry.LATER,
+    ),
+    Rule(
+        "NF-LV-172",
+        "this kind of snapshot is not possible here",
+        (CONFIG_UNSUPPORTED, OPERATION_UNSUPPORTED, 74, OPERATION_INVALID),
+        r"[Ss]napshot|dirty bitmaps",
+        hints=("novafleet snapshot ls DOMAIN   # what there is",),
+    ),
+    Rule(
         "NF-LV-123",
         "the name or UUID is taken",
         (28, 37, 90, 106),
@@ -214,7 +261,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "NF-LV-123",
         "the name or UUID is taken",
-        text=r"already exists with uuid|already defined with uuid|is already (?:defined|active) as",
+        text=r"already exists with uuid|already defined with uuid|is already (?:defined|active) as"
+        r"|domain (?:snapshot|checkpoint|moment) \S+ already exists|[Bb]itmap already exists",
         hints=("virsh list --all --uuid --name; virsh net-list --all --uuid --name   # on {host}",),
     ),
     Rule(
@@ -239,7 +287,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "NF-LV-111",
         "another operation on the domain does not end",
-        (68, 87),
+        (OPERATION_TIMEOUT, 87),
         hints=("virsh domjobinfo DOMAIN   # on {host}",),
         retry=Retry.LATER,
     ),
