@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.model.policy import Policy
 from novafleet.model.secret import Secret
 
 Scalar = str | int | float | bool | None
@@ -209,6 +210,7 @@ class Vm:
     serial_log: str = ""
     stop_timeout: float = 30.0
     xml: str = ""
+    backup: Policy | None = None
     source: Location = Location("")
     origins: Mapping[str, Location] = field(default_factory=dict)
     """Where each field was written, by its key (``memory``, ``disks.data``)."""
@@ -256,6 +258,7 @@ class Environment:
     networks: Mapping[str, Network] = field(default_factory=dict)
     vms: Mapping[str, Vm] = field(default_factory=dict)
     stacks: Mapping[str, Stack] = field(default_factory=dict)
+    backup: Policy | None = None
     digest: str = ""
     """Hash of the files and variables it was made from."""
 

@@ -99,4 +99,4 @@ class Policy:
     enabled: bool = True
     source: Location = Location("")
     origins: Mapping[str, Location] = field(default_factory=dict)
-    """Where each value was written, by its key in the file (``keep``, ``require_backup_newer_than``)."""
+    """Where each value was written, by the name it has here (``keep``, ``guard``)."""

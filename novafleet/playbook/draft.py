@@ -18,6 +18,7 @@ from novafleet.playbook.dependency import Graph, dependencies
 from novafleet.playbook.digest import environment_digest
 from novafleet.playbook.include import read_document
 from novafleet.playbook.placement import Hall, Seat, seat_all
+from novafleet.playbook.policy import check_policies, over
 from novafleet.playbook.read import read_sheet
 from novafleet.playbook.report import refuse
 from novafleet.playbook.spec import Place, Sheet, VmSpec
@@ -62,7 +63,7 @@ class Draft:
         vms = {name: self._vm(spec, hosts[name]) for name, spec in self.sheet.vms.items()}
         networks = {name: self._network(spec.network, vms) for name, spec in self.sheet.networks.items()}
         stacks = self._stacks(vms, networks, findings)
-        made = Environment(self.name, self.sheet.source, self.sheet.images, networks, vms, stacks)
+        made = Environment(self.name, self.sheet.source, self.sheet.images, networks, vms, stacks, self.sheet.backup)
         findings.errors.extend((*_check_reach(made), *check_overlaps(made)))
         refuse(findings.errors, {**self.texts, **self._bundle_texts()})
         return replace(made, digest=environment_digest(made))
@@ -132,6 +133,7 @@ class Draft:
             nics=with_macs(environment, vm),
             cloud_init=seed,
             depends_on=self.graph[address.vm(vm.name)],
+            backup=over(vm.backup, self.sheet.backup),
         )
 
     def _network(self, network: Network, vms: Mapping[str, Vm]) -> Network:
@@ -194,6 +196,7 @@ def load_draft(
         raise AssertionError("no sheet and no error")
     findings.errors.extend(check_references(sheet, fleet))
     findings.errors.extend(check_addresses(sheet))
+    findings.errors.extend(check_policies(sheet))
     graph = dependencies(sheet, findings)
     bundles: dict[str, Bundle] = {}
     for name, spec in sheet.stacks.items():

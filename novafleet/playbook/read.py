@@ -36,10 +36,18 @@ def read_sheet(
         sections, bases = _sections(root, scope, findings)
         heads = findings.attempt(lambda: ENVIRONMENT.decode(_head(root, scope, findings)))  # noqa: B023 - called at once
         entries = {name: _decode(name, node, findings) for name, node in sections.items()}
-        for name in heads:
+        for head in heads:
             location = replace(root.location, file=str(where))
             declared = {name: frozenset(node.fields) for name, node in sections.items()}
-            return Sheet(name, location, **entries, declared=declared, bases=bases, variables=scope.values)
+            return Sheet(
+                head.name,
+                location,
+                **entries,
+                declared=declared,
+                bases=bases,
+                variables=scope.values,
+                backup=head.backup,
+            )
     return None
 
 

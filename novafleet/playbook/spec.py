@@ -8,6 +8,7 @@ from typing import Any
 
 from novafleet.errors import Location
 from novafleet.model.environment import Artifact, Gate, Image, Network, Scalar, Vm
+from novafleet.model.policy import Policy
 from novafleet.model.secret import Secret
 
 Origins = Mapping[str, Location]
@@ -91,3 +92,4 @@ class Sheet:
     bases: Mapping[str, str]
     """For each VM its name in the file (``web`` for ``web-2``)."""
     variables: Mapping[str, Scalar | Secret] = field(default_factory=dict)
+    backup: Policy | None = None

@@ -91,6 +91,8 @@ def _syntax_error(exc: yaml.YAMLError, text: str, file: str) -> ConfigError:
     lines = text.splitlines()
     indent = lines[line - 1][: column or 1] if 0 < line <= len(lines) else ""
     hints = ("indent with spaces: YAML allows no tabs there",) if "\t" in indent else ()
+    if "that cannot start any token" in problem and not hints:
+        hints = ("put the value in quotes",)
     return ConfigError(
         "this is not valid YAML",
         code="NF-CFG-003",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.model.policy import Policy
 from novafleet.playbook.include import PATH
 from novafleet.playbook.schema.image import IMAGE
 from novafleet.playbook.schema.network import NETWORK
+from novafleet.playbook.schema.policy import BACKUP
 from novafleet.playbook.schema.stack import STACK
 from novafleet.playbook.schema.vm import VM
 from novafleet.playbook.spec import Origins
@@ -31,9 +34,16 @@ DEFAULTS = Record(
 )
 
 
-def _name(source: Location, origins: Origins, **values: Any) -> str:  # noqa: ARG001 - every record passes them
-    name: str = values["environment"]
-    return name
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the file says of the environment itself."""
+
+    name: str
+    backup: Policy | None
+
+
+def _head(source: Location, origins: Origins, **values: Any) -> Head:  # noqa: ARG001 - every record passes them
+    return Head(values["environment"], values["backup"])
 
 
 ENVIRONMENT = Record(
@@ -65,6 +75,7 @@ ENVIRONMENT = Record(
             "{vm: {vcpus: 2}}",
             shown="none",
         ),
+        Field("backup", BACKUP, None, "The backup policy of its VMs.", "{schedule: daily}", shown="none"),
         Field("images", SECTIONS["images"], {}, "Images by name.", "{mini: {path: mini.qcow2}}", shown="none"),
         Field("networks", SECTIONS["networks"], {}, "Networks by name.", "{lab: {cidr: 10.20.0.0/24}}", shown="none"),
         Field("vms", SECTIONS["vms"], {}, "Virtual machines by name.", "{db: {host: kvm1}}", shown="none"),
@@ -77,6 +88,6 @@ ENVIRONMENT = Record(
             shown="none",
         ),
     ),
-    into=_name,
+    into=_head,
     extensions=True,
 )

@@ -10,6 +10,7 @@ from novafleet.model.environment import CloudInit, Disk, Nic, Vm
 from novafleet.playbook.schema.depend import DependsOn
 from novafleet.playbook.schema.gate import READY
 from novafleet.playbook.schema.image import LINE
+from novafleet.playbook.schema.policy import OF_VM
 from novafleet.playbook.spec import Located, Origins, Place, VmSpec
 from novafleet.source.schema import (
     Choice,
@@ -263,6 +264,14 @@ VM = Record(
         Field("cloud_init", CLOUD_INIT, None, "First-boot configuration.", "{}", shown="no seed"),
         Field("ready", READY, (), "Gates that prove it is up.", "[{tcp: 22, timeout: 2m}]", shown="none"),
         Field("depends_on", DependsOn(), (), "What must be up before it starts.", "[db]", shown="nothing"),
+        Field(
+            "backup",
+            OF_VM,
+            None,
+            "Its own backup policy, over the environment's; `false`: no backups.",
+            "{exclude: [scratch]}",
+            shown="the environment's",
+        ),
         Field("autostart", Flag(), False, "Start with the host.", "true"),
         Field("agent", Flag(), True, "A channel for the QEMU guest agent.", "false"),
         Field(

@@ -1,0 +1,85 @@
+"""Cron expressions of five fields: which moments they mean, by Debian cron's rules (which ``cronsim`` implements), and
+the same for systemd (``OnCalendar=``, systemd.time(7)).
+
+Steps follow ``*`` or a range only, and there is no ``L``, ``W`` or ``#``: the rest crontab(5) and systemd understand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from datetime import datetime, tzinfo
+from itertools import takewhile
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+ALIASES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_VALUE = "(?:[0-9]{1,2}|[A-Z]{3})"
+_TERM = rf"(?:(?:\*|{_VALUE}-{_VALUE})(?:/[0-9]{{1,2}})?|{_VALUE})"
+_EXPRESSION = re.compile(rf"{_TERM}(?:,{_TERM})*(?: {_TERM}(?:,{_TERM})*){{4}}")
+_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - only to parse
+
+
+def check(text: str) -> str:
+    """The expression in upper case, blanks made one. Raises ValueError saying what is wrong."""
+    expression = " ".join(text.upper().split())
+    if len(expression) > 200 or not _EXPRESSION.fullmatch(expression):
+        raise ValueError("not five fields (minute hour day month weekday) of numbers, names, '*', '-', ',' and '/'")
+    try:
+        next(CronSim(expression, _EPOCH))
+    except (CronSimError, StopIteration) as exc:
+        raise ValueError(str(exc) or "it never comes true") from exc
+    return expression
+
+
+def following(expression: str, after: datetime) -> datetime:
+    """The first moment after ``after``, in its time zone."""
+    return next(CronSim(expression, after))
+
+
+def preceding(expression: str, before: datetime) -> datetime:
+    """The last moment before ``before``, in its time zone."""
+    return next(CronSim(expression, before, reverse=True))
+
+
+def between(expression: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The moments after ``after``, up to and with ``until``."""
+    return takewhile(lambda moment: moment <= until, CronSim(expression, after))
+
+
+def on_calendar(expression: str) -> tuple[str, ...]:
+    """What systemd's ``OnCalendar=`` has to say, one or two lines: cron takes day *or* weekday when both are given."""
+    parsed = CronSim(expression, _EPOCH)
+    weekdays = {day % 7 for day in parsed.weekdays if isinstance(day, int)}
+    months = _listed(parsed.months, 12)
+    clock = f"{_listed(parsed.hours, 24)}:{_listed(parsed.minutes, 60)}:00"
+    days = "" if len(weekdays) == 7 else ",".join(_DAYS[day] for day in sorted(weekdays)) + " "
+    date = f"*-{months}-{_listed(parsed.days, 31)} {clock}"
+    if parsed.day_and:
+        return (days + date,)
+    return (f"{days}*-{months}-* {clock}", date)
+
+
+def _listed(values: Collection[int], most: int) -> str:
+    return "*" if len(values) == most else ",".join(str(value) for value in sorted(values))
+
+
+def zone() -> tzinfo:
+    """The controller's time zone, with its daylight saving: ``TZ``, else ``/etc/localtime``, else UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file, "localtime")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def local(seconds: float) -> datetime:
+    """A moment, from seconds since the epoch, in the controller's time zone."""
+    return datetime.fromtimestamp(seconds, zone())
