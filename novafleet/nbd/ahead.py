@@ -1,0 +1,46 @@
+"""Reading ahead: many requests under way, their answers in the order of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from novafleet.model.backup import Extent
+from novafleet.ports import BlockSource
+
+DEPTH = 16
+STEP = 1024 * 1024
+
+
+async def read_many(
+    source: BlockSource, extents: Iterable[Extent], depth: int = DEPTH, step: int = STEP
+) -> AsyncIterator[tuple[int, bytes]]:
+    """``(offset, bytes)`` of all extents, in their order, in pieces that end at multiples of ``step``.
+
+    At most ``depth`` pieces are read or held at once. Close the iterator (``contextlib.aclosing``) when you leave it
+    early; reads under way are then cancelled.
+    """
+    ahead: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+    try:
+        for offset, length in _pieces(extents, step):
+            if len(ahead) == depth:
+                at, task = ahead.popleft()
+                yield at, await task
+            ahead.append((offset, asyncio.create_task(source.read(offset, length))))
+        while ahead:
+            at, task = ahead.popleft()
+            yield at, await task
+    finally:
+        for _, task in ahead:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+
+
+def _pieces(extents: Iterable[Extent], step: int) -> Iterator[tuple[int, int]]:
+    for extent in extents:
+        at = extent.offset
+        while at < extent.end:
+            end = min(extent.end, at - at % step + step)
+            yield at, end - at
+            at = end
