@@ -80,6 +80,21 @@ MESSAGES = [
     ("NF-LV-150", 9, "operation failed: Storage source conflict with pool: 'images'"),
     ("NF-LV-160", 86, "Guest agent is not responding: QEMU guest agent is not connected"),
     ("NF-LV-161", 8, "argument unsupported: QEMU guest agent is not configured"),
+    (
+        "NF-LV-162",
+        1,
+        "internal error: unable to execute QEMU agent command 'guest-fsfreeze-freeze': The command has been disabled",
+    ),
+    ("NF-LV-170", 55, "Requested operation is not valid: another backup job is already running"),
+    ("NF-LV-171", 109, "checkpoint inconsistent: bitmap 'one' for disk 'vda' is not valid"),
+    ("NF-LV-172", 67, "unsupported configuration: internal snapshot for disk vda unsupported for storage type raw"),
+    (
+        "NF-LV-172",
+        84,
+        "Operation not supported: internal snapshots of a VM with pflash based firmware are not supported",
+    ),
+    ("NF-LV-173", 77, "revert requires force: snapshot 'a' lacks domain 'db' rollback info"),
+    ("NF-LV-174", 55, "Requested operation is not valid: disk 'vda' already in active block job"),
     ("NF-DISK-001", 38, "Unable to write to '/var/log/libvirt/qemu/db.log': No space left on device"),
     ("NF-LV-001", 1, "something nobody has seen"),
 ]
