@@ -1,6 +1,6 @@
 """What a backup policy asks for: where, when, how much is kept, how it is proven, who is told.
 
-Times are seconds, shares are 0 to 1. Secrets are named, never held: ``file:PATH``, ``env:NAME`` or ``cred:NAME``.
+Times are seconds, shares are 0 to 1. Secrets are named, never held: ``file:PATH``, ``env:NAME`` or ``credential:NAME``.
 """
 
 from __future__ import annotations
@@ -81,12 +81,13 @@ class Policy:
     """The backup policy of a VM, or as much of it as one place of a file says.
 
     ``schedule`` and ``drill`` are cron expressions of five fields or one of ``@hourly @daily @weekly @monthly``;
-    ``key`` is a reference; ``verify`` the share of the repository read at each run; ``guard`` how old the newest
+    ``key_file`` is a path or ``passphrase`` a reference; ``verify`` the share of the repository read at each run; ``guard`` how old the newest
     backup may be when a plan destroys data, 0: any. ``exclude``: disks by name. ``enabled`` False: no backups.
     """
 
     repository: str = ""
-    key: str = ""
+    key_file: str = ""
+    passphrase: str = ""
     schedule: str = ""
     window: Window | None = None
     consistency: str = "auto"

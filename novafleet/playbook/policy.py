@@ -66,6 +66,8 @@ def over(upper: Policy | None, lower: Policy | None) -> Policy | None:
     if upper is None or lower is None:
         return upper or lower
     said = {name: getattr(upper, name) for name in upper.origins}
+    if upper.key_file or upper.passphrase:
+        said |= {"key_file": upper.key_file, "passphrase": upper.passphrase}
     return replace(lower, **said, source=upper.source, origins={**lower.origins, **upper.origins})
 
 
@@ -98,11 +100,11 @@ def _check_exclude(policy: Policy, disks: Mapping[str, Any] | set[str]) -> Itera
 def check_policy(policy: Policy) -> Iterator[ConfigError]:
     """NF-ENV-050 for one that lacks what it needs, NF-ENV-051 for a schedule outside its window."""
     asks = [name for name in ("schedule", "drill", "guard") if getattr(policy, name)]
-    lacks = [name for name in ("repository", "key") if not getattr(policy, name)]
+    has = {"repository": policy.repository, "key": policy.key_file or policy.passphrase}
     if not policy.enabled or not asks:
         return
     where = policy.origins[asks[0]]
-    for name in lacks:
+    for name in (name for name, value in has.items() if not value):
         hint = "add repository: s3://BUCKET/PREFIX" if name == "repository" else "add key_file: PATH"
         yield ConfigError(f"the backup policy has no {name}", code="NF-ENV-050", where=where, hints=(hint,))
     if policy.drill and not policy.schedule:

@@ -58,27 +58,27 @@ class _Repository(Shape[str]):
 class _Reference(Shape[str]):
     """Where a secret is. Never shows what it was given: a person may have written the secret itself."""
 
-    label = "file:PATH, env:NAME or cred:NAME"
+    label = "file:PATH, env:NAME or credential:NAME"
 
     def decode(self, node: Node, path: str = "") -> str:
         text = node.value if isinstance(node.value, str) else ""
         kind, _, name = text.partition(":")
         if kind == "file" and name:
             return f"file:{beside(node.location, PATH.decode(Node(name, node.location), path)).absolute()}"
-        if kind in ("env", "cred") and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        if kind in ("env", "credential") and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
             return text
         code = "NF-CFG-031" if isinstance(node.value, Secret) else "NF-CFG-023"
         what = f"{path}: expected {self.label}: where the secret is, not the secret"
-        raise ConfigError(what, code=code, where=node.location, hints=("for example env:REPOSITORY_KEY",))
+        raise ConfigError(what, code=code, where=node.location, hints=("for example env:NAME",))
 
 
-class _KeyFile(Shape[str]):
-    """A path, as the reference it is short for."""
+class _File(Shape[str]):
+    """A path on the controller, made absolute."""
 
     label = "a path"
 
     def decode(self, node: Node, path: str = "") -> str:
-        return f"file:{beside(node.location, PATH.decode(node, path)).absolute()}"
+        return str(beside(node.location, PATH.decode(node, path)).absolute())
 
 
 class _Schedule(Shape[str]):
@@ -245,15 +245,15 @@ NOTIFY = Record(
     into=_without_places(Notify),
 )
 
-_ATTRIBUTES = {"key_file": "key", "require_backup_newer_than": "guard"}
+_ATTRIBUTES = {"require_backup_newer_than": "guard"}
 
 
-def _policy(source: Location, origins: Origins, key: str, key_file: str, **values: Any) -> Policy:
-    if key and key_file:
-        hints = ("keep one of them",)
-        raise ConfigError("key and key_file exclude each other", code="NF-ENV-050", where=origins["key"], hints=hints)
+def _policy(source: Location, origins: Origins, **values: Any) -> Policy:
+    if values["key_file"] and values["passphrase"]:
+        what, hints = "key_file and passphrase exclude each other", ("keep one of them",)
+        raise ConfigError(what, code="NF-ENV-050", where=origins["passphrase"], hints=hints)
     places = {_ATTRIBUTES.get(name, name): where for name, where in origins.items()}
-    return Policy(key=key or key_file, source=source, origins=places, **values)
+    return Policy(source=source, origins=places, **values)
 
 
 BACKUP = Record(
@@ -262,14 +262,14 @@ BACKUP = Record(
     "by key. `schedule install` makes it happen: [schedules](../guides/schedules.md).",
     (
         Field("repository", _Repository(), "", "Where backups go.", "s3://backups/fleet", shown="none"),
-        Field("key_file", _KeyFile(), "", "The repository's key file.", "~/.config/novafleet/fleet.key", shown="none"),
+        Field("key_file", _File(), "", "The repository's key file.", "~/.config/novafleet/fleet.key", shown="none"),
         Field(
-            "key",
+            "passphrase",
             _Reference(),
             "",
-            "Where the key is instead: an environment variable, a file, or a systemd credential.",
-            "cred:fleet-key",
-            shown="`key_file`",
+            "Where its passphrase is instead: in an environment variable, a file, or a systemd credential.",
+            "credential:fleet",
+            shown="none",
         ),
         Field(
             "schedule",
