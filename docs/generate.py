@@ -44,8 +44,8 @@ def cli() -> str:
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     yield path, command
-    for name, child in sorted(getattr(command, "commands", {}).items()):
-        yield from _walk(f"{path} {name}", child)
+    for name in sorted(command.list_commands(None)) if hasattr(command, "list_commands") else ():
+        yield from _walk(f"{path} {name}", command.get_command(None, name))
 
 
 def _command(path: str, command: Any) -> str:

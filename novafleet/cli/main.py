@@ -1,4 +1,4 @@
-"""``novafleet`` (``nf``): the everyday verbs at the top, everything else as NOUN VERB."""
+"""``novafleet`` (``nf``): the everyday verbs at the top, everything else as NOUN VERB (see ``lazy.COMMANDS``)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from novafleet import __version__
-from novafleet.cli import environment, host, lab, project, runs, vm
+from novafleet.cli.lazy import LazyGroup
 from novafleet.cli.options import Inventory
 
 app = typer.Typer(
     name="novafleet",
+    cls=LazyGroup,
     help="Agentless day-2 operations for KVM hosts you do not want to convert.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -36,13 +37,3 @@ def options(
 ) -> None:
     """Agentless day-2 operations for KVM hosts you do not want to convert."""
     context.obj = tuple(inventory or ())
-
-
-for command in (environment.validate, environment.plan, environment.up, environment.status, environment.down):
-    app.command()(command)
-app.command()(runs.resume)
-app.command()(project.init)
-app.add_typer(host.app, name="host")
-app.add_typer(vm.app, name="vm")
-app.add_typer(runs.app, name="runs")
-app.add_typer(lab.app, name="lab")
