@@ -48,3 +48,43 @@ AllowDataLoss = Annotated[
 DestroyProtected = Annotated[
     bool, typer.Option("--destroy-protected", help="Also delete volumes with protect: true. There is no way back.")
 ]
+RepoUrl = Annotated[
+    str,
+    typer.Argument(
+        metavar="[URL]",
+        envvar="NOVAFLEET_REPO",
+        show_envvar=False,
+        show_default=False,
+        help="Repository: a directory, nfs://SERVER/EXPORT/PATH, s3://BUCKET/PREFIX?endpoint=URL; or NOVAFLEET_REPO.",
+    ),
+]
+Repo = Annotated[
+    str,
+    typer.Option(
+        "--repo",
+        metavar="URL",
+        envvar="NOVAFLEET_REPO",
+        show_envvar=False,
+        show_default=False,
+        help="Repository: a directory, nfs://SERVER/EXPORT/PATH, s3://BUCKET/PREFIX?endpoint=URL; or NOVAFLEET_REPO.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="PATH",
+        envvar="NOVAFLEET_KEY_FILE",
+        show_envvar=False,
+        help="Key file of the repository; or NOVAFLEET_KEY_FILE.",
+    ),
+]
+Passphrase = Annotated[
+    str,
+    typer.Option(
+        "--passphrase",
+        metavar="REF",
+        help="Instead of a key file: where the passphrase is, env:NAME, file:PATH or credential:NAME (systemd).",
+        show_default=False,
+    ),
+]
