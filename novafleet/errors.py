@@ -269,6 +269,20 @@ class BlockError(NovaFleetError):
     retry = Retry.LATER
 
 
+class ScheduleError(NovaFleetError):
+    """A schedule could not be installed, or its run before ended in the middle (NF-SCHED-*)."""
+
+    code = "NF-SCHED-003"
+    retry = Retry.AFTER_FIX
+
+
+class NotifyError(NovaFleetError):
+    """Somebody could not be told (NF-NOTIFY-*)."""
+
+    code = "NF-NOTIFY-001"
+    retry = Retry.LATER
+
+
 class LabError(NovaFleetError):
     """The practice fleet could not be built or started (NF-LAB-*)."""
 

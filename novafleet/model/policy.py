@@ -80,9 +80,10 @@ class Notify:
 class Policy:
     """The backup policy of a VM, or as much of it as one place of a file says.
 
-    ``schedule`` and ``drill`` are cron expressions of five fields or one of ``@hourly @daily @weekly @monthly``;
-    ``key_file`` is a path or ``passphrase`` a reference; ``verify`` the share of the repository read at each run; ``guard`` how old the newest
-    backup may be when a plan destroys data, 0: any. ``exclude``: disks by name. ``enabled`` False: no backups.
+    ``key_file`` is a path or ``passphrase`` a reference. ``schedule`` and ``drill`` are cron expressions of five fields
+    or one of ``@hourly @daily @weekly @monthly``; ``verify`` is the share of the repository read at each run; ``guard``
+    how old the newest backup may be when a plan destroys data, 0: any. ``exclude``: disks by name. ``enabled`` False:
+    no backups.
     """
 
     repository: str = ""

@@ -6,13 +6,12 @@ Steps follow ``*`` or a range only, and there is no ``L``, ``W`` or ``#``: the r
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from itertools import takewhile
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -69,15 +68,12 @@ def _listed(values: Collection[int], most: int) -> str:
 
 
 def zone() -> tzinfo:
-    """The controller's time zone, with its daylight saving: ``TZ``, else ``/etc/localtime``, else UTC."""
-    name = os.environ.get("TZ", "").removeprefix(":")
+    """The controller's time zone with its daylight saving: timers go by ``/etc/localtime``, whatever ``TZ`` says."""
     try:
-        if name:
-            return ZoneInfo(name)
         with Path("/etc/localtime").open("rb") as file:
             return ZoneInfo.from_file(file, "localtime")
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
+    except (OSError, ValueError):
+        return UTC
 
 
 def local(seconds: float) -> datetime:

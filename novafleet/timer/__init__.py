@@ -1,0 +1,1 @@
+"""What starts scheduled runs on the controller: systemd timers, or a crontab."""
