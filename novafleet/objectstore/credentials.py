@@ -1,0 +1,68 @@
+"""S3 credentials: from where the other S3 tools take them, never from a URL."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.errors import Retry, StoreError
+from novafleet.model.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key; ``token`` is empty unless it is a temporary one."""
+
+    key_id: str
+    secret: Secret
+    token: Secret
+
+
+def find(reference: str, profile: str, environ: Mapping[str, str]) -> Credentials:
+    """``file:PATH`` (laid out as ``~/.aws/credentials``) if given, else AWS_* of the environment, else the shared file.
+
+    A profile that is named wins over the environment. Raises StoreError NF-STORE-024.
+    """
+    if reference:
+        scheme, _, name = reference.partition(":")
+        if scheme != "file" or not name:
+            raise _missing("credentials= takes file:PATH", "", "credentials=file:~/.aws/credentials")
+        return _from_file(Path(name).expanduser(), profile or "default")
+    if not profile and environ.get("AWS_ACCESS_KEY_ID"):
+        return _credentials(
+            environ, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "the environment"
+        )
+    shared = Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
+    return _from_file(shared, profile or environ.get("AWS_PROFILE") or "default")
+
+
+def _from_file(path: Path, profile: str) -> Credentials:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(), source=str(path))
+    except FileNotFoundError as exc:
+        raise _missing("no S3 credentials: AWS_ACCESS_KEY_ID is not set and there is no file", str(path)) from exc
+    except (OSError, UnicodeError) as exc:
+        raise _missing("the file of S3 credentials cannot be read", str(path), cause=str(exc)) from exc
+    except configparser.Error as exc:  # its message may quote a line, which may be the secret
+        raise _missing("the file of S3 credentials is not of the form [profile] name = value", str(path)) from exc
+    if not parser.has_section(profile):
+        known = ", ".join(parser.sections())
+        raise _missing(f"the file of S3 credentials has no [{profile}], only: {known}", str(path))
+    return _credentials(
+        dict(parser[profile]), "aws_access_key_id", "aws_secret_access_key", "aws_session_token", str(path)
+    )
+
+
+def _credentials(source: Mapping[str, str], key_id: str, secret: str, token: str, where: str) -> Credentials:
+    for name in (key_id, secret):
+        if not source.get(name):
+            raise _missing(f"{name} is missing", where)
+    return Credentials(source[key_id], Secret.of(source[secret]), Secret.of(source.get(token, "")))
+
+
+def _missing(what: str, where: str, *hints: str, cause: str = "") -> StoreError:
+    fix = hints or ("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws configure")
+    return StoreError(what, code="NF-STORE-024", where=where, cause=cause, hints=fix, retry=Retry.AFTER_FIX)

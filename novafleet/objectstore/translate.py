@@ -1,0 +1,98 @@
+"""What an S3 client says went wrong, as findings. The only place that reads its words."""
+
+from __future__ import annotations
+
+import re
+
+from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError
+
+TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_INNER = re.compile(r'(?:message|error): "([^"]{1,300})"')
+_TIMED_OUT = re.compile(r"\bTimedOut\b|\bkind: Timeout\b")
+_CONNECT = re.compile(r"\bkind: Connect\b|\bConnect,|dns error")
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "InsufficientCapacity", "StorageFull"}
+_WHO = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied"}
+
+
+def status_of(exc: Exception) -> int:
+    """The HTTP status that the server gave; 0 when it gave none."""
+    match = _STATUS.search(str(exc))
+    return int(match.group(1)) if match else 0
+
+
+def ignored_range(exc: Exception) -> bool:
+    """Whether a range was asked for and the status was 200: the whole object or, from rclone, a part all the same."""
+    return "Received non-partial response" in str(exc)
+
+
+def finding(exc: Exception, url: str, key: str) -> NovaFleetError:
+    """The finding of a failed request. ``retry`` is LATER when the same request may well succeed."""
+    text = str(exc)
+    status, where = status_of(exc), f"{url} {key}".strip()
+    code = _found(_CODE, text)
+    cause = _cause(text, status, code)
+    if code == "NoSuchBucket":
+        return _no_bucket(where, cause)
+    if status == 404 or isinstance(exc, FileNotFoundError):
+        return MissingObjectError("the object does not exist", where=where, cause=cause)
+    if status in (401, 403) or code in _WHO:
+        return _refused(where, cause)
+    if status == 507 or code in _FULL:
+        hint = f"novafleet backup prune --repo {url} --key-file K"
+        return SpaceError(
+            "the store has no room for an object", code="NF-DISK-003", where=where, cause=cause, hints=(hint,)
+        )
+    if not status and _CONNECT.search(text):
+        return _unreachable(where, cause)
+    retry = Retry.LATER if status in TRANSIENT or not status else Retry.AFTER_FIX
+    return StoreError("the S3 endpoint failed", code="NF-STORE-023", where=where, cause=cause, retry=retry)
+
+
+def _no_bucket(where: str, cause: str) -> StoreError:
+    return StoreError(
+        "the bucket does not exist",
+        code="NF-STORE-021",
+        where=where,
+        cause=cause,
+        hints=("aws s3 mb s3://BUCKET", "check the bucket's name and, with several servers, the endpoint"),
+        retry=Retry.AFTER_FIX,
+    )
+
+
+def _refused(where: str, cause: str) -> StoreError:
+    return StoreError(
+        "the S3 endpoint refused these credentials",
+        code="NF-STORE-020",
+        where=where,
+        cause=cause,
+        hints=("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws sts get-caller-identity"),
+        retry=Retry.AFTER_FIX,
+    )
+
+
+def _unreachable(where: str, cause: str) -> StoreError:
+    return StoreError(
+        "the S3 endpoint does not answer",
+        code="NF-STORE-022",
+        where=where,
+        cause=cause,
+        hints=("curl -sv ENDPOINT", "check endpoint= in the URL"),
+        retry=Retry.LATER,
+    )
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match.group(1).strip() if match else ""
+
+
+def _cause(text: str, status: int, code: str) -> str:
+    """The server's own words; else the innermost of the client's."""
+    if status:
+        return " ".join(word for word in (str(status), code, _found(_MESSAGE, text)) if word)
+    if _TIMED_OUT.search(text):
+        return "timeout"
+    return _found(_INNER, text) or text.splitlines()[0][:300]
