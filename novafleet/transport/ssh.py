@@ -36,6 +36,8 @@ KEEPALIVE_COUNT = 3
 LINGERING = (0.05, 0.1, 0.2, 0.4)
 """Seconds between tries when the server refuses a session, before that is believed: one of ours that has ended here may
 count there a moment longer, and a limit learnt too low would never grow again."""
+ALONE = (0.5,) * 10
+"""The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
 WINDOW = 2 * 1024 * 1024
 BULK_WINDOW = 16 * 1024 * 1024
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -266,7 +268,7 @@ class SshLink:
 
     async def start(self, line: str, *, bulk: bool = False, urgent: bool = False) -> SshProcess:
         """Let the login shell run a line; see ``link.Link.start``."""
-        pauses = iter(() if urgent else LINGERING)
+        pauses, alone = iter(() if urgent else LINGERING), iter(() if urgent else ALONE)
         while True:
             if not urgent:
                 await self._sessions.enter()
@@ -277,7 +279,7 @@ class SshLink:
                 if self.lost:
                     raise LostBeforeStartError(str(exc)) from exc
                 pause = next(pauses, 0.0)
-                if not pause and not place.refused():
+                if not pause and not place.refused() and not (pause := next(alone, 0.0)):
                     raise translate.no_channel(self._label, str(exc)) from exc
             finally:
                 place.settle()
