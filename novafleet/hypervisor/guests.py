@@ -166,7 +166,7 @@ class FakeGuests:
             made = self._complete(guest, root, title, disk_only=SnapshotFlag.DISK_ONLY in flags)
             for disk in root.iterfind("disks/disk[@snapshot='external']"):
                 self._overlay(guest, disk)
-            return made if SnapshotFlag.NO_METADATA in flags else _keep(guest, made, current=True)
+            return _keep(guest, made, current=True)
 
     def _complete(self, guest: Guest, root: Element, title: str, *, disk_only: bool) -> DomainSnapshot:
         state = guest.state if guest.live is None or not disk_only else "disk-snapshot"

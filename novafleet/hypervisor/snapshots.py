@@ -19,7 +19,6 @@ WORDS = {
     SnapshotFlag.REDEFINE: "REDEFINE",
     SnapshotFlag.CURRENT: "CURRENT",
     SnapshotFlag.HALT: "HALT",
-    SnapshotFlag.NO_METADATA: "NO_METADATA",
 }
 
 

@@ -297,6 +297,7 @@ RULES: tuple[Rule, ...] = (
         text=r"exceeds maximum|greater than max allowable|higher than max memory",
         hints=("stop the guest: while it is off its maximum can change",),
     ),
+    Rule("NF-LV-122", "the present state does not allow it", text=r"for inactive domain"),
     Rule(UNSUPPORTED, "this libvirt or driver cannot do that", _UNSUPPORTED, retry=Retry.NEVER),
     Rule("NF-LV-124", "QEMU on {host} cannot provide what the definition asks for", (CONFIG_UNSUPPORTED,)),
     Rule("NF-LV-121", "libvirt does not accept the XML", _BAD_XML),

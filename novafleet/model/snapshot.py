@@ -11,8 +11,7 @@ class SnapshotFlag(Flag):
 
     ``DISK_ONLY`` leaves the memory out; ``LIVE`` keeps the guest running while memory is saved; ``QUIESCE`` freezes
     its file systems through the agent; ``ATOMIC`` all disks or none; ``REUSE`` the overlay files exist; ``REDEFINE``
-    only the metadata, ``CURRENT`` with it as the current one; ``HALT`` the guest is off afterwards; ``NO_METADATA``
-    libvirt forgets it at once.
+    only the metadata, ``CURRENT`` with it as the current one; ``HALT`` the guest is off afterwards.
     """
 
     NONE = 0
@@ -24,7 +23,6 @@ class SnapshotFlag(Flag):
     REDEFINE = auto()
     CURRENT = auto()
     HALT = auto()
-    NO_METADATA = auto()
 
 
 @dataclass(frozen=True, slots=True)
