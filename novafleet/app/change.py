@@ -13,6 +13,7 @@ from typing import Any
 
 from novafleet.app.apply import Applied, apply, assembled
 from novafleet.app.context import Emit
+from novafleet.app.guard import refuse_unprotected
 from novafleet.app.plan import USED, Planned, load, make_plan, refuse_unconsented
 from novafleet.app.runs import find
 from novafleet.app.wiring import Places, World, open_journal, open_world
@@ -131,6 +132,7 @@ async def _agreed(world: World, order: Order) -> Planned:
     if order.saved is not None:
         refuse_stale(order.saved, planned.plan)
     refuse_unconsented(planned.plan, order.request.options)
+    await refuse_unprotected(planned, world.clock.now())
     return planned
 
 
