@@ -20,8 +20,8 @@ demo: lab ## Build the lab, bring the sample environment up on it and show it
 	$(BIN)/novafleet -i $(INVENTORY) up $(ENVIRONMENT) --yes
 	$(BIN)/novafleet -i $(INVENTORY) status $(ENVIRONMENT)
 
-test: lint lab ## Run every check and the whole test suite, lab included
-	$(BIN)/pytest -q -m "not bench"
+test: lint ## Run every check and the whole test suite; it brings the lab up by itself
+	$(BIN)/pytest -q -m "not bench" -n 2 --dist loadgroup
 
 lint: prepare ## Style, types, layers, shell scripts
 	$(BIN)/ruff check .

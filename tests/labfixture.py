@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def lab(request: pytest.FixtureRequest) -> Lab:
         images=LAB_PLACE.images_file,
         httpd=LAB_PLACE.images / "httpd.tar",
     )
+
+
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that disturb a host (mark ``disturbs``) run while no other process uses the lab."""
+    if not request.node.get_closest_marker("lab"):
+        yield
+        return
+    LAB_PLACE.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (LAB_PLACE.root / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if request.node.get_closest_marker("disturbs") else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

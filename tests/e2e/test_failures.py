@@ -16,7 +16,7 @@ from tests.e2e.conftest import Write
 from tests.e2e.controller import Controller, traces, wait_for
 from tests.labfixture import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.disturbs]
 
 NAME = "faulty"
 TEXT = """

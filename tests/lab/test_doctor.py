@@ -20,7 +20,7 @@ from novafleet.model.finding import Finding, Severity
 from novafleet.observe.registry import collectors
 from tests.labfixture import Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.disturbs]
 PATIENT = "kvm3"
 UNITS = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd.service")
 EVERY_HOST = {"ssh", "sudo", "libvirt", "qemu", "kvm", "storage", "bridges", "engines", "clock"}

@@ -21,7 +21,7 @@ from tests.contract.hypervisors import LAB, LAB_HOSTS, PREFIX, lab_session, no_p
 from tests.labfixture import Lab
 from tests.unit.hypervisor.test_session import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.disturbs]
 UNITS = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd.service")
 USER = f"{PREFIX}user"
 

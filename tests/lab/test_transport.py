@@ -117,6 +117,7 @@ async def test_libvirt_socket_of_root_through_sudo(lab: Lab, tmp_path: Path) -> 
         lab.on("kvm2", "sh", "-c", "pkill -f nf-[t]ransport.sock; rm -f /run/nf-transport.sock", check=False)
 
 
+@pytest.mark.disturbs
 async def test_narrow_sshd(lab: Lab, tmp_path: Path) -> None:
     lines = ("MaxSessions 2", "MaxStartups 2:1:4", "AllowStreamLocalForwarding no", "AllowTcpForwarding no")
     with sshd_setting(lab, "kvm3", *lines):
