@@ -46,7 +46,7 @@ class SlotKind(StrEnum):
     """What a slot is opened with."""
 
     FILE = "file"
-    PASSPHRASE = "passphrase"
+    PASSPHRASE = "passphrase"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +100,44 @@ async def unlock(store: ObjectStore, config: bytes, material: KeyMaterial) -> Se
 
     Raises RepositoryError: NF-REPO-005 when no slot opens, NF-REPO-006 when one does but for another ``config``.
     """
-    for slot in (await slots(store))[:SLOTS]:
-        opened = await asyncio.to_thread(_unwrap, slot, material) if slot.kind is material.kind else None
-        if opened is None:
+    unread = ""
+    for key in (await _names(store))[:SLOTS]:
+        try:
+            slot = _slot(key, await store.get(key), store.url)
+        except RepositoryError as exc:
+            unread = str(exc)
             continue
-        if opened[32:] != blake3(config).digest():
-            raise RepositoryError(
-                "the repository's config is not the one this key was made for",
-                code="NF-REPO-006",
-                where=f"{store.url}: config",
-                hints=("put back the object 'config' from another copy of the repository",),
-            )
-        return Secret.of(opened[:32])
+        opened = await asyncio.to_thread(_unwrap, slot, material) if slot.kind is material.kind else None
+        if opened is not None:
+            return _master(opened, config, store.url)
     raise RepositoryError(
         f"the repository does not open with this {'key file' if material.kind is SlotKind.FILE else 'passphrase'}",
         code="NF-REPO-005",
         where=store.url,
+        cause=unread,
         retry=Retry.AFTER_FIX,
         hints=("give the key file or passphrase it was made with, or the code of its recovery sheet",),
     )
 
 
+def _master(opened: bytes, config: bytes, url: str) -> Secret:
+    if opened[32:] != blake3(config).digest():
+        raise RepositoryError(
+            "the repository's config is not the one this key was made for",
+            code="NF-REPO-006",
+            where=f"{url}: config",
+            hints=("put back the object 'config' from another copy of the repository",),
+        )
+    return Secret.of(opened[:32])
+
+
+async def _names(store: ObjectStore) -> list[str]:
+    return sorted([each.key async for each in store.list(PREFIX)])
+
+
 async def slots(store: ObjectStore) -> tuple[Slot, ...]:
     """All key slots, oldest first."""
-    names = sorted([each.key async for each in store.list(PREFIX)])
-    found = [_slot(name, await store.get(name), store.url) for name in names]
+    found = [_slot(key, await store.get(key), store.url) for key in await _names(store)]
     return tuple(sorted(found, key=lambda slot: (slot.created, slot.id)))
 
 
@@ -151,6 +164,11 @@ async def remove_slot(store: ObjectStore, slot_id: str) -> None:
             hints=("add another key first",),
         )
     await store.delete(PREFIX + slot_id)
+
+
+def new_master() -> bytes:
+    """A master key."""
+    return secrets.token_bytes(32)
 
 
 def new_key_file(path: Path) -> None:
@@ -194,9 +212,10 @@ def recovery_sheet(url: str, repository: str, code: str, slot: Slot) -> str:
         f"Id           {repository}\n"
         f"Key slot     {slot.id}, made {made}\n"
         f"Code         {code}\n\n"
-        "Whoever holds this sheet and the repository can read every backup in it. Keep it on paper, apart from both.\n\n"
+        "Whoever holds this sheet and the repository can read every backup in it.\n"
+        "Keep it on paper, apart from the repository.\n\n"
         "With NovaFleet:     put the code into a file and give --passphrase file:PATH instead of --key-file.\n"
-        "Without NovaFleet:  the repository holds reader.py (Python >= 3.11; pip install cryptography zstandard blake3):\n"
+        "Without NovaFleet:  reader.py of the repository (Python >= 3.11; pip install cryptography zstandard blake3):\n"
         "                    python reader.py DIRECTORY --passphrase-file PATH ls\n"
         "                    python reader.py DIRECTORY --passphrase-file PATH restore SNAPSHOT DISK OUT\n"
     )

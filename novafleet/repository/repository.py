@@ -2,57 +2,229 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 
+from novafleet.errors import MissingObjectError, RepositoryError, Retry
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
+from novafleet.model.secret import Secret
 from novafleet.ports import BlockSource, Clock, ObjectStore
-from novafleet.repository.keys import KeySource
+from novafleet.repository import catalogue, config, keys, lease, pack
+from novafleet.repository.chunkmap import Page, Root, decode_root
+from novafleet.repository.config import CELL
+from novafleet.repository.index import Index, Location
+from novafleet.repository.keys import KeySource, Slot
+from novafleet.repository.pipeline import Pipeline
+from novafleet.repository.seal import Keyring, Kind, damaged, newer, unseal
+from novafleet.repository.segments import Segments
+from novafleet.repository.source import DiskSource
 from novafleet.repository.writer import Backup
 
-CELL = 1 << 20
+AT_ONCE = 16
+READER, README = "reader.py", "readme.txt"
 
 
 class Repository:
     """Made by ``create`` or ``open``. It reads the store it was given; who gave it closes it."""
 
-    id: str
-    """32 hexadecimal digits, random."""
-    store: ObjectStore
-    cell: int
-    """Bytes of the grid disks are cut along: 256 KiB to 4 MiB."""
+    def __init__(self, store: ObjectStore, content: bytes, master: Secret) -> None:
+        said = config.load(content, f"{store.url}: {config.KEY}")
+        self.store = store
+        self.id = said.id
+        """32 hexadecimal digits, random."""
+        self.cell = said.cell
+        """Bytes of the grid disks are cut along: 256 KiB to 4 MiB."""
+        self.keyring = Keyring(master, said.id)
+        self._config = content
+        self._master = master
+        self._segments = Segments(store, self.keyring)
 
     @classmethod
     async def create(cls, store: ObjectStore, key: KeySource, *, at: float, cell: int = CELL) -> Repository:
         """Make one in an empty store and open it. ``at`` dates its first key slot.
 
-        Raises RepositoryError NF-REPO-003 when there is one.
+        Raises RepositoryError: NF-REPO-003 when there is one, NF-REPO-007 for an unusable key.
         """
-        raise NotImplementedError
+        material = key.read()
+        if await _present(store):
+            raise _exists(store.url)
+        content, master = config.dump(config.new(cell)), Secret.of(keys.new_master())
+        slot = await keys.add_slot(store, content, master, material, label="first", at=at)
+        await store.put(READER, resources.files(__package__).joinpath(READER).read_bytes())
+        await store.put(README, resources.files(__package__).joinpath(README).read_bytes())
+        if not await store.create(config.KEY, content):
+            await store.delete(keys.PREFIX + slot.id)
+            raise _exists(store.url)
+        return cls(store, content, master)
 
     @classmethod
     async def open(cls, store: ObjectStore, key: KeySource) -> Repository:
         """Raises RepositoryError: NF-REPO-002 none there, -004 newer format, -005 wrong key, -006 damaged."""
-        raise NotImplementedError
+        material = key.read()
+        try:
+            content = await store.get(config.KEY)
+        except MissingObjectError as exc:
+            raise RepositoryError(
+                "there is no repository here",
+                code="NF-REPO-002",
+                where=store.url,
+                retry=Retry.AFTER_FIX,
+                hints=("check the URL, or make one: novafleet repo init URL --key-file K",),
+            ) from exc
+        config.load(content, f"{store.url}: {config.KEY}")
+        return cls(store, content, await keys.unlock(store, content, material))
+
+    async def slots(self) -> tuple[Slot, ...]:
+        """Its key slots, oldest first."""
+        return await keys.slots(self.store)
+
+    async def add_key(self, key: KeySource, *, label: str, at: float) -> Slot:
+        """Let one more key open it."""
+        return await keys.add_slot(self.store, self._config, self._master, key.read(), label=label, at=at)
+
+    async def remove_key(self, slot: str) -> None:
+        """Raises RepositoryError NF-REPO-016 for the last one, or one that is not there."""
+        await keys.remove_slot(self.store, slot)
+
+    async def recovery_sheet(self, *, at: float) -> str:
+        """Add a key for paper, and the text to print: it is a secret."""
+        code = keys.recovery_code()
+        material = keys.KeyMaterial(keys.SlotKind.PASSPHRASE, Secret.of(code))
+        slot = await keys.add_slot(self.store, self._config, self._master, material, label="recovery sheet", at=at)
+        return keys.recovery_sheet(self.store.url, self.id, code, slot)
+
+    async def snapshot_ids(self) -> tuple[str, ...]:
+        """Oldest first. What a collector put in a fenced writer's place is none."""
+        listed = [each async for each in self.store.list(catalogue.PREFIX) if each.size != len(lease.SEAL)]
+        names = sorted(each.key.removeprefix(catalogue.PREFIX) for each in listed)
+        return tuple(name for name in names if catalogue.is_id(name))
 
     async def snapshots(self) -> tuple[Snapshot, ...]:
-        """All of them, oldest first. Raises RepositoryError NF-REPO-013 for a damaged one."""
-        raise NotImplementedError
+        """All of them, oldest first. Raises RepositoryError NF-REPO-010 for a damaged one."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def read(name: str) -> Snapshot | None:
+            async with slots:
+                try:
+                    return await self.read_snapshot(name)
+                except MissingObjectError:  # forgotten since it was listed
+                    return None
+
+        found = await asyncio.gather(*(read(name) for name in await self.snapshot_ids()))
+        return tuple(each for each in found if each is not None)
 
     async def snapshot(self, name: str) -> Snapshot:
         """By id or unique beginning of one. Raises RepositoryError NF-REPO-008."""
-        raise NotImplementedError
+        names = [each for each in await self.snapshot_ids() if each.startswith(name.lower())]
+        if len(names) != 1:
+            raise RepositoryError(
+                f"{len(names)} snapshots begin with {name!r}" if names else f"there is no snapshot {name!r}",
+                code="NF-REPO-008",
+                where=self.store.url,
+                cause=", ".join(names[:5]),
+                retry=Retry.AFTER_FIX,
+                hints=("novafleet backup ls lists them",),
+            )
+        return await self.read_snapshot(names[0])
+
+    async def read_snapshot(self, snapshot_id: str, key: str = "") -> Snapshot:
+        """One snapshot object, at ``key`` when it lies elsewhere (the trash). Raises MissingObjectError too."""
+        key = key or catalogue.PREFIX + snapshot_id
+        return catalogue.unseal(snapshot_id, await self.store.get(key), self.keyring, f"{self.store.url}: {key}")
 
     async def disk(self, copy: DiskCopy) -> BlockSource:
         """A disk as it was. Reads may run at once; what they return was verified against its id."""
-        raise NotImplementedError
+        return DiskSource(await self.root(copy), self.chunk, self.store.url)
 
     async def blob(self, blob: Blob) -> bytes:
         """A small file of a snapshot."""
-        raise NotImplementedError
+        return await self.chunk(Kind.BLOB, _id(blob.id, self.store.url))
+
+    async def root(self, copy: DiskCopy) -> Root:
+        """The root of a disk's map."""
+        root = decode_root(await self.chunk(Kind.ROOT, _id(copy.root, self.store.url)), self.store.url)
+        if root.size != copy.size or root.cell != self.cell:
+            raise damaged(self.store.url, f"the map of {copy.name} is that of another disk")
+        return root
+
+    async def page(self, chunk: bytes) -> Page:
+        """A page of a map."""
+        return Page(await self.chunk(Kind.PAGE, chunk), self.store.url)
+
+    async def chunk(self, kind: Kind, chunk: bytes) -> bytes:
+        """The content of a chunk, from whichever pack still has it whole.
+
+        Raises RepositoryError: NF-REPO-010 damaged (``where`` names pack and chunk), NF-REPO-011 missing.
+        """
+        failure: RepositoryError | MissingObjectError | None = None
+        for again in (False, True):
+            table = await self._segments.table(again=again)
+            for location in table.locations(chunk):
+                try:
+                    return await self._fetch(kind, chunk, location)
+                except (RepositoryError, MissingObjectError) as exc:
+                    failure = failure if isinstance(failure, RepositoryError) else exc
+        if isinstance(failure, RepositoryError):
+            raise failure
+        raise RepositoryError(
+            f"a chunk the snapshot needs is missing: {kind.name.lower()} {chunk.hex()}",
+            code="NF-REPO-011",
+            where=self.store.url,
+            cause=str(failure or "no index names it"),
+            hints=("novafleet repo check URL --key-file K says which snapshots it concerns",),
+        ) from failure
+
+    async def index(self, *, again: bool = False) -> Index:
+        """Where every chunk is; read on first use. ``again``: as it is in the store now."""
+        return await self._segments.table(again=again)
 
     @asynccontextmanager
-    async def backup(self, clock: Clock) -> AsyncIterator[Backup]:
-        """Write a snapshot: nothing of it can be seen before ``Backup.commit``. Holds a lease meanwhile."""
-        raise NotImplementedError
-        yield
+    async def backup(self, clock: Clock, *, snapshot: str | None = None) -> AsyncIterator[Backup]:
+        """Write a snapshot: nothing of it can be seen before ``Backup.commit``. Holds a lease meanwhile.
+
+        ``snapshot`` is its id when it has one already (a copy from another repository).
+        """
+        async with lease.hold(self.store, clock, snapshot=snapshot) as held:
+            table = await self._segments.table(again=True)
+            pipeline = Pipeline(self.store, self.keyring, table, held)
+            try:
+                yield Backup(pipeline, held, self.keyring, self.cell, self.root, self.page)
+            finally:
+                await pipeline.close()
+
+    async def _fetch(self, kind: Kind, chunk: bytes, at: Location) -> bytes:
+        key = pack.key_of(at.pack)
+        where = f"{self.store.url}: {key}, chunk {chunk.hex()}"
+        sealed = await self.store.get(key, at.offset, at.length)
+        if len(sealed) != at.length:
+            raise damaged(where, "the pack is cut short")
+        return await asyncio.to_thread(self._decode, kind, chunk, at, sealed, where)
+
+    def _decode(self, kind: Kind, chunk: bytes, at: Location, sealed: bytes, where: str) -> bytes:
+        cipher = self.keyring.cipher(at.salt)
+        content = unseal(cipher, sealed, at.offset, kind, at.codec, chunk, at.size, where)
+        if self.keyring.chunk_id(kind, content) != chunk:
+            raise damaged(where, "its content is not what its id says")
+        return content
+
+
+async def _present(store: ObjectStore) -> bool:
+    try:
+        await store.stat(config.KEY)
+    except MissingObjectError:
+        return False
+    return True
+
+
+def _exists(url: str) -> RepositoryError:
+    return RepositoryError("there is a repository here already", code="NF-REPO-003", where=url)
+
+
+def _id(text: str, where: str) -> bytes:
+    try:
+        chunk = bytes.fromhex(text)
+    except ValueError as exc:
+        raise newer(where, f"{text!r} is no id") from exc
+    return chunk

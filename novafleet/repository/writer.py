@@ -2,29 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
+from novafleet.repository import catalogue
+from novafleet.repository.chunkmap import Page, Root
 from novafleet.repository.diskwriter import DiskWriter
+from novafleet.repository.lease import Lease
+from novafleet.repository.pipeline import Pipeline
+from novafleet.repository.seal import Keyring, Kind
+
+RootOf = Callable[[DiskCopy], Awaitable[Root]]
+PageOf = Callable[[bytes], Awaitable[Page]]
 
 
 class Backup:
     """One run that adds at most one snapshot; made by ``Repository.backup``."""
 
+    def __init__(
+        self, pipeline: Pipeline, lease: Lease, keyring: Keyring, cell: int, root_of: RootOf, page_of: PageOf
+    ) -> None:
+        self._pipeline = pipeline
+        self._lease = lease
+        self._keyring = keyring
+        self._cell = cell
+        self._root_of = root_of
+        self._page_of = page_of
+        self._inherits = False
+
+    @property
+    def id(self) -> str:
+        """What the snapshot will be called."""
+        return self._lease.snapshot
+
     @property
     def stored(self) -> int:
         """Bytes given to the store so far."""
-        raise NotImplementedError
+        return self._pipeline.stored
 
     async def disk(self, size: int, parent: DiskCopy | None = None) -> DiskWriter:
         """Begin a disk of ``size`` bytes; what is not written is as in ``parent`` (zeroes without one)."""
-        raise NotImplementedError
+        self._inherits = self._inherits or parent is not None
+        root = await self._root_of(parent) if parent else None
+        if root is not None and root.cell != self._cell:
+            raise ValueError("the parent is of another repository")
+        return DiskWriter(self._pipeline, self._page_of, size, self._cell, root)
 
     async def blob(self, content: bytes) -> Blob:
         """Store a small file (whole in memory)."""
-        raise NotImplementedError
+        chunk = await self._pipeline.put(Kind.BLOB, content, lambda _: None)
+        await self._pipeline.settle()
+        return Blob(chunk.id.hex(), len(content))
 
     async def commit(self, snapshot: Snapshot) -> Snapshot:
-        """Make everything durable and the snapshot visible, in that order. An empty ``id`` is filled from ``at``.
+        """Make everything durable and the snapshot visible, in that order. Its ``id`` becomes ours; its ``parent``
+        is the snapshot every parent given to ``disk`` belongs to.
 
-        Raises StoreError, SpaceError, FencedError; then there is no snapshot, only garbage for the next collection.
+        Raises StoreError, SpaceError, FencedError, RepositoryError; then there is no snapshot, only garbage for the
+        next collection.
         """
-        raise NotImplementedError
+        if self._inherits and not snapshot.parent:
+            raise ValueError("a snapshot with a disk that inherits names its parent")
+        await self._pipeline.flush()
+        committed = replace(snapshot, id=self.id)
+        await self._lease.commit(catalogue.seal(committed, self._keyring), parent=snapshot.parent)
+        return committed

@@ -1,0 +1,48 @@
+"""zstd where it helps. Level 1 runs over incompressible data at several GB/s: trying is the cheapest probe."""
+
+from __future__ import annotations
+
+import threading
+from enum import IntEnum
+
+import zstandard
+
+LEVEL = 1
+_own = threading.local()
+
+
+class Codec(IntEnum):
+    """How a body became what is sealed."""
+
+    RAW = 0
+    ZSTD = 1
+
+
+def compress(content: bytes) -> tuple[bytes, Codec]:
+    """The smaller of the two forms; raw unless zstd saves at least 1/64."""
+    compressor = getattr(_own, "compressor", None)
+    if compressor is None:
+        compressor = _own.compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=False)
+    packed: bytes = compressor.compress(content)
+    return (packed, Codec.ZSTD) if len(packed) < len(content) - len(content) // 64 else (content, Codec.RAW)
+
+
+def decompress(body: bytes, codec: Codec, size: int) -> bytes:
+    """The content, of exactly ``size`` bytes. Raises ValueError otherwise."""
+    content = body if codec is Codec.RAW else _inflate(body, size)
+    if len(content) != size:
+        raise ValueError(f"{len(content)} bytes instead of {size}")
+    return content
+
+
+def _inflate(body: bytes, size: int) -> bytes:
+    decompressor = getattr(_own, "decompressor", None)
+    if decompressor is None:
+        decompressor = _own.decompressor = zstandard.ZstdDecompressor()
+    try:
+        if zstandard.frame_content_size(body) != size:
+            raise ValueError("the compressed size does not fit")
+        content: bytes = decompressor.decompress(body, max_output_size=size)
+    except zstandard.ZstdError as exc:
+        raise ValueError(str(exc)) from exc
+    return content

@@ -1,0 +1,184 @@
+"""Where every chunk is: sorted segments in the store (``index/WRITER-NUMBER``), one compact table in memory.
+
+10 TiB of 1 MiB chunks are 10.5 million entries: 33 bytes each in memory, none of them a Python object. The first 16
+bytes of the id are kept: two of 2^64 chunks would have to agree in them, and what is read is verified by its whole id.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from novafleet.repository.compress import Codec
+from novafleet.repository.pack import Entry
+from novafleet.repository.seal import INDEX, Keyring, Kind, damaged
+
+PREFIX = "index/"
+COUNTS = struct.Struct("<II")
+"""Number of packs, number of entries."""
+PACKROW = struct.Struct("<32s32s")
+"""Name and salt of a pack."""
+ROW = struct.Struct("<32sIIIIBB")
+"""Id, number of the pack in this segment, offset, length, plain size, kind, codec; sorted by id."""
+KEPT = 16
+RECORD = struct.Struct("<16s3sIIIBB")
+"""In memory: beginning of the id, pack, offset, length, plain size, kind, codec."""
+FLUSH = 1 << 16
+
+
+class Location(NamedTuple):
+    """Where a chunk is, and how it was sealed."""
+
+    pack: str
+    salt: bytes
+    offset: int
+    length: int
+    size: int
+    kind: Kind
+    codec: Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A pack as an index lists it."""
+
+    name: str
+    salt: bytes
+    entries: tuple[Entry, ...]
+
+
+def encode(packs: Iterable[Packed], keyring: Keyring) -> bytes:
+    """A segment."""
+    listed = list(packs)
+    rows = sorted(
+        ROW.pack(each.id, number, each.offset, each.length, each.size, each.kind, each.codec)
+        for number, packed in enumerate(listed)
+        for each in packed.entries
+    )
+    table = b"".join(PACKROW.pack(bytes.fromhex(packed.name), packed.salt) for packed in listed)
+    return keyring.seal(INDEX, Kind.INDEX, b"".join([COUNTS.pack(len(listed), len(rows)), table, *rows]))
+
+
+def unseal(sealed: bytes, keyring: Keyring, where: str) -> tuple[memoryview, memoryview]:
+    """Pack table and rows of a segment. Raises RepositoryError NF-REPO-010."""
+    content = memoryview(keyring.unseal(INDEX, Kind.INDEX, sealed, where))
+    if len(content) < COUNTS.size:
+        raise damaged(where, "it is cut short")
+    packs, rows = COUNTS.unpack_from(content)
+    middle = COUNTS.size + packs * PACKROW.size
+    if middle + rows * ROW.size != len(content):
+        raise damaged(where, "its counts do not fit its size")
+    return content[COUNTS.size : middle], content[middle:]
+
+
+def packed(table: memoryview, rows: memoryview) -> Iterator[Packed]:
+    """A segment's packs with whole ids: for checks, and for writing segments anew."""
+    found: list[list[Entry]] = [[] for _ in range(len(table) // PACKROW.size)]
+    for chunk, number, offset, length, size, kind, codec in ROW.iter_unpack(rows):
+        found[number].append(Entry(chunk, Kind(kind), Codec(codec), offset, length, size))
+    for (name, salt), entries in zip(PACKROW.iter_unpack(table), found, strict=True):
+        yield Packed(name.hex(), salt, tuple(entries))
+
+
+class Index:
+    """The table. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._packs = bytearray()
+        self._fresh: dict[bytes, bytes] = {}
+        self._buckets: list[list[bytes]] = [[] for _ in range(256)]
+        self.chunks = 0
+
+    def load(self, table: memoryview, rows: memoryview) -> None:
+        """Take in a segment."""
+        with self._lock:
+            base = len(self._packs) // PACKROW.size
+            self._packs += table
+            self._spread(_records(rows, base))
+            self.chunks += len(rows) // ROW.size
+
+    def add(self, packed: Packed) -> None:
+        """Take in a pack that was just stored."""
+        with self._lock:
+            number = (len(self._packs) // PACKROW.size).to_bytes(3, "little")
+            self._packs += PACKROW.pack(bytes.fromhex(packed.name), packed.salt)
+            for each in packed.entries:
+                record = RECORD.pack(each.id[:KEPT], number, each.offset, each.length, each.size, each.kind, each.codec)
+                self._fresh[record[:KEPT]] = record
+            self.chunks += len(packed.entries)
+            if len(self._fresh) >= FLUSH:
+                self._spread(b"".join(sorted(self._fresh.values())))
+                self._fresh = {}
+
+    def locations(self, chunk: bytes) -> tuple[Location, ...]:
+        """Every place a chunk is at: more than one after a repair, or when two writers had the same content."""
+        found = []
+        with self._lock:
+            for record in self._candidates(chunk[:KEPT]):
+                _, number, offset, length, size, kind, codec = RECORD.unpack(record)
+                name, salt = PACKROW.unpack_from(self._packs, int.from_bytes(number, "little") * PACKROW.size)
+                found.append(Location(name.hex(), salt, offset, length, size, Kind(kind), Codec(codec)))
+        return tuple(found)
+
+    def packs(self) -> frozenset[str]:
+        """The names of all packs listed."""
+        with self._lock:
+            return frozenset(name.hex() for name, _ in PACKROW.iter_unpack(self._packs))
+
+    def _spread(self, records: bytes) -> None:
+        firsts = records[:: RECORD.size]
+        start = 0
+        for bucket in sorted(set(firsts)):
+            end = bisect_left(firsts, bucket + 1, lo=start)
+            self._buckets[bucket].append(records[start * RECORD.size : end * RECORD.size])
+            start = end
+
+    def _candidates(self, key: bytes) -> Iterator[bytes]:
+        if key in self._fresh:
+            yield self._fresh[key]
+        records = self._bucket(key[0])
+        size = RECORD.size
+        low, high = 0, len(records) // size
+        while low < high:
+            middle = (low + high) // 2
+            if records[middle * size : middle * size + KEPT] < key:
+                low = middle + 1
+            else:
+                high = middle
+        while records[low * size : low * size + KEPT] == key:
+            yield records[low * size : (low + 1) * size]
+            low += 1
+
+    def _bucket(self, number: int) -> bytes:
+        runs = self._buckets[number]
+        if len(runs) > 1:
+            size = RECORD.size
+            runs[:] = [b"".join(sorted(run[at : at + size] for run in runs for at in range(0, len(run), size)))]
+        return runs[0] if runs else b""
+
+
+def _records(rows: memoryview, base: int) -> bytes:
+    """Rows of a segment as records, column by column: strided copies run in C."""
+    content, count = bytes(rows), len(rows) // ROW.size
+    records = bytearray(count * RECORD.size)
+    for column in range(KEPT):
+        records[column :: RECORD.size] = content[column :: ROW.size]
+    numbers = _numbers(content, base)
+    for byte in range(3):
+        records[KEPT + byte :: RECORD.size] = numbers[byte::4]
+    for column in range(KEPT + 3, RECORD.size):
+        records[column :: RECORD.size] = content[column + ROW.size - RECORD.size :: ROW.size]
+    return bytes(records)
+
+
+def _numbers(content: bytes, base: int) -> bytes:
+    """The column of pack numbers, moved up by ``base``."""
+    column = bytearray(len(content) // ROW.size * 4)
+    for byte in range(4):
+        column[byte::4] = content[32 + byte :: ROW.size]
+    return struct.pack(f"<{len(column) // 4}I", *(number + base for (number,) in struct.iter_unpack("<I", column)))
