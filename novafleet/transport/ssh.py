@@ -11,19 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import asyncssh
-from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
-
 from novafleet.errors import AuthError, NovaFleetError, TrustError
 from novafleet.ports import ChannelHandler
 from novafleet.transport import translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
+from novafleet.transport.lean import lean_loading
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.target import SshTarget
 from novafleet.transport.translate import Offered
 from novafleet.transport.trust import HostKey, KnownHosts, OwnKnownHosts, judge
+
+with lean_loading():
+    import asyncssh
+    from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
 log = logging.getLogger(__name__)
 
