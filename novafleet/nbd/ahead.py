@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from novafleet.model.backup import Extent
 from novafleet.ports import BlockSource
@@ -15,7 +15,7 @@ STEP = 1024 * 1024
 
 async def read_many(
     source: BlockSource, extents: Iterable[Extent], depth: int = DEPTH, step: int = STEP
-) -> AsyncIterator[tuple[int, bytes]]:
+) -> AsyncGenerator[tuple[int, bytes], None]:
     """``(offset, bytes)`` of all extents, in their order, in pieces that end at multiples of ``step``.
 
     At most ``depth`` pieces are read or held at once. Close the iterator (``contextlib.aclosing``) when you leave it
