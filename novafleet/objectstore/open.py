@@ -87,8 +87,9 @@ def _nfs(url: str, parts: SplitResult, options: Mapping[str, str]) -> ObjectStor
     numbers = {name: _number(url, name, options[name]) for name in ("mountport", "uid", "gid") if name in options}
     from novafleet.objectstore.nfs import Export, NfsStore
 
-    server = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return NfsStore(url, Export(server, unquote(parts.path).rstrip("/"), int(version), parts.port or 0, **numbers))
+    return NfsStore(
+        url, Export(parts.hostname, unquote(parts.path).rstrip("/"), int(version), parts.port or 0, **numbers)
+    )
 
 
 def _s3(url: str, parts: SplitResult, options: Mapping[str, str], environ: Mapping[str, str]) -> ObjectStore:
