@@ -1,0 +1,215 @@
+"""The backup of one VM: look, clean up, plan, freeze, read, commit, and only then let the old checkpoint go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from novafleet.capability.backup import beside, offline, online
+from novafleet.capability.backup.clean import clean, forget_checkpoint, if_possible, kept
+from novafleet.capability.backup.export import opened
+from novafleet.capability.backup.look import Sight, look
+from novafleet.capability.backup.names import checkpoint_name
+from novafleet.capability.backup.order import Exported, Order
+from novafleet.capability.backup.plan import DiskPlan, parent_of, plan
+from novafleet.capability.backup.read import Reading, copy
+from novafleet.capability.backup.xml import known_checkpoint_xml
+from novafleet.errors import BackupError, HypervisorError
+from novafleet.model.backup import DiskCopy, Snapshot
+from novafleet.ports import ActionContext, Clock
+from novafleet.repository.repository import Repository
+from novafleet.repository.writer import Backup
+
+TOLD_EVERY = 0.25
+"""Seconds between two words about progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A VM that was looked at and cleaned up, its newest snapshot, and how each disk is to be read."""
+
+    sight: Sight
+    parent: Snapshot | None
+    plans: tuple[DiskPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One backup under way."""
+
+    ctx: ActionContext
+    clock: Clock
+    order: Order
+    prepared: Prepared
+    checkpoint: str
+
+    @property
+    def sight(self) -> Sight:
+        """The VM."""
+        return self.prepared.sight
+
+
+async def estimate(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
+    """What a backup would do. Changes nothing."""
+    sight = await look(ctx, order.domain)
+    return _planned(ctx, sight, parent_of(await repository.snapshots(), sight.domain.uuid), order)
+
+
+async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, order: Order) -> Snapshot:
+    """Add a snapshot of one VM to the repository. The caller holds the VM's lease.
+
+    Raises BackupError NF-BAK-01x, SpaceError NF-BAK-012, and what libvirt, SSH and the repository raise; the last
+    backup is then still what the next one builds upon.
+    """
+    began = clock.now()
+    prepared = await _prepare(ctx, repository, order)
+    work = Work(ctx, clock, order, prepared, checkpoint_name(repository.id, began))
+    async with AsyncExitStack() as undo, repository.backup(clock) as store:
+        undo.push_async_callback(_undo, work)
+        exported = (online if work.sight.running else offline).exported
+        async with exported(ctx, work.sight, prepared.plans, order, work.checkpoint) as export:
+            snapshot = replace(_frame(work, export, clock.now()), disks=await _copies(work, store, export))
+        files = {name: await store.blob(data) for name, data in (await beside.files(ctx, work.sight)).items()}
+        facts = await _facts(ctx, work.sight)
+        done = replace(snapshot, files=files, facts=facts, seconds=clock.now() - began)
+        committed = await store.commit(done)
+        undo.pop_all()
+    await if_possible(ctx, _advance(work, committed))
+    return committed
+
+
+async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
+    sight = await look(ctx, order.domain)
+    parent = parent_of(await repository.snapshots(), sight.domain.uuid)
+    await clean(ctx, sight, repository.id, kept(parent))
+    if sight.job is not None:
+        sight = await look(ctx, order.domain)
+    if sight.running and parent is not None:
+        sight = await _relearnt(ctx, sight, parent)
+    return _planned(ctx, sight, parent, order)
+
+
+async def _relearnt(ctx: ActionContext, sight: Sight, parent: Snapshot) -> Sight:
+    """libvirt forgets checkpoints when a VM is undefined or migrated; the bitmaps may still be in the images."""
+    lost = kept(parent) - {each.name for each in sight.checkpoints}
+    if not lost:
+        return sight
+    for name in lost:
+        there = {disk.target for disk in sight.disks}
+        marked = [each.target for each in parent.disks.values() if each.checkpoint == name and each.target in there]
+        known = known_checkpoint_xml(name, int(parent.at), marked, sorted(there - set(marked)))
+        try:
+            await ctx.hypervisor.redefine_checkpoint(sight.domain.name, known, validate=True)
+        except HypervisorError as error:
+            ctx.progress(f"checkpoint {name} is lost: {error.what}")
+    return replace(sight, checkpoints=await ctx.hypervisor.checkpoints(sight.domain.name))
+
+
+def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: Order) -> Prepared:
+    if not sight.copied:
+        raise BackupError(f"{sight.domain.name} has no disk to back up", code="NF-BAK-011", where=ctx.host.name)
+    plans = plan(sight.disks, sight.images, parent, sight.checkpoints, running=sight.running, full=order.full)
+    for each in plans:
+        if each.image.error:
+            raise BackupError(
+                f"the image of {each.disk.target} cannot be read",
+                code="NF-BAK-017",
+                where=f"{ctx.host.name}:{each.disk.path}",
+                cause=each.image.error,
+            )
+    return Prepared(sight, parent, plans)
+
+
+def _frame(work: Work, export: Exported, at: float) -> Snapshot:
+    """The snapshot without its content."""
+    domain, order, parent = work.sight.domain, work.order, work.prepared.parent
+    return Snapshot(
+        id="",
+        vm=order.vm,
+        domain=domain.name,
+        uuid=domain.uuid,
+        host=work.ctx.host.name,
+        at=at,
+        consistency=export.consistency,
+        environment=order.environment,
+        parent=parent.id if parent is not None and not order.full else "",
+        tags=order.tags,
+    )
+
+
+async def _copies(work: Work, store: Backup, export: Exported) -> Mapping[str, DiskCopy]:
+    """One disk after the other: each is read with many requests under way."""
+    total, done, found = sum(each.image.size for each in export.plans), 0, {}
+    for each in export.plans:
+        tell = partial(Progress(work, each).tell, done, total)
+        found[each.disk.name] = await _copied(work, store, export, each, tell)
+        done += each.image.size
+    return found
+
+
+async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, tell: Any) -> DiskCopy:
+    ended = partial((online if work.sight.running else offline).ended, work.ctx, work.sight)
+    address = export.addresses[plan.disk.target]
+    before = plan.parent.size if plan.parent is not None else 0
+    reading = Reading(work.order.pace, tell, changes=bool(plan.since), before=before)
+    async with opened(work.ctx.session, address, work.clock, ended) as source:
+        writer = await store.disk(source.size, plan.parent)
+        count = await copy(source, source.size, writer, reading)
+        root, stored = await writer.finish(source.size)
+    return DiskCopy(
+        name=plan.disk.name,
+        target=plan.disk.target,
+        size=source.size,
+        root=root,
+        format=plan.disk.format,
+        path=plan.disk.path,
+        mode=plan.mode,
+        why=plan.why,
+        checkpoint=work.checkpoint if plan.marks else "",
+        bytes_read=count,
+        bytes_stored=stored,
+    )
+
+
+@dataclass(slots=True)
+class Progress:
+    """Tells how far one disk is, not too often."""
+
+    work: Work
+    plan: DiskPlan
+    last: float = 0.0
+
+    def tell(self, before: int, total: int, offset: int, size: int) -> None:
+        """``offset`` of ``size`` bytes of this disk, after ``before`` bytes of others."""
+        now = self.work.clock.monotonic()
+        if offset == size or now - self.last >= TOLD_EVERY:
+            self.last = now
+            self.work.ctx.progress(f"{self.plan.disk.name}: {self.plan.mode}", before + offset, max(total, offset))
+
+
+async def _facts(ctx: ActionContext, sight: Sight) -> Mapping[str, Any]:
+    libvirt, qemu = await ctx.hypervisor.version()
+    return {"libvirt": libvirt, "qemu": qemu, "state": sight.domain.state, "left_out": dict(sight.left_out)}
+
+
+async def _undo(work: Work) -> None:
+    """Nothing was committed: what would have recorded the next changes goes, the old checkpoint stays."""
+    if work.sight.running:
+        domain = work.sight.domain.name
+        await if_possible(work.ctx, forget_checkpoint(work.ctx, domain, work.checkpoint, running=True))
+    else:
+        await if_possible(work.ctx, offline.forget(work.ctx, work.prepared.plans, work.checkpoint))
+
+
+async def _advance(work: Work, snapshot: Snapshot) -> None:
+    """The repository has it: from here on only the new checkpoint counts."""
+    sight, old = work.sight, kept(work.prepared.parent)
+    if not sight.running:
+        await offline.introduce(work.ctx, sight, snapshot, work.checkpoint)
+        for name in old:
+            await offline.forget(work.ctx, work.prepared.plans, name)
+    for name in old & {each.name for each in sight.checkpoints}:
+        await forget_checkpoint(work.ctx, sight.domain.name, name, running=sight.running)

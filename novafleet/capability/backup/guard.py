@@ -1,0 +1,85 @@
+"""What looks after a backup on the host itself, where a dead controller cannot: room, time, frozen guests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from novafleet.capability.backup.clean import if_possible
+from novafleet.capability.backup.look import Sight, scratch_directory, script
+from novafleet.capability.backup.names import Names, transient
+from novafleet.errors import SpaceError
+from novafleet.model.command import Command
+from novafleet.ports import ActionContext
+
+SILENCE = 300
+"""Seconds without a sign of the controller after which a backup is ended on the host."""
+FROZEN = 60
+"""Seconds after which a guest is thawed whatever happens."""
+LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 2 << 30, 0.05
+"""What stays free on a file system that scratch files grow on: a share of it, between two bounds."""
+
+MAKE = 'mkdir -p "$1" && chmod 700 "${1%/*}" "$1"'
+REASON = 'cat -- "$1" 2>/dev/null'
+REASONS = {
+    "full": "its scratch file left too little room; the guest would have been paused",
+    "gone": f"its controller had not been heard of for {SILENCE} s",
+}
+
+
+def reserve(total: int) -> int:
+    """Bytes to keep free on a file system of ``total`` bytes."""
+    return int(min(MOST_FREE, max(LEAST_FREE, total * SHARE_FREE)))
+
+
+def refuse_without_room(ctx: ActionContext, sight: Sight) -> None:
+    """Raise SpaceError NF-BAK-012 when scratch files would have no room from the start."""
+    for disk in sight.copied:
+        image = sight.images[disk.target]
+        if image.free < reserve(image.total):
+            directory = scratch_directory(disk, sight.disks)
+            raise SpaceError(
+                f"too little room in {directory} for what {sight.domain.name} writes while it is backed up",
+                code="NF-BAK-012",
+                where=ctx.host.name,
+                cause=f"{image.free >> 20} MiB are free, {reserve(image.total) >> 20} MiB must stay so",
+                hints=(f"df -h {directory}   # on {ctx.host.name}", "or back it up while it is off: no scratch then"),
+            )
+
+
+@asynccontextmanager
+async def guarded(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str) -> AsyncIterator[None]:
+    """Have the host end the backup when room runs out or ``heartbeat`` (the lease's file) grows old."""
+    names = Names(sight.domain.uuid)
+    rooms = {scratch_directory(disk, sight.disks): sight.images[disk.target].total for disk in sight.copied}
+    floors = [word for directory, total in rooms.items() for word in (directory, str(reserve(total)))]
+    words = (names.uuid, socket, heartbeat, str(SILENCE), names.reason, *(floors if sight.running else ()))
+    argv = ("sh", "-c", script("guard.sh"), "novafleet", *words)
+    await ctx.session.run(Command.script(MAKE, names.folder, become=True, mutates=True))
+    await ctx.session.run(Command(transient(names.guard, argv), become=True, mutates=True))
+    try:
+        yield
+    finally:
+        await if_possible(ctx, stop(ctx, f"{names.guard}.service"))
+
+
+async def stop(ctx: ActionContext, *units: str) -> None:
+    """Stop units; those that ended by themselves are fine."""
+    await ctx.session.run(Command(("systemctl", "stop", *units), become=True, mutates=True), check=False)
+
+
+async def why_ended(ctx: ActionContext, names: Names) -> str:
+    """What the guard wrote when it ended a backup, in words; empty when it did not."""
+    done = await ctx.session.run(Command.script(REASON, names.reason, become=True), check=False)
+    return REASONS.get(done.text.strip(), "")
+
+
+async def arm_thaw(ctx: ActionContext, names: Names) -> None:
+    """Have the host thaw the guest after a while, unless ``clean.thawed`` calls it off."""
+    argv = transient(
+        names.thaw,
+        ("virsh", "-q", "-c", "qemu:///system", "domfsthaw", names.uuid),
+        f"--on-active={FROZEN}",
+        "--timer-property=AccuracySec=1s",
+    )
+    await ctx.session.run(Command(argv, become=True, mutates=True))

@@ -1,0 +1,99 @@
+"""One look at a VM before its backup: libvirt's words and, in one command, the host's."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from novafleet.capability.backup import xml
+from novafleet.capability.backup.image import Image, Looked, read
+from novafleet.capability.backup.xml import Around, GuestDisk
+from novafleet.model.command import Command
+from novafleet.model.facts import Domain
+from novafleet.model.snapshot import BackupJob, Checkpoint
+from novafleet.ports import ActionContext
+
+OFF = frozenset(("shutoff", "crashed"))
+"""States without a QEMU process."""
+SOMEWHERE = "/var/lib/libvirt/images"
+"""Where the scratch of a disk goes that has no directory, such as one on LVM or Ceph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A VM as it stands. ``disks`` are all of them; ``xml`` is what runs, or the definition of one that is off."""
+
+    domain: Domain
+    xml: str
+    disks: tuple[GuestDisk, ...]
+    around: Around
+    home: str
+    images: Mapping[str, Image]
+    checkpoints: tuple[Checkpoint, ...]
+    job: BackupJob | None
+
+    @property
+    def running(self) -> bool:
+        """It has a QEMU process, running or paused."""
+        return self.domain.state not in OFF
+
+    @property
+    def copied(self) -> tuple[GuestDisk, ...]:
+        """The disks that are backed up."""
+        return tuple(disk for disk in self.disks if not disk.skip)
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why a disk, by target, is not."""
+        return {disk.target: disk.skip for disk in self.disks if disk.skip}
+
+    @property
+    def scratch_directories(self) -> tuple[str, ...]:
+        """Where scratch files may be."""
+        return tuple(sorted({scratch_directory(disk, self.disks) for disk in self.disks}))
+
+
+@cache
+def script(name: str) -> str:
+    """The text of one of this package's scripts."""
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+def scratch_directory(disk: GuestDisk, disks: Sequence[GuestDisk]) -> str:
+    """Beside the disk; for one without a directory, beside another of the VM."""
+    beside = [each.path for each in (disk, *disks) if each.kind == "file" and not each.skip and "/" in each.path]
+    return beside[0].rpartition("/")[0] if beside else SOMEWHERE
+
+
+async def look(ctx: ActionContext, name: str) -> Sight:
+    """Ask libvirt and the host. Raises NotFoundError for a domain that is not there."""
+    domain = await ctx.hypervisor.domain(name)
+    running = domain.state not in OFF
+    definition = (await ctx.hypervisor.running_xml(name) if running else "") or domain.xml
+    disks = xml.disks_of(definition)
+    seen = await _images(ctx, xml.domain_id(definition), disks)
+    return Sight(
+        domain=domain,
+        xml=definition,
+        disks=disks,
+        around=xml.around(definition),
+        home=seen.home,
+        images=seen.images,
+        checkpoints=await ctx.hypervisor.checkpoints(name),
+        job=await ctx.hypervisor.backup_job(name) if running else None,
+    )
+
+
+async def _images(ctx: ActionContext, number: str, disks: Sequence[GuestDisk]) -> Looked:
+    mark = f"@@{secrets.token_hex(8)}"
+    words = [
+        word
+        for disk in disks
+        if not disk.skip
+        for word in (disk.target, disk.format, disk.path, scratch_directory(disk, disks))
+    ]
+    answer = await ctx.session.run(Command.script(script("look.sh"), mark, number, *words, become=True), timeout=120.0)
+    return read(answer.text, mark)

@@ -1,0 +1,35 @@
+"""What is wanted of one VM's backup, and what stands ready to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from novafleet.capability.backup.export import Address
+from novafleet.capability.backup.plan import DiskPlan
+from novafleet.capability.backup.read import Pace
+from novafleet.model.backup import Consistency
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One VM. ``consistency``: auto | crash | fs. ``heartbeat`` is a file on the host that stays fresh while we live:
+    the VM's lease."""
+
+    domain: str
+    vm: str
+    environment: str
+    heartbeat: str
+    pace: Pace
+    consistency: str = "auto"
+    full: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Frozen disks: how each is read after all, and where, by target."""
+
+    plans: tuple[DiskPlan, ...]
+    consistency: Consistency
+    addresses: Mapping[str, Address]

@@ -1,0 +1,188 @@
+"""What a domain's XML says of its disks, and the job and checkpoint asked of libvirt, built and read as trees.
+
+Formats: https://libvirt.org/formatdomain.html, formatbackup.html, formatcheckpoint.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from novafleet.errors import BackupError
+
+DISK_ALIAS = "ua-disk-"
+"""What ``capability/vm/devices.py`` names the disks of an environment's VM."""
+EXPORT_BITMAP = "changes"
+"""Name under which the export tells what changed: NBD context ``qemu:dirty-bitmap:changes``."""
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+SOURCES = {"file": "file", "block": "dev"}
+"""By a disk's type, the attribute of ``<source>`` that holds a path on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDisk:
+    """A disk of a domain. ``path`` is the active image's on the host, empty for one that is no file or block device;
+    ``chain`` the images below it, as far as the XML tells; ``skip`` says why it is not backed up, empty when it is."""
+
+    target: str
+    name: str
+    kind: str
+    format: str
+    path: str
+    chain: tuple[str, ...] = ()
+    skip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What belongs to a VM besides its disks. ``tpm``: it has an emulated one; ``agent``: its guest agent answers
+    (known of a running VM only)."""
+
+    nvram: str = ""
+    tpm: bool = False
+    agent: bool = False
+    networks: tuple[str, ...] = ()
+
+
+def parse(xml: str) -> Element:
+    """The tree. Raises BackupError NF-BAK-001 for what is no XML."""
+    try:
+        return ElementTree.fromstring(xml)
+    except ElementTree.ParseError as exc:
+        raise BackupError("libvirt's XML cannot be read", cause=str(exc)) from exc
+
+
+def disks_of(xml: str) -> tuple[GuestDisk, ...]:
+    """Every disk of a domain definition, those left out with the reason. Use the running XML of a running VM."""
+    return tuple(_disk(each) for each in parse(xml).findall("devices/disk") if _target(each))
+
+
+def around(xml: str) -> Around:
+    """NVRAM, TPM, agent and networks of a domain definition."""
+    root = parse(xml)
+    tpm = root.find("devices/tpm/backend")
+    channels = [each for each in root.findall("devices/channel/target") if each.get("name") == AGENT_CHANNEL]
+    sources = root.findall("devices/interface[@type='network']/source")
+    return Around(
+        nvram=(root.findtext("os/nvram") or "").strip(),
+        tpm=tpm is not None and tpm.get("type") == "emulator",
+        agent=any(each.get("state") == "connected" for each in channels),
+        networks=tuple(sorted({name for each in sources if (name := each.get("network", ""))})),
+    )
+
+
+def domain_id(xml: str) -> str:
+    """The number of a running domain, empty for one that is off."""
+    return parse(xml).get("id", "")
+
+
+def _target(disk: Element) -> str:
+    target = disk.find("target")
+    return target.get("dev", "") if target is not None else ""
+
+
+def _disk(disk: Element) -> GuestDisk:
+    target = _target(disk)
+    alias = disk.find("alias")
+    name = alias.get("name", "") if alias is not None else ""
+    driver, source = disk.find("driver"), disk.find("source")
+    kind = disk.get("type", "")
+    return GuestDisk(
+        target=target,
+        name=name.removeprefix(DISK_ALIAS) if name.startswith(DISK_ALIAS) else target,
+        kind=kind,
+        format=driver.get("type", "raw") if driver is not None else "raw",
+        path=source.get(SOURCES[kind], "") if source is not None and kind in SOURCES else "",
+        chain=_chain(disk),
+        skip=_skip(disk, source),
+    )
+
+
+def _chain(disk: Element) -> tuple[str, ...]:
+    """The images below the active one, nearest first (a running domain's XML names them)."""
+    found = []
+    store = disk.find("backingStore")
+    while store is not None and store.find("source") is not None:
+        source = store.find("source")
+        if source is not None and (path := source.get("file") or source.get("dev")):
+            found.append(path)
+        store = store.find("backingStore")
+    return tuple(found)
+
+
+def _skip(disk: Element, source: Element | None) -> str:
+    if disk.get("device", "disk") not in ("disk", "lun"):
+        return f"a {disk.get('device')}"
+    if disk.find("readonly") is not None:
+        return "read-only"
+    if source is None:
+        return "empty"
+    return "made anew at each start" if disk.find("transient") is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDisk:
+    """One disk of a job. ``since``: the checkpoint whose changes are exported, empty for everything; ``scratch``: where
+    QEMU keeps what the guest overwrites meanwhile; ``mark``: the new checkpoint records its changes."""
+
+    target: str
+    scratch: str
+    since: str = ""
+    mark: bool = True
+
+
+def backup_xml(disks: Sequence[JobDisk], others: Sequence[str], socket: str) -> str:
+    """A pull job that exports ``disks`` at a UNIX socket, each under its target, and leaves ``others`` out."""
+    root = Element("domainbackup", mode="pull")
+    SubElement(root, "server", transport="unix", socket=socket)
+    listed = SubElement(root, "disks")
+    for disk in disks:
+        _job_disk(listed, disk)
+    for target in others:
+        SubElement(listed, "disk", name=target, backup="no")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _job_disk(listed: Element, disk: JobDisk) -> None:
+    names = {"name": disk.target, "backup": "yes", "type": "file", "exportname": disk.target}
+    how = {"backupmode": "full"}
+    if disk.since:
+        how = {"backupmode": "incremental", "incremental": disk.since, "exportbitmap": EXPORT_BITMAP}
+    element = SubElement(listed, "disk", {**names, **how})
+    SubElement(element, "driver", type="qcow2")
+    SubElement(element, "scratch", file=disk.scratch)
+
+
+def checkpoint_xml(name: str, marked: Sequence[str], others: Sequence[str]) -> str:
+    """A checkpoint with a bitmap on the ``marked`` disks only."""
+    root = Element("domaincheckpoint")
+    SubElement(root, "name").text = name
+    listed = SubElement(root, "disks")
+    for target in marked:
+        SubElement(listed, "disk", name=target, checkpoint="bitmap")
+    for target in others:
+        SubElement(listed, "disk", name=target, checkpoint="no")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def known_checkpoint_xml(name: str, created: int, targets: Sequence[str], others: Sequence[str]) -> str:
+    """The same for a checkpoint that exists already, so that libvirt knows it again (redefinition)."""
+    root = ElementTree.fromstring(checkpoint_xml(name, targets, others))
+    SubElement(root, "creationTime").text = str(created)
+    for disk in root.findall("disks/disk[@checkpoint='bitmap']"):
+        disk.set("bitmap", name)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def covered(xml: str) -> frozenset[str]:
+    """The disks a checkpoint records, by target."""
+    disks = parse(xml).findall("disks/disk")
+    return frozenset(disk.get("name", "") for disk in disks if disk.get("checkpoint") == "bitmap")
+
+
+def job_socket(xml: str) -> str:
+    """Where a backup job exports, empty for a push job or one on TCP."""
+    server = parse(xml).find("server")
+    return server.get("socket", "") if server is not None else ""
