@@ -10,16 +10,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from novafleet.jobs import BackupJobs, BlockJobs, Snapshots
-from novafleet.model.backup import Extent, StoredObject
-from novafleet.model.command import Command, Completed, Output
-from novafleet.model.environment import Environment
-from novafleet.model.facts import Domain, DomainEvent, HostFacts
-from novafleet.model.fleet import Host
-from novafleet.model.plan import StepClass
-from novafleet.model.run import Record
+
+if TYPE_CHECKING:
+    from novafleet.model.backup import Extent, StoredObject
+    from novafleet.model.command import Command, Completed, Output
+    from novafleet.model.environment import Environment
+    from novafleet.model.facts import Domain, DomainEvent, HostFacts
+    from novafleet.model.fleet import Host
+    from novafleet.model.plan import StepClass
+    from novafleet.model.run import Record
 
 Json = Any
 T = TypeVar("T")
