@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from novafleet.errors import FencedError, LockHeldError, NovaFleetError, Retry
 from novafleet.model.command import Command
-from novafleet.ports import Clock, HostSession, Streaming
+
+if TYPE_CHECKING:
+    from novafleet.ports import Clock, HostSession, Streaming
 
 DIRECTORY = "/run/lock/novafleet"
 TTL = 15.0
@@ -54,7 +56,8 @@ class HostLease:
         self.epoch = 0
         self.host = session.host.name
         self._session = session
-        self._file = f"{DIRECTORY}/{quote(environment, safe='')}.lease"
+        self.file = f"{DIRECTORY}/{quote(environment, safe='')}.lease"
+        """On the host; each heartbeat touches it."""
         self._run = run
         self._clock = clock
         self._ttl = ttl
@@ -70,7 +73,7 @@ class HostLease:
     async def check(self) -> None:
         """Ask the host. Raises FencedError when somebody else holds the lease or did so since."""
         self._refuse_if_taken()
-        asked = Command.script(CHECK, self._file, self._grant)
+        asked = Command.script(CHECK, self.file, self._grant)
         completed = await self._session.run(asked, check=False, timeout=self._ttl)
         if completed.status:
             raise self._fenced(completed.text.strip())
@@ -96,7 +99,7 @@ class HostLease:
     def fenced(self, command: Command) -> Command:
         """The command behind a look at the lease on the host, in the same round trip; it ends with ``REFUSED``
         instead of running when the lease is not ours any more."""
-        argv = ("sh", "-c", script("fence.sh"), "novafleet", self._file, self._grant, *command.argv)
+        argv = ("sh", "-c", script("fence.sh"), "novafleet", self.file, self._grant, *command.argv)
         return replace(command, argv=argv)
 
     async def acquire(self) -> None:
@@ -149,7 +152,7 @@ class HostLease:
         self._holding = task
 
     async def _hold(self, before: str, answer: asyncio.Future[str]) -> None:
-        arguments = (self._file, self._token, self._holder(), f"{self._ttl:.0f}", before)
+        arguments = (self.file, self._token, self._holder(), f"{self._ttl:.0f}", before)
         command = Command.script(script("hold.sh"), *arguments, become=True)
         async with self._session.stream(command, stdin=self._beats()) as running:
             async for line in self._lines(running):
