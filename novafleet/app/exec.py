@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from novafleet.app.wiring import World, open_world
 from novafleet.errors import AuthError, ExitCode, NovaFleetError, TrustError, UnreachableError
 from novafleet.inventory import select
 from novafleet.model.command import Command
-from novafleet.model.fleet import Host
 from novafleet.transport.fanout import fan_out
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
 
 
 class HostOutcome(StrEnum):

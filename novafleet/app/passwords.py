@@ -6,10 +6,13 @@ import getpass
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from novafleet.errors import PrivilegeError
-from novafleet.model.fleet import Host
 from novafleet.model.secret import Secret
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
 
 
 def password_of(host: Host) -> Secret:

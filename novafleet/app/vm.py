@@ -6,14 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from novafleet.app.wiring import open_world
 from novafleet.execute.gather import gather
 from novafleet.inventory import select
 from novafleet.model.address import METADATA_NS
-from novafleet.model.facts import Domain
 from novafleet.observe.registry import collectors
+
+if TYPE_CHECKING:
+    from novafleet.model.facts import Domain
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from novafleet.execute.lease import REFUSED, HostLease
 from novafleet.model.command import Command, Completed, Output
-from novafleet.model.fleet import Host
-from novafleet.ports import Channel, ChannelHandler, HostSession, Hypervisor, Sessions, Streaming
 from novafleet.transport import files
 from novafleet.transport.shell import failure
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
+    from novafleet.ports import Channel, ChannelHandler, HostSession, Hypervisor, Sessions, Streaming
 
 READS = frozenset(
     {"version", "capabilities", "domains", "domain", "agent", "events", "close"}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import NovaFleetError
 from novafleet.model.facts import FleetFacts, HostFacts
-from novafleet.model.fleet import Host
 from novafleet.observe.facts import host_facts, unobserved
 from novafleet.observe.frame import Frame, command, split
-from novafleet.observe.registry import Collector
-from novafleet.ports import Clock, Sessions
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
+    from novafleet.observe.registry import Collector
+    from novafleet.ports import Clock, Sessions
 
 TIMEOUT = 60.0
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from novafleet.model.command import Command
-from novafleet.observe.registry import Collector
+
+if TYPE_CHECKING:
+    from novafleet.observe.registry import Collector
 
 _RUNNER = """
 MARK=$1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from novafleet.app.vm import Listing
+from typing import TYPE_CHECKING
+
 from novafleet.model.encode import encode
 from novafleet.report import console
+
+if TYPE_CHECKING:
+    from novafleet.app.vm import Listing
 
 
 def show(listing: Listing, form: str) -> None:

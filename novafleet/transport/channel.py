@@ -6,14 +6,16 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from novafleet.errors import ChannelError, NovaFleetError
 from novafleet.model.command import Output
-from novafleet.ports import ChannelHandler
 from novafleet.transport import translate
-from novafleet.transport.limits import SessionGate
 from novafleet.transport.stream import Inbox, Outbox, Source
+
+if TYPE_CHECKING:
+    from novafleet.ports import ChannelHandler
+    from novafleet.transport.limits import SessionGate
 
 log = logging.getLogger(__name__)
 

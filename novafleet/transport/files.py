@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from novafleet.errors import CommandError, NotFoundError, SpaceError
 from novafleet.model.command import Command, Completed
-from novafleet.ports import Streaming
+
+if TYPE_CHECKING:
+    from novafleet.ports import Streaming
 
 PIECE = 256 * 1024
 MISSING = 44

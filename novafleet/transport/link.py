@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from novafleet.model.command import Output
-from novafleet.ports import Channel, ChannelHandler
+if TYPE_CHECKING:
+    from novafleet.model.command import Output
+    from novafleet.ports import Channel, ChannelHandler
 
 
 class Process(Protocol):

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from novafleet.errors import AuthError, TrustError
-from novafleet.model.fleet import Fleet, Host
-from novafleet.model.secret import Secret
-from novafleet.ports import HostSession
 from novafleet.transport.errors import DroppedError
 from novafleet.transport.limits import DROPS, Handshakes, pause, raise_descriptor_limit
 from novafleet.transport.resolve import Resolver
 from novafleet.transport.session import SshSession
 from novafleet.transport.sshconfig import SshConfig
-from novafleet.transport.target import SshTarget
 from novafleet.transport.translate import dropped
-from novafleet.transport.trust import HostKey
 
 if TYPE_CHECKING:
+    from novafleet.model.fleet import Fleet, Host
+    from novafleet.model.secret import Secret
+    from novafleet.ports import HostSession
     from novafleet.transport.ssh import SshLink
+    from novafleet.transport.target import SshTarget
+    from novafleet.transport.trust import HostKey
 
     Dial = Callable[[SshTarget], Awaitable[SshLink]]
 

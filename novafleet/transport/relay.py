@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from novafleet.model.command import Command
-from novafleet.model.fleet import Host
-from novafleet.transport.link import Process
-from novafleet.transport.shell import RemoteShell
 from novafleet.transport.translate import not_forwarded
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
+    from novafleet.transport.link import Process
+    from novafleet.transport.shell import RemoteShell
 
 DENIED = 77
 READY = b"novafleet-relay-ready\n"

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from novafleet.model.fleet import Host
-from novafleet.model.secret import Secret
-from novafleet.ports import Channel, ChannelHandler
 from novafleet.transport import files
 from novafleet.transport.link import Trunk
 from novafleet.transport.shell import RemoteShell
 from novafleet.transport.tunnel import RemoteTunnel
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
+    from novafleet.model.secret import Secret
+    from novafleet.ports import Channel, ChannelHandler
 
 AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
 

@@ -9,19 +9,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import AuthError, NovaFleetError, TrustError
-from novafleet.ports import ChannelHandler
 from novafleet.transport import translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
 from novafleet.transport.lean import lean_loading
 from novafleet.transport.limits import SessionGate
-from novafleet.transport.target import SshTarget
 from novafleet.transport.translate import Offered
 from novafleet.transport.trust import HostKey, KnownHosts, OwnKnownHosts, judge
+
+if TYPE_CHECKING:
+    from novafleet.ports import ChannelHandler
+    from novafleet.transport.target import SshTarget
 
 with lean_loading():
     import asyncssh

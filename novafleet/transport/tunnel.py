@@ -7,16 +7,18 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from novafleet.model.command import Command
-from novafleet.model.fleet import Host
-from novafleet.ports import Channel, ChannelHandler
 from novafleet.transport.errors import ForwardingOffError, LostBeforeStartError
-from novafleet.transport.link import Link, Trunk
 from novafleet.transport.relay import Relay, tcp_relay, unix_relay
-from novafleet.transport.shell import RemoteShell
 from novafleet.transport.translate import channel_too_slow, lost
+
+if TYPE_CHECKING:
+    from novafleet.model.fleet import Host
+    from novafleet.ports import Channel, ChannelHandler
+    from novafleet.transport.link import Link, Trunk
+    from novafleet.transport.shell import RemoteShell
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
