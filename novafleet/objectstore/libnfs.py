@@ -176,3 +176,6 @@ LOST = {
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH),
 }
 """What calls end with when the connection broke, besides real input/output errors."""
+EXPIRED = {errno.EAGAIN, errno.ERANGE}
+"""What NFSv4 answers after a pause longer than its lease (libnfs renews none), and during a restarted server's grace
+period; ERANGE is libnfs's number for what it has none for."""

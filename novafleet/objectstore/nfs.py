@@ -16,16 +16,17 @@ from typing import TypeVar
 
 from novafleet.errors import Retry, StoreError
 from novafleet.objectstore.files import FileEntry, FileStore
-from novafleet.objectstore.libnfs import LOST, Context, Library, Stat, load
+from novafleet.objectstore.libnfs import EXPIRED, LOST, Context, Library, Stat, load
 
 T = TypeVar("T")
 
 THREADS = 6
 FIRST_PATIENCE, PATIENCE = 5.0, 90.0
 """Seconds for which a server that does not answer is called again, before and after it answered once."""
-ATTEMPTS = 4
-"""How often a call is made over fresh connections before its input/output error is believed."""
-PIECE = 8 << 20
+ATTEMPTS = 5
+"""How often a call is made again over fresh connections before its input/output error is believed."""
+PIECE = 1 << 20
+"""Bytes a call reads or writes; libnfs 5 loses the connection when it reads more with NFSv4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +127,18 @@ class NfsFiles:
         return "/" + "/".join(part for part in (self._below[1], path) if part)
 
     def _again(self, act: Callable[[Context, bool], T]) -> T:
-        for attempt in range(ATTEMPTS):
+        attempt, since, pause = 0, time.monotonic(), 0.05
+        while True:
             context = self._context()
             try:
                 return act(context, attempt > 0)
             except OSError as exc:
-                if exc.errno not in LOST or attempt == ATTEMPTS - 1:
+                waited = time.monotonic() - since
+                if not ((exc.errno in LOST and attempt < ATTEMPTS) or (exc.errno in EXPIRED and waited < PATIENCE)):
                     raise
                 self._drop(context)
-        raise AssertionError("the last attempt returns or raises")
+            time.sleep(pause)
+            attempt, pause = attempt + 1, min(pause * 2, 5.0)
 
     def _context(self) -> Context:
         """The connection of this thread, made while the server is waited for."""
