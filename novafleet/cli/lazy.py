@@ -19,6 +19,7 @@ COMMANDS = {
     "init": "project.init",
     "host": "host.app",
     "vm": "vm.app",
+    "backup": "backup.app",
     "runs": "runs.app",
     "lab": "lab.app",
 }

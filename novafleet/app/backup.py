@@ -1,0 +1,305 @@
+"""``backup run``: one journalled step per VM, each under its own lease."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from novafleet.app.context import Emit, Reached, StepContext, reach
+from novafleet.app.repository import open_repository
+from novafleet.app.vmselect import Chosen, Selection, look
+from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.capability.backup.actions import Prepared, back_up, estimate
+from novafleet.capability.backup.order import Order
+from novafleet.capability.backup.read import Pace
+from novafleet.errors import ExitCode, Location, NovaFleetError
+from novafleet.execute.cancel import Cancellation, Stage
+from novafleet.execute.engine import Engine
+from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.execute.lease import hold_leases
+from novafleet.execute.schedule import Limits
+from novafleet.model.backup import Snapshot
+from novafleet.model.environment import Environment
+from novafleet.model.facts import HostFacts
+from novafleet.model.plan import Step, StepClass
+from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
+from novafleet.ports import Action, ActionContext, Json, Outcome
+from novafleet.repository import KeySource, Repository
+from novafleet.store.journal import Journal, new_run_id
+
+ACTION = "backup.vm"
+VERB = "backup"
+A_DAY = 86400.0
+UNREACHABLE = "unreachable"
+STATES = {NodeState.DONE: "done", NodeState.CANCELLED: "cancelled", NodeState.SKIPPED: "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRequest:
+    """``patterns`` as ``vmselect`` understands them; ``bandwidth`` bytes a second for all together, 0 unlimited;
+    ``parallel`` VMs at once, ``per_host`` of one host. ``consistency``: auto | crash | fs."""
+
+    inventory: tuple[Path, ...]
+    patterns: tuple[str, ...]
+    repository: str
+    key: KeySource
+    environment: str = ""
+    full: bool = False
+    consistency: str = "auto"
+    bandwidth: int = 0
+    parallel: int = 8
+    per_host: int = 2
+    tags: tuple[str, ...] = ()
+    lock_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskBackup:
+    """One disk. Of a dry run ``bytes_read`` is what would be read at most, where that is known."""
+
+    name: str
+    target: str
+    mode: str
+    why: str
+    size: int
+    bytes_read: int
+    bytes_stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class VmBackup:
+    """What became of one VM. ``state``: done | planned | failed | unreachable | cancelled; ``snapshot`` is its id."""
+
+    vm: str
+    domain: str
+    host: str
+    state: str
+    environment: str = ""
+    snapshot: str = ""
+    consistency: str = ""
+    seconds: float = 0.0
+    disks: tuple[DiskBackup, ...] = ()
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """A run, or a dry one (``run`` is empty)."""
+
+    run: str
+    repository: str
+    vms: tuple[VmBackup, ...]
+    seconds: float = 0.0
+    cancelled: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 all, 3 some, 1 none, 4 none because no host was reached, 130 interrupted."""
+        states = {vm.state for vm in self.vms}
+        if self.cancelled:
+            return ExitCode.INTERRUPTED
+        if states <= {"done", "planned"}:
+            return ExitCode.OK
+        if states == {UNREACHABLE}:
+            return ExitCode.UNREACHABLE
+        return ExitCode.PARTIAL if states & {"done", "planned"} else ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """The VMs of a run with the hosts they are on, and the repository they go to."""
+
+    world: World
+    repository: Repository
+    request: BackupRequest
+    selection: Selection
+    reached: Mapping[str, Reached]
+    failed: Mapping[str, NovaFleetError]
+    run_id: str
+    pace: Pace
+
+    def of(self, label: str) -> Chosen:
+        """A VM by its label."""
+        return next(each for each in self.selection.chosen if each.label == label)
+
+    def context(self, chosen: Chosen, node: str, emit: Emit) -> StepContext:
+        """What a step on a VM may use. Raises its host's error when that was not reached."""
+        name = chosen.host.name
+        if name in self.failed:
+            raise self.failed[name]
+        nothing = Environment(chosen.environment, Location(""))
+        now = self.world.clock.now
+        return StepContext(self.reached[name], nothing, HostFacts(name, now()), self.run_id, node, emit, now)
+
+    def order(self, chosen: Chosen, heartbeat: str = "") -> Order:
+        """What is wanted of a VM."""
+        request = self.request
+        return Order(
+            domain=chosen.domain.name,
+            vm=chosen.vm,
+            environment=chosen.environment,
+            heartbeat=heartbeat,
+            pace=self.pace,
+            consistency=request.consistency,
+            full=request.full,
+            tags=request.tags,
+        )
+
+
+async def run_backup(request: BackupRequest, watch: Callable[[int], AbstractContextManager[Emit]]) -> BackedUp:
+    """Back up every VM the request means. A VM that fails does not raise; see ``BackedUp``.
+
+    Raises ConfigError NF-VM-006 and NF-VM-007, and what opening the repository raises.
+    """
+    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+        began = world.clock.monotonic()
+        party = await _gathered(world, repository, request, new_run_id(world.clock.now()))
+        async with open_journal(world.places) as journal:
+            with watch(len(party.selection.chosen)) as emit:
+                results, cancelled = await _carried_out(party, journal, emit)
+        seconds = world.clock.monotonic() - began
+        return BackedUp(party.run_id, repository.store.url, _rows(party, results), seconds, cancelled)
+
+
+async def plan_backup(request: BackupRequest) -> BackedUp:
+    """``--dry-run``: how each disk would be read, and why. Changes nothing."""
+    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+        party = await _gathered(world, repository, request, "")
+        rows = [await _estimated(party, chosen) for chosen in party.selection.chosen]
+        return BackedUp("", repository.store.url, (*rows, *_unseen(party)))
+
+
+async def _gathered(world: World, repository: Repository, request: BackupRequest, run_id: str) -> Party:
+    selection = await look(world, request.patterns, request.environment)
+    reached, failed = await reach(world, {each.host.name for each in selection.chosen})
+    pace = Pace(world.clock, request.bandwidth)
+    return Party(world, repository, request, selection, reached, failed, run_id, pace)
+
+
+async def _carried_out(party: Party, journal: Journal, emit: Emit) -> tuple[Sequence[NodeResult], bool]:
+    clock, request = party.world.clock, party.request
+    header = {"repository": request.repository, "vms": [each.label for each in party.selection.chosen]}
+    holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+    await journal.begin(Run(party.run_id, "", VERB, RunState.RUNNING, clock.now(), 0.0, holder, header))
+
+    def context(step: Step) -> ActionContext:
+        return party.context(party.of(step.resource), step.id, emit)
+
+    action = Action(lambda ctx, args: _step(party, ctx, args), StepClass.CONVERGENT)
+    engine = Engine({ACTION: action}, context, journal, clock, Limits(request.per_host, request.parallel), emit=emit)
+    cancellation = Cancellation()
+    with cancellation.signals(lambda stage: emit(Event("notice", clock.now(), party.run_id, text=_notice(stage)))):
+        results = await engine.run(party.run_id, _steps(party.selection.chosen), cancellation=cancellation)
+    done = all(result.state is NodeState.DONE for result in results) and not party.selection.unseen
+    cancelled = cancellation.stage is not Stage.RUN
+    state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
+    await journal.finish(party.run_id, state, clock.now(), {"vms": len(results)})
+    return results, cancelled
+
+
+def _notice(stage: Stage) -> str:
+    return "stopping after the VMs under way; Ctrl-C again cuts them off" if stage is Stage.STOP else "cutting off"
+
+
+def _steps(chosen: Sequence[Chosen]) -> list[Step]:
+    return [
+        Step(
+            id=f"{each.label}/backup",
+            action=ACTION,
+            resource=each.label,
+            host=each.host.name,
+            step_class=StepClass.CONVERGENT,
+            args={"label": each.label},
+            timeout=A_DAY,
+            retries=1,
+            label="backup",
+        )
+        for each in chosen
+    ]
+
+
+async def _step(party: Party, ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+    """Back one VM up under its own lease: VMs of one host do not wait for each other, two controllers do."""
+    chosen = party.of(args["label"])
+    session, clock = party.reached[chosen.host.name].session, party.world.clock
+    scope = f"vm.{chosen.domain.name}"
+    async with hold_leases([session], scope, party.run_id, clock, wait=party.request.lock_wait) as held:
+        for error in held.failed.values():
+            raise error
+        lease = held.leases[chosen.host.name]
+        reached = Reached(chosen.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
+        fenced = replace(cast("StepContext", ctx), reached=reached)
+        snapshot = await back_up(fenced, party.repository, clock, party.order(chosen, lease.file))
+    return outcome_of(snapshot)
+
+
+def outcome_of(snapshot: Snapshot) -> Outcome:
+    """What the journal remembers of a snapshot."""
+    disks = [
+        {
+            "name": disk.name,
+            "target": disk.target,
+            "mode": disk.mode.value,
+            "why": disk.why,
+            "size": disk.size,
+            "bytes_read": disk.bytes_read,
+            "bytes_stored": disk.bytes_stored,
+        }
+        for disk in snapshot.disks.values()
+    ]
+    return {"snapshot": snapshot.id, "consistency": snapshot.consistency.value, "disks": disks}
+
+
+def _rows(party: Party, results: Sequence[NodeResult]) -> tuple[VmBackup, ...]:
+    return (*(_row(party.of(result.resource), result) for result in results), *_unseen(party))
+
+
+def _row(chosen: Chosen, result: NodeResult) -> VmBackup:
+    said = result.outcome
+    return VmBackup(
+        vm=chosen.vm,
+        domain=chosen.domain.name,
+        host=chosen.host.name,
+        state=_state(result.error) if result.error else STATES.get(result.state, "failed"),
+        environment=chosen.environment,
+        snapshot=str(said.get("snapshot", "")),
+        consistency=str(said.get("consistency", "")),
+        seconds=result.ended - result.started,
+        disks=tuple(DiskBackup(**disk) for disk in said.get("disks", ())),
+        error=result.error,
+    )
+
+
+def _state(error: Mapping[str, Any]) -> str:
+    return UNREACHABLE if str(error["code"]).startswith("NF-SSH-") else "failed"
+
+
+def _unseen(party: Party) -> tuple[VmBackup, ...]:
+    """Hosts that were not seen may have VMs that were meant."""
+    return tuple(
+        VmBackup("", "", host, UNREACHABLE, error=error.finding()) for host, error in party.selection.unseen.items()
+    )
+
+
+async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
+    row = VmBackup(chosen.vm, chosen.domain.name, chosen.host.name, "planned", chosen.environment)
+    try:
+        context = party.context(chosen, f"{chosen.label}/estimate", lambda _event: None)
+        prepared = await estimate(context, party.repository, party.order(chosen))
+    except NovaFleetError as error:
+        finding = error.at(chosen.host.name).finding()
+        return replace(row, state=_state(finding), error=finding)
+    return replace(row, disks=_planned(prepared))
+
+
+def _planned(prepared: Prepared) -> tuple[DiskBackup, ...]:
+    return tuple(
+        DiskBackup(each.disk.name, each.disk.target, each.mode.value, each.why, each.image.size, each.estimate, 0)
+        for each in prepared.plans
+    )

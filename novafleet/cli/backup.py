@@ -1,0 +1,185 @@
+"""``backup run|ls|show|diff|verify``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout
+from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from novafleet.repository import KeySource
+
+app = typer.Typer(help="Backups of VMs: full once, from then on only what changed.", no_args_is_help=True)
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+CONSISTENCIES = ("auto", "crash", "fs")
+
+Vms = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[VM]...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.", show_default=False),
+]
+SnapshotId = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, or the beginning of it.")]
+
+
+def key_of(file: Path | None, passphrase: str) -> KeySource:
+    """The key the options name. Raises ConfigError NF-REPO-041."""
+    from novafleet.app.repository import key_source
+
+    return key_source(file, passphrase)
+
+
+def bytes_of(text: str, option: str) -> int:
+    """``50MiB``, ``50M`` or plain bytes; empty is 0. Raises ConfigError NF-CFG-005."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:iB|B)?", text or "0", re.IGNORECASE)
+    if found is None:
+        raise ConfigError(f"{option} takes bytes, as in 50MiB, not {text!r}", code="NF-CFG-005")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _consistency(text: str) -> str:
+    if text not in CONSISTENCIES:
+        raise ConfigError(f"--consistency takes {', '.join(CONSISTENCIES)}, not {text!r}", code="NF-CFG-005")
+    return text
+
+
+@app.command("run")
+def run_(
+    context: typer.Context,
+    vms: Vms = None,
+    inventory: Inventory = None,
+    environment: Annotated[
+        str, typer.Option("--environment", metavar="ENV", help="Only VMs of this environment; alone: all of them.")
+    ] = "",
+    repo: Repo = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    full: Annotated[bool, typer.Option("--full", help="Read everything; nothing is inherited.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how each disk would be read, and why.")] = False,
+    consistency: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|crash|fs",
+            help="Freeze the guest's file systems through its agent: if it is there, never, or else fail.",
+        ),
+    ] = "auto",
+    bandwidth: Annotated[
+        str, typer.Option(metavar="BYTES", help="Read at most so much a second, all VMs together: 50MiB.")
+    ] = "",
+    parallel: Annotated[int, typer.Option(min=1, metavar="N", help="VMs at once; at most two of one host.")] = 8,
+    tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Keep with the snapshot; may repeat.")] = None,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Back VMs up: full once, from then on what their bitmaps say has changed. Any domain, running or off."""
+    from novafleet.app.backup import BackupRequest, plan_backup, run_backup
+    from novafleet.report.backup import show_run
+    from novafleet.report.progress import RunProgress
+
+    request = guarded(
+        lambda: BackupRequest(
+            inventory=inventory_of(context, inventory),
+            patterns=tuple(vms or ()),
+            repository=repo,
+            key=key_of(key_file, passphrase),
+            environment=environment,
+            full=full,
+            consistency=_consistency(consistency),
+            bandwidth=bytes_of(bandwidth, "--bandwidth"),
+            parallel=parallel,
+            tags=tuple(tag or ()),
+            lock_wait=lock_wait,
+        ),
+        output,
+    )
+    done = run(
+        lambda: plan_backup(request) if dry_run else run_backup(request, RunProgress), form=output, timeout=timeout
+    )
+    show_run(done, output)
+    _leave(done.exit_code)
+
+
+@app.command("ls")
+def ls(
+    vms: Vms = None,
+    repo: Repo = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """The snapshots a repository holds, oldest first."""
+    from novafleet.app.stored import ls as use_case
+    from novafleet.report.backup import show_list
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    show_list(run(lambda: use_case(repo, key, tuple(vms or ())), form=output), output)
+
+
+@app.command("show")
+def show(
+    snapshot: SnapshotId,
+    repo: Repo = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """One snapshot: its disks, how each was read and why, and the files kept beside them."""
+    from novafleet.app.stored import show as use_case
+    from novafleet.report.backup import show_snapshot
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    show_snapshot(run(lambda: use_case(repo, key, snapshot), form=output), output)
+
+
+@app.command("diff")
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A snapshot's id, or the beginning of it.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another one of the same VM.")],
+    repo: Repo = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """How many bytes of each disk differ between two snapshots of one VM."""
+    from novafleet.app.stored import diff as use_case
+    from novafleet.report.backup import show_difference
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    show_difference(run(lambda: use_case(repo, key, before, after), form=output), output)
+
+
+@app.command("verify")
+def verify(
+    snapshots: Annotated[list[str], typer.Argument(metavar="SNAPSHOT...", help="Ids, or their beginnings.")],
+    repo: Repo = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Read snapshots back from the repository, every byte, and say the SHA-256 of each disk."""
+    from novafleet.app.stored import Verification
+    from novafleet.app.stored import verify as use_case
+    from novafleet.report.backup import Reading, show_verified
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+
+    async def work() -> Sequence[Verification]:
+        with Reading() as tell:
+            return [await use_case(repo, key, each, tell) for each in snapshots]
+
+    done = run(work, form=output, timeout=timeout)
+    show_verified(done, output)
+    _leave(max(each.exit_code for each in done))
+
+
+def _leave(status: ExitCode) -> None:
+    if status is not ExitCode.OK:
+        raise typer.Exit(int(status))

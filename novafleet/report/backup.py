@@ -1,0 +1,174 @@
+"""Backups: what a run did, what a repository holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from novafleet.app.backup import BackedUp, DiskBackup, VmBackup
+from novafleet.app.stored import Difference, Verification
+from novafleet.model.backup import Snapshot
+from novafleet.model.encode import encode
+from novafleet.report import console, findings
+
+STYLES = {"done": "green", "planned": "green", "failed": "red", "unreachable": "red", "cancelled": "yellow"}
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def human(count: float) -> str:
+    """``1.5 GiB``."""
+    unit = 0
+    while count >= 1024 and unit < len(UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.1f} {UNITS[unit]}" if unit else f"{count:.0f} B"
+
+
+def show_run(done: BackedUp, form: str) -> None:
+    """A line per disk and one in all; or ``{run, repository, vms: […]}``."""
+    if form != "table":
+        console.document(run_document(done), form)
+        return
+    for vm in done.vms:
+        if vm.error:
+            findings.show_finding({**vm.error, "where": vm.error["where"] or vm.host})
+    grid = console.table("", "VM", "HOST", "STATE", "SNAPSHOT", "DISK", "MODE", "SIZE", "READ", "STORED", "WHY")
+    for vm in done.vms:
+        _add_vm(grid, vm)
+    console.out().print(grid)
+    console.out().print(console.text(_summary(done), "bold"), soft_wrap=True)
+
+
+def _add_vm(grid: Any, vm: VmBackup) -> None:
+    first = [console.text(vm.vm or "?"), vm.host, console.text(vm.state, STYLES.get(vm.state, "")), vm.snapshot or "-"]
+    for disk in vm.disks or (None,):
+        grid.add_row(*first, *(_disk(disk) if disk else [""] * 6))
+        first = ["", "", "", ""]
+
+
+def _disk(disk: DiskBackup) -> list[Any]:
+    sizes = [human(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
+    return [console.text(disk.name), disk.mode, *sizes, console.text(disk.why)]
+
+
+def _summary(done: BackedUp) -> str:
+    disks = [disk for vm in done.vms for disk in vm.disks]
+    well = sum(vm.state in ("done", "planned") for vm in done.vms)
+    verb = "would be backed up" if not done.run else "backed up"
+    read, stored = sum(disk.bytes_read for disk in disks), sum(disk.bytes_stored for disk in disks)
+    text = f"{well} of {len(done.vms)} VMs {verb}; {human(read)} read"
+    return text if not done.run else f"{text}, {human(stored)} stored in {done.seconds:.1f} s; run {done.run}"
+
+
+def run_document(done: BackedUp) -> Mapping[str, Any]:
+    """The machine-readable form, as ``docs/reference/json.md`` says."""
+    return {
+        "run": done.run,
+        "repository": done.repository,
+        "seconds": round(done.seconds, 3),
+        "vms": [{**encode(vm), "seconds": round(vm.seconds, 3)} for vm in done.vms],
+    }
+
+
+def show_list(snapshots: Sequence[Snapshot], form: str) -> None:
+    """A table, or ``{snapshots: […]}``."""
+    if form != "table":
+        console.document({"snapshots": [document(each) for each in snapshots]}, form)
+        return
+    grid = console.table("", "SNAPSHOT", "TIME", "VM", "HOST", "CONSISTENCY", "DISKS", "SIZE", "STORED", "TAGS")
+    for each in snapshots:
+        modes = ", ".join(f"{disk.name} {disk.mode.value}" for disk in each.disks.values())
+        row: list[Any] = [each.id, _when(each.at), console.text(_vm(each)), each.host, each.consistency.value]
+        tags = console.text(" ".join(each.tags))
+        grid.add_row(*row, console.text(modes), human(each.size), human(each.bytes_stored), tags)
+    console.out().print(grid)
+
+
+def _vm(snapshot: Snapshot) -> str:
+    return f"{snapshot.environment}/{snapshot.vm}" if snapshot.environment else snapshot.domain
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def document(snapshot: Snapshot) -> Mapping[str, Any]:
+    """A snapshot as data: all its fields, ``time`` in ISO 8601, ``size`` and ``bytes_stored`` in all."""
+    told = {**encode(snapshot), "disks": [encode(disk) for disk in snapshot.disks.values()]}
+    time = datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds")
+    return {**told, "time": time, "size": snapshot.size, "bytes_stored": snapshot.bytes_stored}
+
+
+def show_snapshot(snapshot: Snapshot, form: str) -> None:
+    """One snapshot whole."""
+    if form != "table":
+        console.document(document(snapshot), form)
+        return
+    about = f"{snapshot.id}  {_vm(snapshot)} on {snapshot.host}, {_when(snapshot.at)}, {snapshot.consistency.value}"
+    console.out().print(console.text(about, "bold"), soft_wrap=True)
+    grid = console.table("", "DISK", "TARGET", "MODE", "SIZE", "READ", "STORED", "WHY")
+    for disk in snapshot.disks.values():
+        sizes = [human(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
+        grid.add_row(console.text(disk.name), disk.target, disk.mode.value, *sizes, console.text(disk.why))
+    console.out().print(grid)
+    files = ", ".join(f"{name} ({human(blob.size)})" for name, blob in snapshot.files.items())
+    console.out().print(console.text(f"files: {files or 'none'}"), soft_wrap=True)
+    if snapshot.parent:
+        console.out().print(console.text(f"read against {snapshot.parent}; restored without it"), soft_wrap=True)
+
+
+def show_difference(difference: Difference, form: str) -> None:
+    """Bytes per disk."""
+    if form != "table":
+        console.document(encode(difference), form)
+        return
+    grid = console.table("", "DISK", "SIZE BEFORE", "SIZE", "CHANGED")
+    for disk in difference.disks:
+        changed = human(disk.changed) + (f" (only in {disk.only})" if disk.only else "")
+        grid.add_row(console.text(disk.name), human(disk.size_before), human(disk.size), changed)
+    console.out().print(grid)
+
+
+def show_verified(done: Sequence[Verification], form: str) -> None:
+    """What was read back, with digests; or ``{snapshots: [{snapshot, parts: […]}]}``."""
+    if form != "table":
+        console.document({"snapshots": encode(done)}, form)
+        return
+    grid = console.table("", "SNAPSHOT", "PART", "SIZE", "SHA-256")
+    for each in done:
+        for part in each.parts:
+            grid.add_row(each.snapshot, console.text(part.name), human(part.size), part.sha256 or "cannot be read")
+            if part.error:
+                findings.show_finding(part.error)
+    console.out().print(grid)
+
+
+class Reading(AbstractContextManager["Reading"]):
+    """A bar per disk on a terminal, with rate and time to go; elsewhere nothing."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))
+        self._progress = Progress(
+            *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console.err(), transient=True
+        )
+        live = console.err().is_terminal
+        self._context: AbstractContextManager[object] = self._progress if live else nullcontext()
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Reading:
+        self._context.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.__exit__(kind, error, trace)
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=done)
