@@ -54,11 +54,13 @@ class Stream:
         self.outbox = Outbox()
         self.closed = asyncio.Event()
         self._chan: RawChannel | None = None
+        self.outbox.pause()  # whoever speaks first waits for the channel
 
     def connection_made(self, chan: RawChannel) -> None:
         self._chan = chan
         self.inbox.attach(chan)
         chan.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.outbox.resume()
 
     def session_started(self) -> None:
         """Nothing to prepare."""

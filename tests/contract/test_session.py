@@ -254,6 +254,17 @@ async def test_closing_frees_a_reader(session: HostSession, tmp_path: Path) -> N
         assert await asyncio.wait_for(reading, 2) == b""
 
 
+async def test_who_listens_may_speak_first(session: HostSession, tmp_path: Path) -> None:
+    async def greet(channel: Channel) -> None:
+        await channel.write(b"welcome")
+        await channel.close()
+
+    async with session.listen_unix(str(tmp_path / "greeting"), greet) as there:
+        reader, writer = await asyncio.open_unix_connection(there)
+        assert await reader.readexactly(7) == b"welcome"
+        writer.close()
+
+
 async def test_the_host_listens(session: HostSession, tmp_path: Path) -> None:
     async def echo(channel: Channel) -> None:
         while data := await channel.read():
