@@ -262,6 +262,13 @@ class BackupError(NovaFleetError):
     code = "NF-BAK-001"
 
 
+class SnapshotError(NovaFleetError):
+    """A VM's snapshot could not be made, gone back to, or removed (NF-SNAP-*)."""
+
+    code = "NF-SNAP-001"
+    retry = Retry.AFTER_FIX
+
+
 class BlockError(NovaFleetError):
     """A disk export refused or broke off (NF-NBD-*)."""
 

@@ -1,0 +1,66 @@
+"""What NovaFleet remembers of a snapshot, kept in its description in libvirt: every controller sees it, and so does
+``virsh snapshot-info``.
+
+    before the upgrade
+
+    novafleet: {"mode": "fs", "tags": ["release"], …}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "novafleet: "
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """``mode`` is what was achieved (crash | fs | live | offline), ``why`` says what kept it from the one ``asked``
+    for; ``expires`` is in seconds since the epoch (0: never); ``hold`` keeps it from ``prune``; ``group`` names the
+    snapshots taken together and ``run`` the run that did. ``nvram`` is the copy of the firmware's variables."""
+
+    text: str = ""
+    mode: str = ""
+    asked: str = ""
+    why: str = ""
+    run: str = ""
+    group: str = ""
+    environment: str = ""
+    tags: tuple[str, ...] = ()
+    expires: float = 0.0
+    hold: bool = False
+    nvram: str = ""
+
+
+def write(note: Note) -> str:
+    """The description."""
+    fields = {name: getattr(note, name) for name in Note.__slots__ if name != "text" and getattr(note, name)}
+    line = PREFIX + json.dumps(fields, ensure_ascii=True)
+    return f"{note.text}\n\n{line}" if note.text else line
+
+
+def read(description: str) -> Note | None:
+    """The note of a description; None for a snapshot made by other means, or whose note was spoilt."""
+    text, _, line = description.strip().rpartition("\n")
+    if not line.startswith(PREFIX):
+        return None
+    try:
+        data = json.loads(line.removeprefix(PREFIX))
+    except ValueError:
+        return None
+    return _note(text.strip(), data) if isinstance(data, dict) else None
+
+
+def _note(text: str, data: Mapping[str, Any]) -> Note:
+    words = ("mode", "asked", "why", "run", "group", "environment", "nvram")
+    tags, expires = data.get("tags", ()), data.get("expires", 0)
+    return Note(
+        text=text,
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        expires=float(expires) if isinstance(expires, int | float) else 0.0,
+        hold=data.get("hold") is True,
+        **{word: str(data.get(word, "")) for word in words},
+    )
