@@ -140,9 +140,8 @@ def _find(pending: dict[int, Pending], cookie: int) -> Pending:
 
 
 def _finish(pending: dict[int, Pending], cookie: int) -> Pending:
-    request = pending.pop(cookie)
-    request.complete()
-    return request
+    pending[cookie].complete()  # an incomplete one stays: its waiter fails with the others
+    return pending.pop(cookie)
 
 
 def refusal(where: str, request: Pending) -> BlockError:

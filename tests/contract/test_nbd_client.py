@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from contextlib import aclosing
 from pathlib import Path
@@ -42,7 +43,7 @@ async def test_what_was_zeroed_since_the_bitmap_is_both_dirty_and_zero(disk: Pat
         Extent(4 * MIB, 2 * KIB64, zero=False),
     ]
     assert sum(each.length for each in found) == 8 * MIB
-    assert all(before.end == after.offset for before, after in zip(found, found[1:], strict=False))
+    assert all(before.end == after.offset for before, after in itertools.pairwise(found))
 
 
 async def test_extents_are_clipped_to_the_range(disk: Path) -> None:
@@ -55,7 +56,7 @@ async def test_without_a_bitmap_everything_is_dirty(disk: Path) -> None:
     async with exported(disk, "-r") as client:
         found = await client.extents(0, client.size)
     assert all(each.dirty for each in found)
-    assert [each.offset for each in found if not each.zero][0] == 0
+    assert next(each.offset for each in found if not each.zero) == 0
 
 
 async def test_a_missing_bitmap_is_said(disk: Path) -> None:
