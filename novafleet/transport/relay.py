@@ -38,7 +38,7 @@ while link.fileno() in sources:
 """The relay in Python, for hosts that have neither socat nor a netcat that knows UNIX sockets."""
 
 UNIX = """\
-[ -S "$1" ] || { echo "$1 is no socket" >&2; exit 2; }
+[ -S "$1" ] || [ ! -x "${1%/*}" ] || { echo "$1 is no socket" >&2; exit 2; }
 [ -w "$1" ] || { echo "$1: permission denied" >&2; exit 77; }
 if command -v socat >/dev/null; then
   echo novafleet-relay-ready >&2; exec socat -t 86400 - "UNIX-CONNECT:$1"
