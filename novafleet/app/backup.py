@@ -37,6 +37,8 @@ ACTION = "backup.vm"
 VERB = "backup"
 A_DAY = 86400.0
 UNREACHABLE = "unreachable"
+NO_LOGIN = ("NF-SSH-1", "NF-SSH-2", "NF-SSH-3")
+"""How the codes of UnreachableError, TrustError and AuthError begin."""
 STATES = {NodeState.DONE: "done", NodeState.CANCELLED: "cancelled", NodeState.SKIPPED: "cancelled"}
 
 
@@ -277,7 +279,7 @@ def _row(chosen: Chosen, result: NodeResult) -> VmBackup:
 
 
 def _state(error: Mapping[str, Any]) -> str:
-    return UNREACHABLE if str(error["code"]).startswith("NF-SSH-") else "failed"
+    return UNREACHABLE if str(error["code"]).startswith(NO_LOGIN) else "failed"
 
 
 def _unseen(party: Party) -> tuple[VmBackup, ...]:

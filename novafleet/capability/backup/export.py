@@ -15,8 +15,8 @@ from novafleet.nbd.protocol import ALLOCATION
 from novafleet.ports import Clock, HostSession
 
 LOST = BlockError.code
-PATIENCE = 120.0
-"""Seconds in which a lost connection must come back."""
+PATIENCE, SHORT_PATIENCE = 120.0, 10.0
+"""Seconds in which a lost connection must come back, and in which a host that answers must let us at the socket."""
 PAUSES = (0.2, 1.0, 3.0)
 """Seconds between tries; the last goes on."""
 
@@ -76,13 +76,13 @@ class Export:
             return self._client
 
     async def _connect(self) -> NbdClient:
-        deadline = self._clock.monotonic() + PATIENCE
-        attempt = 0
+        began, attempt = self._clock.monotonic(), 0
         while True:
             try:
                 return await self._dial()
             except (UnreachableError, ChannelError, BlockError) as error:
-                await self._refuse_if_over(error, late=self._clock.monotonic() > deadline)
+                patience = SHORT_PATIENCE if isinstance(error, ChannelError) else PATIENCE
+                await self._refuse_if_over(error, late=self._clock.monotonic() > began + patience)
             await self._clock.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
             attempt += 1
 

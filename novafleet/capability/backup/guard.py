@@ -61,6 +61,7 @@ async def guarded(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str)
         yield
     finally:
         await if_possible(ctx, stop(ctx, f"{names.guard}.service"))
+        await if_possible(ctx, ctx.session.run(Command(("rm", "-rf", "--", names.folder), become=True, mutates=True)))
 
 
 async def stop(ctx: ActionContext, *units: str) -> None:
