@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.labfixture"]
+pytest_plugins = ["tests.labfixture", "tests.objectstores"]
 
 CONTROLLERS = tuple(Path(__file__).parent / suite for suite in ("chaos", "e2e"))
 """Suites that run NovaFleet as a user does."""

@@ -37,7 +37,7 @@ class LocalFiles:
 
     def read(self, path: str, offset: int, length: int | None) -> bytes:
         """pread(2) until there is no more."""
-        descriptor = os.open(self._at(path), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self._at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with _closing(descriptor):
             end = os.fstat(descriptor).st_size
             if length is not None:

@@ -56,6 +56,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "nfs_parse_url_dir": (c_void_p, (c_void_p, c_char_p)),
     "nfs_destroy_url": (None, (c_void_p,)),
     "nfs_get_error": (c_char_p, (c_void_p,)),
+    "nfs_get_fd": (c_int, (c_void_p,)),
     "nfs_set_timeout": (None, (c_void_p, c_int)),
     "nfs_set_autoreconnect": (None, (c_void_p, c_int)),
     "nfs_set_dircache": (None, (c_void_p, c_int)),
@@ -167,8 +168,15 @@ class Context:
         return found
 
     def destroy(self) -> None:
-        """Close the connection."""
+        """Close the connection and free what it held. Only for one that is sound."""
         self._library.nfs_destroy_context(self._context)
+
+    def abandon(self) -> None:
+        """Close a broken connection. Its memory is not freed: libnfs 4.0.0 frees a request under way twice
+        (nfs_destroy_context, rpc_free_pdu), which ends the process."""
+        descriptor: int = self._library.nfs_get_fd(self._context)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 LOST = {

@@ -153,7 +153,7 @@ class NfsFiles:
         self._mine.context = None
         with self._lock:
             self._contexts.discard(context)
-        context.destroy()
+        context.abandon()
 
     def _connect(self) -> Context:
         since, pause = time.monotonic(), 0.1
@@ -193,7 +193,7 @@ class NfsFiles:
         try:
             context.call("nfs_mount", export.server.encode(), path.encode())
         except OSError:
-            context.destroy()
+            context.abandon()
             raise
         return context
 
@@ -239,6 +239,8 @@ def _read(context: Context, path: str, offset: int, length: int | None) -> bytes
     try:
         facts = Stat()
         context.call("nfs_fstat64", handle, byref(facts))
+        if not stat.S_ISREG(facts.mode):
+            raise IsADirectoryError(errno.EISDIR, "is no file")
         end = facts.size if length is None else min(facts.size, offset + length)
         content = ctypes.create_string_buffer(max(end - offset, 0))
         done = 0

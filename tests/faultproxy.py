@@ -1,0 +1,102 @@
+"""A TCP proxy before an HTTP server that does to a request what networks and servers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+
+class Fault(StrEnum):
+    """What happens to one request."""
+
+    BUSY = "503 without doing it"
+    BROKEN = "500 without doing it"
+    LOST = "done, and answered with 500"
+    CONFLICT = "409 without doing it"
+    HUNG_UP = "done, and the connection is closed without an answer"
+    CUT = "half of the answer's body, then the end"
+    SLOW = "done after a second"
+
+
+@dataclass
+class Proxy:
+    """``faults`` are used up by the requests that ``matching`` is true of; ``seen`` has each request's first line."""
+
+    backend: str
+    endpoint: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    matching: Callable[[str], bool] = lambda _: True
+    seen: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request a connection."""
+        try:
+            await self._one(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client gave up
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first = head.split(b"\r\n", 1)[0].decode()
+        body = await reader.readexactly(_length(head))
+        self.seen.append(first)
+        fault = self.faults.pop(0) if self.faults and self.matching(first) else None
+        if fault in REFUSALS:
+            writer.write(REFUSALS[fault])
+            await writer.drain()
+            return
+        if fault is Fault.SLOW:
+            await asyncio.sleep(1.0)
+        answer = await self._ask(head, body)
+        if fault is Fault.LOST:
+            answer = REFUSALS[Fault.BROKEN]
+        if fault is Fault.HUNG_UP:
+            return
+        if fault is Fault.CUT:
+            start = answer.index(b"\r\n\r\n") + 4
+            answer = answer[: start + (len(answer) - start) // 2]
+        writer.write(answer)
+        await writer.drain()
+
+    async def _ask(self, head: bytes, body: bytes) -> bytes:
+        address = urlsplit(self.backend)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head[:-2] + b"Connection: close\r\n\r\n" + body)
+        answer = await reader.read(-1)
+        writer.close()
+        return answer
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def _refusal(status: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+
+
+REFUSALS = {
+    Fault.BUSY: _refusal("503 Slow Down"),
+    Fault.BROKEN: _refusal("500 Internal Server Error"),
+    Fault.CONFLICT: _refusal("409 Conflict"),
+}
+
+
+@asynccontextmanager
+async def proxied(backend: str) -> AsyncIterator[Proxy]:
+    """A proxy before an endpoint, on a free port."""
+    proxy = Proxy(backend)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=1 << 20)
+    proxy.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield proxy
