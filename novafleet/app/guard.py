@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +83,14 @@ async def _snapshots(demand: Demand) -> tuple[Snapshot, ...]:
 
 def _refusal(demand: Demand, cause: str) -> GuardError:
     policy = demand.policy
-    key = f"--key-file {policy.key_file}" if policy.key_file else f"--passphrase {policy.passphrase}"
+    key = ("--key-file", policy.key_file) if policy.key_file else ("--passphrase", policy.passphrase)
+    command = ("novafleet", "backup", "run", f"{demand.environment}/{demand.vm}", "--repo", policy.repository, *key)
     return GuardError(
         f"this would destroy data of {demand.vm} without a backup younger than {_hours(policy.guard)}",
         code="NF-GUARD-005",
         where=policy.origins["guard"],
         cause=cause,
-        hints=(f"novafleet backup run {demand.environment}/{demand.vm} --repo {policy.repository} {key}",),
+        hints=(shlex.join(command),),
         retry=Retry.AFTER_FIX,
     )
 

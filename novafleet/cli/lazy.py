@@ -20,7 +20,9 @@ COMMANDS = {
     "host": "host.app",
     "vm": "vm.app",
     "backup": "backup.app",
+    "repo": "repo.app",
     "runs": "runs.app",
+    "schedule": "schedule.app",
     "lab": "lab.app",
 }
 """Word -> MODULE.NAME in novafleet.cli: a function for a verb, an ``app`` for NOUN VERB. In the order of ``--help``."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from novafleet.errors import ExitCode
-from novafleet.model.policy import Notify, Policy
+from novafleet.model.policy import Notify, Policy, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Schedule:
     claims: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     variable_files: tuple[str, ...] = ()
+    window: Window | None = None
     notify: Notify | None = None
     """As it was when the file was last read: a file that cannot be read any more is told too."""
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from novafleet.model.encode import decode, encode
 from novafleet.model.schedule import Schedule, ScheduledRun
 
 T = TypeVar("T")
-HISTORY = 200
+HISTORY = 1000
 """Runs of a schedule that are kept."""
 
 
@@ -24,6 +25,11 @@ class Schedules:
     """The folder of all schedules."""
 
     folder: Path
+
+    @classmethod
+    def of(cls, state: Path) -> Schedules:
+        """Those of a controller, by its folder of state."""
+        return cls(state / "schedules")
 
     def all(self) -> tuple[Schedule, ...]:
         """Every installed schedule, by name. Raises ScheduleError NF-SCHED-007 for a damaged file."""
@@ -42,10 +48,10 @@ class Schedules:
         """Forget it and its runs."""
         shutil.rmtree(self._of(name), ignore_errors=True)
 
-    def runs(self, name: str, most: int = HISTORY) -> tuple[ScheduledRun, ...]:
-        """Its newest runs, newest first."""
-        paths = sorted((self._of(name) / "runs").glob("*.json"), reverse=True)
-        return tuple(_read(path, ScheduledRun) for path in paths[:most])
+    def runs(self, name: str) -> Iterator[ScheduledRun]:
+        """Its runs, newest first, each read when it is asked for. Raises ScheduleError NF-SCHED-007."""
+        for path in sorted((self._of(name) / "runs").glob("*.json"), reverse=True):
+            yield _read(path, ScheduledRun)
 
     def record(self, run: ScheduledRun) -> None:
         """Write a run in place of what it was before; the oldest beyond ``HISTORY`` go. Raises ScheduleError."""

@@ -66,7 +66,8 @@ def _read() -> list[str]:
     try:
         return call("crontab", "-l").splitlines()
     except ScheduleError as error:
-        if "no crontab for" in error.cause or "No such file" in error.cause:
+        absent = "no crontab for" in error.cause or "No such file" in error.cause
+        if error.code == "NF-SCHED-004" and absent:
             return []
         raise
 

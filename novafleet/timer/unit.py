@@ -63,13 +63,18 @@ def text(sections: Mapping[str, Section]) -> str:
 
 def plain(value: str) -> str:
     """A value that is not split: only specifiers (``%``) mean something, and a line may not end."""
-    return " ".join(value.split("\n")).replace("%", "%%").rstrip("\\")
+    return "".join(char if char.isprintable() else " " for char in value).replace("%", "%%").rstrip("\\")
 
 
 def quoted(value: str) -> str:
     """One word of a value that is split: quotes, backslashes and specifiers mean nothing in it."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
-    return f'"{escaped}"'
+    return '"' + "".join(_escaped(char) for char in value) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char < " " or char == "\x7f":
+        return f"\\x{ord(char):02x}"
+    return {"\\": "\\\\", '"': '\\"', "%": "%%"}.get(char, char)
 
 
 def command(words: Sequence[str]) -> str:

@@ -1,0 +1,118 @@
+"""What a scheduled run consists of: back up, forget, verify, drill. Each is another verb's use-case, by policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.app.backup import BackupRequest, VmBackup, run_backup
+from novafleet.app.context import Emit
+from novafleet.app.repository import key_source
+from novafleet.app.vmselect import Chosen, Selection, look
+from novafleet.app.wiring import open_world
+from novafleet.errors import ConfigError, NovaFleetError, ScheduleError
+from novafleet.model.policy import Policy
+from novafleet.model.schedule import Duty, Job, Member, Schedule, VmOutcome
+from novafleet.repository import KeySource
+
+NO_SUCH_VM = "NF-VM-006"
+
+
+@dataclass(frozen=True, slots=True)
+class ByPolicy:
+    """Implements ``scheduledrun.Duties``. ``watch`` shows a run of so many steps."""
+
+    watch: Callable[[int], AbstractContextManager[Emit]]
+
+    async def back_up(self, schedule: Schedule, job: Job, claimed: Collection[str]) -> tuple[VmOutcome, ...]:
+        """Look which VMs are there now, and back up those whose policies ask alike together."""
+        selection = await _look(schedule, job)
+        found = dict(_assigned(job, selection.chosen, claimed))
+        outcomes = list(_lacking(job, selection, {member.pattern for member in found.values()}))
+        groups: dict[str, list[str]] = {}
+        for label, member in found.items():
+            groups.setdefault(member.policy.consistency, []).append(label)
+        for consistency, labels in groups.items():
+            request = BackupRequest(
+                tuple(Path(path) for path in schedule.inventory),
+                tuple(labels),
+                job.policy.repository,
+                key_of(job.policy),
+                consistency=consistency,
+                tags=(f"schedule:{job.name}",),
+            )
+            outcomes += [outcome(vm) for vm in (await run_backup(request, self.watch)).vms]
+        return tuple(sorted(outcomes, key=lambda each: each.vm))
+
+    async def forget(self, schedule: Schedule, job: Job) -> Duty:
+        """Forget by each VM's ``keep``."""
+        raise NotImplementedError
+
+    async def verify(self, schedule: Schedule, job: Job) -> Duty:
+        """Read and check the job's share of the repository."""
+        raise NotImplementedError
+
+    async def drill(self, schedule: Schedule, job: Job) -> Duty:
+        """Boot the newest backups to prove them."""
+        raise NotImplementedError
+
+
+async def _look(schedule: Schedule, job: Job) -> Selection:
+    patterns = [f"{schedule.environment}/*"] if schedule.environment else [member.pattern for member in job.members]
+    async with open_world([Path(path) for path in schedule.inventory]) as world:
+        try:
+            return await look(world, patterns)
+        except ConfigError as error:
+            if error.code != NO_SUCH_VM:
+                raise
+            return Selection((), {})
+
+
+def _assigned(job: Job, chosen: Iterable[Chosen], claimed: Collection[str]) -> Iterator[tuple[str, Member]]:
+    """The member each VM is meant by. With their host go only VMs that no environment's schedule decides about."""
+    members = {member.pattern: member for member in job.members}
+    for each in chosen:
+        name = f"{each.environment}/{each.vm}"
+        if name in members:
+            yield each.label, members[name]
+        elif f"{each.host.name}/*" in members and name not in claimed:
+            yield each.label, members[f"{each.host.name}/*"]
+
+
+def _lacking(job: Job, selection: Selection, found: Collection[str]) -> Iterator[VmOutcome]:
+    """What was meant and is not there: perhaps on a host that could not be asked."""
+    hosts: Mapping[str, NovaFleetError] = selection.unseen
+    for member in job.members:
+        host, _, name = member.pattern.partition("/")
+        if name == "*" and host in hosts:
+            yield VmOutcome(member.pattern, error=hosts[host].finding())
+        elif name != "*" and member.pattern not in found:
+            error = next(iter(hosts.values()), None) or _absent(member)
+            yield VmOutcome(member.pattern, error=error.finding())
+
+
+def _absent(member: Member) -> ConfigError:
+    hints = ("novafleet status   # was it brought up?", "backup: false in the file, if it need not be there")
+    return ConfigError("the VM does not exist", code=NO_SUCH_VM, where=member.pattern, hints=hints)
+
+
+def outcome(vm: VmBackup) -> VmOutcome:
+    """One VM of a backup run."""
+    error = vm.error
+    if error is None and vm.state != "done":
+        error = ScheduleError(f"the backup was {vm.state}", code="NF-SCHED-005", where=vm.host).finding()
+    return VmOutcome(
+        f"{vm.host}/{vm.domain or '*'}",
+        vm.snapshot,
+        sum(disk.bytes_read for disk in vm.disks),
+        sum(disk.bytes_stored for disk in vm.disks),
+        {disk.name: disk.mode for disk in vm.disks},
+        error,
+    )
+
+
+def key_of(policy: Policy) -> KeySource:
+    """What opens its repository."""
+    return key_source(Path(policy.key_file) if policy.key_file else None, policy.passphrase)
