@@ -141,6 +141,13 @@ async def slots(store: ObjectStore) -> tuple[Slot, ...]:
     return tuple(sorted(found, key=lambda slot: (slot.created, slot.id)))
 
 
+async def opened_by(store: ObjectStore, material: KeyMaterial) -> tuple[str, ...]:
+    """The slots a key opens."""
+    fitting = [slot for slot in (await slots(store))[:SLOTS] if slot.kind is material.kind]
+    opened = await asyncio.gather(*(asyncio.to_thread(_unwrap, slot, material) for slot in fitting))
+    return tuple(slot.id for slot, inner in zip(fitting, opened, strict=True) if inner is not None)
+
+
 async def add_slot(
     store: ObjectStore, config: bytes, master: Secret, material: KeyMaterial, *, label: str, at: float
 ) -> Slot:

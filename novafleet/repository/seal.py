@@ -47,6 +47,7 @@ class Kind(IntEnum):
     TOC = 5
     INDEX = 6
     SNAPSHOT = 7
+    RECORD = 8
 
 
 PACK, INDEX, SNAPSHOT = b"NFPACK", b"NFINDX", b"NFSNAP"

@@ -1,0 +1,227 @@
+"""``repo init|ls|info|check|scrub|stats|key``: the repository itself, whatever VMs are in it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from novafleet.app.repository import open_repository, opened_store
+from novafleet.errors import ConfigError, MissingObjectError, RepositoryError
+from novafleet.objectstore.probe import demand_exclusive, probe
+from novafleet.repository import KeySource, Repository, config, keys
+from novafleet.repository import check as checking
+from novafleet.repository import stats as counting
+from novafleet.repository.check import Checked, Progress, Scrubbed
+from novafleet.repository.epochs import outstanding
+from novafleet.repository.keys import Slot, new_key_file
+from novafleet.repository.lease import leases
+from novafleet.repository.records import holds
+from novafleet.repository.stats import Stats
+from novafleet.repository.trash import trashed
+
+QUARANTINE = "quarantine/"
+
+
+@dataclass(frozen=True, slots=True)
+class InitRequest:
+    """``sheet`` is where a recovery sheet goes; ``single_writer`` accepts a store that cannot keep writers apart."""
+
+    url: str
+    key: KeySource
+    cell: int
+    sheet: Path | None = None
+    single_writer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Initialized:
+    """A new repository; ``new_key`` when its key file was made too. ``skew`` is the store's clock minus ours."""
+
+    url: str
+    id: str
+    exclusive: bool
+    why: str
+    skew: float
+    new_key: str = ""
+    sheet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A repository at a glance; nothing of its size grows the time this takes but the number of names in it."""
+
+    url: str
+    id: str
+    cell: int
+    snapshots: int
+    trash: int
+    holds: int
+    packs: int
+    stored: int
+    keys: int
+    writers: tuple[str, ...]
+    """Who holds a lease."""
+    condemned: int
+    """Packs that wait for their deletion."""
+    quarantined: int
+    newest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrub:
+    """Packs read without a key."""
+
+    packs: int
+    bytes_read: int
+    damaged: tuple[Scrubbed, ...]
+
+
+async def init(request: InitRequest) -> Initialized:
+    """Probe the store, make the key file if there is none, make the repository.
+
+    Raises StoreError NF-STORE-04x for a store that cannot hold one, RepositoryError NF-REPO-003 when there is one.
+    """
+    _absent(request.sheet)
+    async with opened_store(request.url) as store:
+        seen = await probe(store)
+        if not request.single_writer:
+            demand_exclusive(store, seen)
+        made = _ensure_key(request.key)
+        repository = await Repository.create(store, request.key, at=time.time(), cell=request.cell)
+        if request.sheet:
+            write_secret(request.sheet, await repository.recovery_sheet(at=time.time()))
+        sheet = str(request.sheet or "")
+        return Initialized(store.url, repository.id, seen.exclusive, seen.why, seen.skew, made, sheet)
+
+
+def _absent(sheet: Path | None) -> None:
+    if sheet is not None and sheet.exists():
+        raise ConfigError("the recovery sheet's file exists already", code="NF-REPO-042", where=str(sheet))
+
+
+def _ensure_key(key: KeySource) -> str:
+    if key.file is None or key.file.exists():
+        return ""
+    new_key_file(key.file)
+    return str(key.file)
+
+
+def write_secret(path: Path, text: str) -> None:
+    """A new file of mode 0600. Raises ConfigError NF-REPO-042 when it exists or cannot be made."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as exc:
+        raise ConfigError(
+            "the file cannot be made", code="NF-REPO-042", where=str(path), cause=exc.strerror or str(exc)
+        ) from exc
+
+
+async def info(url: str, key: KeySource) -> Info:
+    """What ``repo info`` shows."""
+    async with open_repository(url, key) as repository:
+        store, ids = repository.store, await repository.snapshot_ids()
+        sizes = await checking.pack_sizes(store)
+        lists = await outstanding(store)
+        return Info(
+            store.url,
+            repository.id,
+            repository.cell,
+            len(ids),
+            len(await trashed(store)),
+            len(await holds(repository)),
+            len(sizes),
+            sum(sizes.values()),
+            len(await repository.slots()),
+            tuple([each.holder or each.key for each in await leases(store)]),
+            sum(len(each.avoided) for each in lists),
+            len([each.key async for each in store.list(QUARANTINE)]),
+            ids[-1] if ids else "",
+        )
+
+
+async def check(url: str, key: KeySource, share: float, progress: Progress) -> Checked:
+    """Structure, and the content of this share (0 to 1) of the packs."""
+    async with open_repository(url, key) as repository:
+        return await checking.check(repository, share=share, progress=progress)
+
+
+async def scrub(url: str, share: float, progress: Progress) -> Scrub:
+    """Hash packs; no key is needed. Raises RepositoryError NF-REPO-002 when there is no repository."""
+    async with opened_store(url) as store:
+        try:
+            await store.stat(config.KEY)
+        except MissingObjectError as exc:
+            raise RepositoryError("there is no repository here", code="NF-REPO-002", where=store.url) from exc
+        found = await checking.scrub(store, share=share, progress=progress)
+    damaged = tuple(each for each in found if each.why)
+    return Scrub(len(found), sum(each.size for each in found), damaged)
+
+
+async def stats(url: str, key: KeySource, progress: Progress) -> Stats:
+    """How much is in it, and per VM."""
+    async with open_repository(url, key) as repository:
+        return await counting.stats(repository, progress)
+
+
+async def key_ls(url: str) -> Sequence[Slot]:
+    """Its key slots; no key is needed to see them."""
+    async with opened_store(url) as store:
+        return await keys.slots(store)
+
+
+async def key_add(url: str, key: KeySource, new: KeySource, label: str) -> tuple[Slot, str]:
+    """Let one more key open it; the second of the answer is the key file that was made for it, if one was."""
+    async with open_repository(url, key) as repository:
+        made = _ensure_key(new)
+        return await repository.add_key(new, label=label, at=time.time()), made
+
+
+async def key_rm(url: str, key: KeySource, slot: str) -> Slot:
+    """Remove a key slot by id or unique beginning."""
+    async with open_repository(url, key) as repository:
+        found = _slot(await repository.slots(), slot, url)
+        await repository.remove_key(found.id)
+        return found
+
+
+async def key_rotate(url: str, key: KeySource, new: KeySource, label: str) -> tuple[Slot, Mapping[str, str]]:
+    """A new key in place of the one given: it is added, seen to open the repository, and only then the old one goes.
+
+    What was stored stays as it is: both keys wrap one master key. Returns the new slot, and the slots that went.
+    """
+    async with open_repository(url, key) as repository:
+        before = await repository.slots()
+        _ensure_key(new)
+        added = await repository.add_key(new, label=label, at=time.time())
+        await Repository.open(repository.store, new)
+        old = [each for each in await keys.opened_by(repository.store, key.read()) if each != added.id]
+        for slot in old:
+            await repository.remove_key(slot)
+    return added, {each.id: each.label for each in before if each.id in old}
+
+
+async def sheet(url: str, key: KeySource, target: Path | None) -> str:
+    """A recovery sheet with a key of its own: its text, written to ``target`` if given."""
+    _absent(target)
+    async with open_repository(url, key) as repository:
+        text = await repository.recovery_sheet(at=time.time())
+    if target is not None:
+        write_secret(target, text)
+    return text
+
+
+def _slot(slots: Sequence[Slot], wanted: str, url: str) -> Slot:
+    found = [each for each in slots if each.id.startswith(wanted)]
+    if len(found) != 1:
+        raise RepositoryError(
+            f"{len(found)} key slots begin with {wanted!r}" if found else f"there is no key slot {wanted!r}",
+            code="NF-REPO-016",
+            where=url,
+            hints=(f"novafleet repo key ls {url}",),
+        )
+    return found[0]

@@ -1,0 +1,143 @@
+"""``repo init|ls|info|check|scrub|repair|copy|stats|key``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from novafleet.cli import repokey
+from novafleet.cli.backup import bytes_of, key_of
+from novafleet.cli.options import KeyFile, Output, OutputForm, Passphrase, RepoUrl, Timeout
+from novafleet.cli.run import guarded, run
+from novafleet.errors import ConfigError, ExitCode
+
+app = typer.Typer(help="Backup repositories: make, inspect, check, mend, copy; their keys.", no_args_is_help=True)
+app.add_typer(repokey.app, name="key")
+
+
+def share_of(text: str, option: str) -> float:
+    """``5%``, ``100%`` or a fraction; empty is 0. Raises ConfigError NF-CFG-005."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text or "0")
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{option} takes a share, as in 5% or 100%, not {text!r}", code="NF-CFG-005")
+    return share
+
+
+@app.command("init")
+def init(
+    url: RepoUrl = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a recovery sheet with a key of its own here.")
+    ] = None,
+    cell: Annotated[str, typer.Option(metavar="BYTES", help="Grid disks are cut along: 256KiB to 4MiB.")] = "1MiB",
+    single_writer: Annotated[
+        bool, typer.Option("--single-writer", help="Accept a store that cannot keep two writers apart.")
+    ] = False,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Make a repository. A key file that does not exist is made: 32 random bytes that only you can read."""
+    from novafleet.app.repo import InitRequest
+    from novafleet.app.repo import init as use_case
+    from novafleet.report.repo import show_initialized
+
+    request = guarded(
+        lambda: InitRequest(url, key_of(key_file, passphrase), bytes_of(cell, "--cell"), sheet, single_writer), output
+    )
+    show_initialized(run(lambda: use_case(request), form=output, timeout=timeout), output)
+
+
+@app.command("ls")
+def ls(
+    url: RepoUrl = "", key_file: KeyFile = None, passphrase: Passphrase = "", output: Output = OutputForm.TABLE
+) -> None:
+    """The snapshots it holds, oldest first (as `backup ls`)."""
+    from novafleet.app.stored import ls as use_case
+    from novafleet.report.backup import show_list
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    show_list(run(lambda: use_case(url, key, ()), form=output), output)
+
+
+@app.command("info")
+def info(
+    url: RepoUrl = "", key_file: KeyFile = None, passphrase: Passphrase = "", output: Output = OutputForm.TABLE
+) -> None:
+    """What it is: id, sizes, keys, who writes to it now, what waits for deletion."""
+    from novafleet.app.repo import info as use_case
+    from novafleet.report.repo import show_info
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    show_info(run(lambda: use_case(url, key), form=output), output)
+
+
+@app.command("check")
+def check(
+    url: RepoUrl = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read and decode every pack too.")] = False,
+    share: Annotated[
+        str,
+        typer.Option("--share", metavar="SHARE", help="With --read-data: only so many packs, at random: 5%."),
+    ] = "100%",
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Is everything there that snapshots need? Damage is listed by snapshot, disk and offset; then the status is 1."""
+    from novafleet.app.repo import check as use_case
+    from novafleet.report.repo import show_checked
+    from novafleet.report.repoprogress import Steps
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    wanted = guarded(lambda: share_of(share, "--share"), output) if read_data else 0.0
+    with Steps() as steps:
+        done = run(lambda: use_case(url, key, wanted, steps), form=output, timeout=timeout)
+    show_checked(done, output)
+    if not done.clean:
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+@app.command("scrub")
+def scrub(
+    url: RepoUrl = "",
+    share: Annotated[str, typer.Option("--share", metavar="SHARE", help="Only so many of the packs: 5%.")] = "100%",
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Hash packs; needs no key, so the machine that stores a repository can do it. Status 1 when one is damaged."""
+    from novafleet.app.repo import scrub as use_case
+    from novafleet.report.repo import show_scrub
+    from novafleet.report.repoprogress import Steps
+
+    wanted = guarded(lambda: share_of(share, "--share"), output)
+    with Steps() as steps:
+        done = run(lambda: use_case(url, wanted, steps), form=output, timeout=timeout)
+    show_scrub(done, output)
+    if done.damaged:
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+@app.command("stats")
+def stats(
+    url: RepoUrl = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """How much is in it, per VM and in all, and what deduplication and compression save."""
+    from novafleet.app.repo import stats as use_case
+    from novafleet.report.repo import show_stats
+    from novafleet.report.repoprogress import Steps
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    with Steps() as steps:
+        done = run(lambda: use_case(url, key, steps), form=output, timeout=timeout)
+    show_stats(done, output)
