@@ -97,6 +97,12 @@ def definition(snapshot: Element) -> Element:
     return domain
 
 
+def running(snapshot: Element) -> Element:
+    """The domain as it ran at the snapshot's moment: what saved memory fits."""
+    found = snapshot.find("domain")
+    return deepcopy(found) if found is not None else Element("domain")
+
+
 def contents(snapshot: Element) -> Mapping[str, Disk]:
     """By target, the disk whose image holds what the snapshot saved: the one an external overlay was laid over."""
     external = {each.get("name", "") for each in snapshot.iterfind("disks/disk[@snapshot='external']")}

@@ -1,0 +1,260 @@
+"""``snapshot create|revert|rm|prune``: journalled steps on each VM, under its lease."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from novafleet.app.snapshotrun import (
+    Done,
+    Leased,
+    Party,
+    Selected,
+    VmResult,
+    Watch,
+    carry_out,
+    context_of,
+    leased,
+    party,
+    results_of,
+    step,
+    surveys,
+)
+from novafleet.app.vmselect import Chosen
+from novafleet.capability.snapshot.actions import registry
+from novafleet.capability.snapshot.freeze import Freezer
+from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.plan import CRASH, FS, nearest, plan_return
+from novafleet.capability.snapshot.retention import expired
+from novafleet.capability.snapshot.tidy import pending
+from novafleet.errors import NovaFleetError
+from novafleet.model.plan import Step
+from novafleet.model.policy import Keep
+from novafleet.model.run import NodeResult
+
+A_WEEK = 7 * 86400.0
+SAFETY = "safety"
+"""Tag of the snapshot made before going back."""
+Confirm = Callable[[Sequence[str]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The snapshot to make. ``mode``: crash | fs | live; ``require`` refuses less than that; ``ttl`` seconds after
+    which ``prune`` may remove it (0: never); ``hold`` keeps it from ``prune`` altogether."""
+
+    name: str = ""
+    text: str = ""
+    mode: str = FS
+    require: str = ""
+    tags: tuple[str, ...] = ()
+    ttl: float = 0.0
+    hold: bool = False
+
+
+async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
+    """Snapshot every VM meant. Those of an environment are one moment: all are frozen before the first is taken.
+
+    A VM that fails does not raise: see ``Done``. Raises what selecting raises.
+    """
+    async with party(asked) as crew, leased(crew) as held:
+        began = crew.world.clock.monotonic()
+        group = crew.run_id if asked.environment else ""
+        freezer = Freezer()
+        steps = _create_steps(crew, wish, group)
+        try:
+            results, cancelled = await carry_out(crew, held, "create", steps, registry(freezer), watch)
+        finally:
+            await _thaw(crew, held, freezer)
+        rows = results_of(crew, results, {})
+        seconds = crew.world.clock.monotonic() - began
+        return Done("create", crew.run_id, rows, seconds, cancelled, group=group, skew_ms=_skew(results))
+
+
+def _create_steps(crew: Party, wish: Wish, group: str) -> list[Step]:
+    freezes = [_freeze_step(each, wish) for each in crew.chosen]
+    everybody = [each.id for each in freezes]
+    makes = [_create_step(crew, each, wish, group, everybody if group else ["freeze"]) for each in crew.chosen]
+    return [*freezes, *makes]
+
+
+def _freeze_step(chosen: Chosen, wish: Wish, part: str = "freeze") -> Step:
+    return step(chosen, "snapshot.freeze", part=part, mode=wish.mode, require=wish.require)
+
+
+def _create_step(
+    crew: Party, chosen: Chosen, wish: Wish, group: str, after: Sequence[str], part: str = "create"
+) -> Step:
+    now = crew.world.clock.now()
+    return step(
+        chosen,
+        "snapshot.create",
+        after,
+        part=part,
+        name=wish.name or default_name(now),
+        text=wish.text,
+        mode=wish.mode,
+        tags=list(wish.tags),
+        expires=now + wish.ttl if wish.ttl else 0.0,
+        hold=wish.hold,
+        group=group,
+        environment=chosen.environment,
+        token=secrets.token_hex(4),
+    )
+
+
+def default_name(now: float) -> str:
+    """``20261121-115903``, UTC."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}"
+
+
+async def _thaw(crew: Party, held: Leased, freezer: Freezer) -> None:
+    """Whoever is frozen still: its own step never came."""
+    for label in list(freezer.frozen):
+        await freezer.thaw(context_of(crew, held, label, f"{label}/thaw", lambda _event: None), label)
+
+
+def _skew(results: Sequence[NodeResult]) -> float | None:
+    times = [(each.outcome["began"] + each.outcome["ended"]) / 2 for each in results if "began" in each.outcome]
+    return round((max(times) - min(times)) * 1000, 1) if len(times) > 1 else None
+
+
+async def revert(
+    asked: Selected, name: str, watch: Watch, confirm: Confirm, *, safety: bool = True, start: bool | None = None
+) -> Done:
+    """Go back to a snapshot, of every VM meant or of none. ``start`` None: it runs if it runs now or its memory was
+    saved. Raises SnapshotError NF-SNAP-002 and -009 before anything changes."""
+    async with party(asked) as crew, leased(crew) as held:
+        began = crew.world.clock.monotonic()
+        seen = await _all_seen(crew)
+        steps: list[Step] = []
+        for each in crew.chosen:
+            taken = nearest(seen[each.label], name)
+            plan_return(seen[each.label], taken, "0" * 8)
+            steps += _revert_steps(crew, each, seen[each.label], taken, safety, start)
+        if not confirm([_lost(each, seen[each.label], name, safety) for each in crew.chosen]):
+            return Done("revert", "", (), declined=True)
+        freezer = Freezer()
+        try:
+            results, cancelled = await carry_out(crew, held, "revert", steps, registry(freezer), watch)
+        finally:
+            await _thaw(crew, held, freezer)
+        rows = tuple(_gone_back(row, name, results) for row in results_of(crew, results, {}))
+        return Done("revert", crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
+
+
+def _gone_back(row: VmResult, name: str, results: Sequence[NodeResult]) -> VmResult:
+    """The row speaks of the snapshot gone back to, and of the one made for safety."""
+    own = [each for each in results if each.resource == f"{row.host}/{row.domain}" and each.label == "safety"]
+    safety = str(own[0].outcome.get("snapshot", "")) if own else ""
+    return replace(row, outcome={**row.outcome, "snapshot": name, "safety": safety})
+
+
+def _lost(chosen: Chosen, seen: Survey, name: str, safety: bool) -> str:
+    fate = "is kept in a safety snapshot" if safety else "is LOST"
+    return f"{chosen.label} ({seen.domain.state}) goes back to {name}; what it is now {fate}"
+
+
+def _revert_steps(
+    crew: Party, chosen: Chosen, seen: Survey, taken: Taken, safety: bool, start: bool | None
+) -> list[Step]:
+    steps: list[Step] = []
+    if safety:
+        wish = Wish(f"before-{default_name(crew.world.clock.now())}", f"before going back to {taken.name}", CRASH)
+        wish = replace(wish, tags=(SAFETY,), ttl=A_WEEK)
+        steps.append(_freeze_step(chosen, wish))
+        steps.append(_create_step(crew, chosen, wish, "", ["freeze"], part="safety"))
+    after = ["safety"] if safety else []
+    steps.append(step(chosen, "snapshot.stop", after))
+    steps.append(step(chosen, "snapshot.switch", ["stop"], name=taken.name, token=secrets.token_hex(4)))
+    runs = start if start is not None else bool(taken.memory) or not seen.off
+    if runs:
+        steps.append(step(chosen, "snapshot.start", ["switch"], name=taken.name))
+    steps.append(step(chosen, "snapshot.tidy", ["start" if runs else "switch"]))
+    return steps
+
+
+async def remove(asked: Selected, names: Sequence[str], watch: Watch, confirm: Confirm, *, tree: bool = False) -> Done:
+    """Remove snapshots; what lies over them keeps what it reads. ``tree`` takes their descendants too.
+
+    Names nobody has are fine where an earlier removal was cut off: it is finished. Raises SnapshotError NF-SNAP-002.
+    """
+
+    def wanted(seen: Survey) -> list[str]:
+        found: list[str] = []
+        for name in names:
+            if pending(seen) and seen.find(name) is None:
+                continue
+            found += _with_descendants(seen, nearest(seen, name).name) if tree else [nearest(seen, name).name]
+        return list(dict.fromkeys(found))
+
+    return await _remove(asked, "rm", wanted, watch, confirm)
+
+
+def _with_descendants(seen: Survey, name: str) -> list[str]:
+    found = [name]
+    for each in seen.snapshots:  # parents come before children
+        if each.fact.parent in found:
+            found.append(each.name)
+    return found
+
+
+async def prune(asked: Selected, keep: Keep, watch: Watch, confirm: Confirm, *, dry_run: bool = False) -> Done:
+    """Remove snapshots past their TTL, and of the rest those ``keep`` does not keep. Only NovaFleet's own, and never
+    one that is held."""
+
+    def wanted(seen: Survey) -> list[str]:
+        return expired(seen, keep, now)
+
+    now = datetime.now(UTC).timestamp()
+    return await _remove(asked, "prune", wanted, watch, confirm, dry_run=dry_run)
+
+
+async def _remove(
+    asked: Selected,
+    verb: str,
+    wanted: Callable[[Survey], list[str]],
+    watch: Watch,
+    confirm: Confirm,
+    *,
+    dry_run: bool = False,
+) -> Done:
+    async with party(asked) as crew, leased(crew) as held:
+        began = crew.world.clock.monotonic()
+        seen, failed = await surveys(crew)
+        going = {label: wanted(each) for label, each in seen.items()}
+        lines = [f"{label}: {', '.join(names)}" for label, names in sorted(going.items()) if names]
+        if dry_run:
+            return Done(verb, "", _foretold(crew, going, failed))
+        if lines and not confirm(lines):
+            return Done(verb, "", (), declined=True)
+        steps = [each for vm in crew.chosen if vm.label in seen for each in _remove_steps(vm, seen, going)]
+        results, cancelled = await carry_out(crew, held, verb, steps, registry(Freezer()), watch)
+        rows = results_of(crew, results, failed)
+        return Done(verb, crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
+
+
+def _remove_steps(chosen: Chosen, seen: Mapping[str, Survey], going: Mapping[str, list[str]]) -> list[Step]:
+    names = going[chosen.label]
+    if not names and not pending(seen[chosen.label]):
+        return []
+    forget = [step(chosen, "snapshot.forget", names=names)] if names else []
+    return [*forget, step(chosen, "snapshot.tidy", ["forget"] if forget else [])]
+
+
+def _foretold(
+    crew: Party, going: Mapping[str, list[str]], failed: Mapping[str, NovaFleetError]
+) -> tuple[VmResult, ...]:
+    return tuple(
+        replace(row, outcome={"removed": going.get(f"{row.host}/{row.domain}", [])})
+        for row in results_of(crew, (), failed)
+    )
+
+
+async def _all_seen(crew: Party) -> Mapping[str, Survey]:
+    seen, failed = await surveys(crew)
+    for error in failed.values():
+        raise error
+    return seen

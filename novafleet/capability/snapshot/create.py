@@ -1,0 +1,141 @@
+"""Taking one VM's snapshot: libvirt makes that of a running guest, we make that of one that is off."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from novafleet.capability.snapshot import note, xml
+from novafleet.capability.snapshot.freeze import Freezer, Frozen
+from novafleet.capability.snapshot.look import Survey, Taken, script, survey
+from novafleet.capability.snapshot.note import Note
+from novafleet.capability.snapshot.plan import CRASH, FS, Creation, plan_creation
+from novafleet.errors import CommandError, SnapshotError, SpaceError
+from novafleet.model.command import Command
+from novafleet.model.snapshot import SnapshotFlag
+from novafleet.ports import ActionContext, Json, Outcome
+
+
+async def create(ctx: ActionContext, args: Mapping[str, Json], freezer: Freezer) -> Outcome:
+    """Make snapshot ``args["name"]`` of ``args["domain"]`` and thaw it. Raises SnapshotError NF-SNAP-003, -004, -006,
+    SpaceError NF-SNAP-007, and what libvirt raises."""
+    label, held = args["label"], freezer.of(args["label"])
+    try:
+        began, ended = await _make(ctx, args, held)
+    finally:
+        after = await freezer.thaw(ctx, label)
+    if held.mode == FS and after.mode == CRASH:
+        await _degrade(ctx, args, after.why)
+        held = after
+    frozen = (asyncio.get_running_loop().time() - held.since) if held.mode == FS else 0.0
+    return {
+        "snapshot": args["name"],
+        "mode": held.mode,
+        "why": held.why,
+        "frozen": held.count,
+        "frozen_seconds": round(frozen, 3),
+        "began": began,
+        "ended": ended,
+    }
+
+
+async def created(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
+    """Did this run make it already?"""
+    found = (await survey(ctx, args["domain"])).find(args["name"])
+    if found is None or found.note is None or found.note.run != ctx.run_id:
+        return None
+    return {"snapshot": found.name, "mode": found.note.mode, "why": found.note.why, "adopted": True}
+
+
+async def _make(ctx: ActionContext, args: Mapping[str, Json], held: Frozen) -> tuple[float, float]:
+    seen = await survey(ctx, args["domain"])
+    await _refuse_jobs(ctx, seen)
+    creation = plan_creation(seen, args["name"], held.mode, args["token"])
+    if creation.nvram:
+        await run_script(ctx, "copy.sh", seen.nvram, creation.nvram)
+    wanted = xml.snapshot(
+        args["name"], _description(ctx, args, held, creation), creation.overlays, creation.others, creation.memory
+    )
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    if seen.off:
+        await _offline(ctx, seen, creation, wanted)
+    else:
+        flags = SnapshotFlag.LIVE if creation.memory else SnapshotFlag.DISK_ONLY
+        await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(wanted), flags | SnapshotFlag.ATOMIC)
+    return began, clock()
+
+
+def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, creation: Creation) -> str:
+    return note.write(
+        Note(
+            text=args.get("text", ""),
+            mode=held.mode,
+            asked=args["mode"] if args["mode"] != held.mode else "",
+            why=held.why,
+            run=ctx.run_id,
+            group=args.get("group", ""),
+            environment=args.get("environment", ""),
+            tags=tuple(args.get("tags", ())),
+            expires=float(args.get("expires", 0.0)),
+            hold=bool(args.get("hold", False)),
+            nvram=creation.nvram,
+        )
+    )
+
+
+async def _refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
+    """libvirt would wait 30 s for the end of a backup."""
+    if seen.off or await ctx.hypervisor.backup_job(seen.domain.name) is None:
+        return
+    raise SnapshotError(
+        f"a backup of {seen.domain.name} is under way",
+        code="NF-SNAP-006",
+        where=ctx.host.name,
+        hints=("try again when it has ended",),
+    )
+
+
+async def _offline(ctx: ActionContext, seen: Survey, creation: Creation, wanted: Element) -> None:
+    """Overlays, then the definition on them, then the record: cut off anywhere, no snapshot claims what may change."""
+    words = [word for target, path in creation.overlays.items() for word in (path, *creation.under[target])]
+    await run_script(ctx, "overlay.sh", *words)
+    before = xml.parse(seen.domain.xml)
+    after = xml.on_images(before, {target: (path, "qcow2") for target, path in creation.overlays.items()})
+    await ctx.hypervisor.define_domain(xml.text_of(after))
+    record = xml.record(wanted, before, seen.current, int(time.time()))
+    flags = SnapshotFlag.REDEFINE | SnapshotFlag.CURRENT
+    await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(record), flags)
+
+
+async def _degrade(ctx: ActionContext, args: Mapping[str, Json], why: str) -> None:
+    """Say in the snapshot that it is less than it was meant to be."""
+    taken = (await survey(ctx, args["domain"])).find(args["name"])
+    if taken is not None and taken.note is not None:
+        text = note.write(Note(**{**_fields(taken.note), "mode": CRASH, "asked": FS, "why": why}))
+        await redefine(ctx, args["domain"], taken, xml.described(xml.parse(taken.fact.xml), text))
+
+
+def _fields(known: Note) -> dict[str, Any]:
+    return {name: getattr(known, name) for name in Note.__slots__}
+
+
+async def redefine(ctx: ActionContext, domain: str, taken: Taken, record: Element) -> None:
+    """Replace what libvirt records of a snapshot."""
+    flags = SnapshotFlag.REDEFINE | (SnapshotFlag.CURRENT if taken.fact.current else SnapshotFlag.NONE)
+    await ctx.hypervisor.create_snapshot(domain, xml.text_of(record), flags)
+
+
+async def run_script(ctx: ActionContext, name: str, *words: str) -> None:
+    """Run one of our scripts as root, behind the lease. Raises CommandError, SpaceError NF-SNAP-007."""
+    try:
+        await ctx.session.run(Command.script(script(name), *words, become=True, mutates=True))
+    except CommandError as error:
+        if "No space left" not in error.stderr:
+            raise
+        raise SpaceError(
+            "no room for a snapshot", code="NF-SNAP-007", where=ctx.host.name, cause=error.stderr.strip()
+        ) from error

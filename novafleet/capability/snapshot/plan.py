@@ -1,0 +1,137 @@
+"""What making a snapshot takes, decided from what was seen. Pure.
+
+Snapshots are external overlays: they work with raw disks, UEFI variables, checkpoints of backups and every libvirt from
+9.0, and going back or deleting does not depend on what that version can do (docs/adr/0005-jobs-and-images.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from novafleet.capability.snapshot import xml
+from novafleet.capability.snapshot.images import overlay, stem
+from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.errors import SnapshotError, SpaceError
+
+CRASH, FS, LIVE, OFFLINE = "crash", "fs", "live", "offline"
+MODES = (CRASH, FS, LIVE)
+ROOM = 64 << 20
+"""Bytes that must be free where an overlay begins to grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """``overlays`` and what they lie on by target; ``others`` are disks left out; ``memory`` and ``nvram`` the files
+    made beside, empty when there is none to make."""
+
+    overlays: Mapping[str, str]
+    under: Mapping[str, tuple[str, str]]
+    others: tuple[str, ...] = ()
+    memory: str = ""
+    nvram: str = ""
+
+
+def plan_creation(seen: Survey, name: str, mode: str, token: str) -> Creation:
+    """Raises SnapshotError NF-SNAP-003 (the name is taken), NF-SNAP-004 (a disk no overlay can be laid over),
+    SpaceError NF-SNAP-007."""
+    if seen.find(name) is not None:
+        raise SnapshotError(
+            f"{seen.domain.name} has a snapshot {name}",
+            code="NF-SNAP-003",
+            hints=("choose another name, or leave it out: it is the time then",),
+        )
+    _refuse_disks(seen)
+    saved = mode == LIVE and not seen.off
+    first = next(iter(seen.disks.values())).path
+    creation = Creation(
+        overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
+        under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
+        memory=f"{overlay(first, token)}.mem" if saved else "",
+        nvram=overlay(seen.nvram, token) if seen.nvram else "",
+    )
+    _refuse_space(seen, creation)
+    return creation
+
+
+def _refuse_disks(seen: Survey) -> None:
+    if not seen.disks:
+        raise SnapshotError(f"{seen.domain.name} has no disk it writes to", code="NF-SNAP-004")
+    for disk in seen.disks.values():
+        if not disk.path:
+            raise SnapshotError(
+                f"no snapshot can be made of disk {disk.name} of {seen.domain.name}",
+                code="NF-SNAP-004",
+                cause=f"it is a {disk.kind}, not a file on the host",
+                hints=("back it up instead: novafleet backup run",),
+            )
+
+
+def _refuse_space(seen: Survey, creation: Creation) -> None:
+    needed: dict[str, int] = {}
+    for path in creation.overlays.values():
+        needed[_directory(path)] = needed.get(_directory(path), 0) + ROOM
+    if creation.memory:
+        needed[_directory(creation.memory)] += memory_of(seen)
+    for directory, count in needed.items():
+        if seen.free.get(directory, count) < count:
+            raise SpaceError(
+                f"no room for a snapshot of {seen.domain.name}",
+                code="NF-SNAP-007",
+                cause=f"{directory} has {seen.free[directory] >> 20} MiB free, {count >> 20} MiB are wanted",
+                hints=("novafleet snapshot prune   # or ls: older snapshots may go",),
+            )
+
+
+def memory_of(seen: Survey) -> int:
+    """Bytes a guest's memory may take when it is saved."""
+    kib = xml.parse(seen.domain.xml).findtext("memory", "0").strip()
+    return int(kib) << 10 if kib.isdecimal() else 0
+
+
+def _directory(path: str) -> str:
+    return stem(path).rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What going back takes: new overlays by target, the image each lies on, and what starts from saved memory."""
+
+    overlays: Mapping[str, str]
+    under: Mapping[str, tuple[str, str]]
+    memory: str = ""
+    nvram: str = ""
+
+
+def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
+    """Raises SnapshotError NF-SNAP-009 when an image the snapshot needs is not there any more."""
+    for disk in taken.contents.values():
+        if disk.path not in seen.images:
+            raise SnapshotError(
+                f"snapshot {taken.name} of {seen.domain.name} cannot be gone back to",
+                code="NF-SNAP-009",
+                cause=f"disk {disk.name}: {disk.path} is missing",
+                hints=("restore from a backup: novafleet backup ls",),
+            )
+    return Return(
+        overlays={disk.target: overlay(disk.path, token) for disk in taken.contents.values()},
+        under={disk.target: (disk.path, seen.images[disk.path].format) for disk in taken.contents.values()},
+        memory=taken.memory,
+        nvram=taken.note.nvram if taken.note else "",
+    )
+
+
+def nearest(seen: Survey, name: str) -> Taken:
+    """A snapshot by name. Raises SnapshotError NF-SNAP-002 with names like it."""
+    found = seen.find(name)
+    if found is not None:
+        return found
+    known = [each.name for each in seen.snapshots]
+    near = get_close_matches(name, known, 1)
+    raise SnapshotError(
+        f"{seen.domain.name} has no snapshot {name}",
+        code="NF-SNAP-002",
+        cause=f"it has {', '.join(known) or 'none'}",
+        hints=(f"did you mean {near[0]}?",) if near else ("novafleet snapshot ls",),
+    )

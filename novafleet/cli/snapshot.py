@@ -1,0 +1,313 @@
+"""``snapshot create|ls|tree|show|revert|rm|prune``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
+from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from novafleet.app.snapshotrun import Done, Selected
+    from novafleet.app.snapshotview import Listing
+
+app = typer.Typer(help="Snapshots of VMs, kept on their hosts.", no_args_is_help=True)
+
+MODES = ("crash", "fs", "live")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+Vms = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[VM]...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.", show_default=False),
+]
+VmAndNames = Annotated[
+    list[str],
+    typer.Argument(metavar="[VM] NAME...", help="A VM and snapshots of it; with --environment only names."),
+]
+Env = Annotated[str, typer.Option("--environment", metavar="ENV", help="All VMs of this environment.")]
+EnvFile = Annotated[
+    Path | None, typer.Option("--file", "-f", metavar="FILE", help="All VMs of the environment in this file.")
+]
+
+
+def selected(
+    context: typer.Context,
+    inventory: Sequence[Path] | None,
+    patterns: Sequence[str] | None,
+    environment: str,
+    file: Path | None,
+    lock_wait: float = 0.0,
+) -> Selected:
+    """The VMs the options mean. Raises ConfigError."""
+    from novafleet.app.snapshotrun import Selected
+
+    if file is not None:
+        environment = _environment_of(file)
+    return Selected(inventory_of(context, inventory), tuple(patterns or ()), environment, lock_wait)
+
+
+def _environment_of(file: Path) -> str:
+    """The ``environment:`` of a file, which need not be valid otherwise. Raises ConfigError."""
+    from novafleet.source.load import load
+
+    named = load(file).fields.get("environment")
+    if named is None or not isinstance(named.value, str) or "${" in named.value:
+        hints = ("or name it: --environment ENV",)
+        raise ConfigError("the file names no environment", code="NF-CFG-005", where=str(file), hints=hints)
+    return named.value
+
+
+def seconds_of(text: str) -> float:
+    """``7d``, ``12h``; empty is 0. Raises ConfigError NF-CFG-005."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "0s")
+    if found is None:
+        raise ConfigError(f"--ttl takes a time such as 12h or 7d, not {text!r}", code="NF-CFG-005")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _mode(text: str, option: str) -> str:
+    if text not in ("", *MODES):
+        raise ConfigError(f"{option} takes {', '.join(MODES)}, not {text!r}", code="NF-CFG-005")
+    return text
+
+
+@app.command("create")
+def create(
+    context: typer.Context,
+    vms: Vms = None,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="Default: the time.", show_default=False)] = "",
+    text: Annotated[str, typer.Option("--description", "-d", metavar="TEXT", help="What it is for.")] = "",
+    mode: Annotated[
+        str,
+        typer.Option(metavar="crash|fs|live", help="As after a power cut, file systems frozen, or with memory."),
+    ] = "fs",
+    require: Annotated[str, typer.Option(metavar="MODE", help="Refuse rather than take less than this.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="May repeat.")] = None,
+    ttl: Annotated[str, typer.Option(metavar="TIME", help="`prune` removes it after that: 7d.")] = "",
+    hold: Annotated[bool, typer.Option("--hold", help="`prune` never removes it.")] = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Take a snapshot of VMs; those of an environment at one moment."""
+    from novafleet.app.snapshot import Wish
+    from novafleet.app.snapshot import create as use_case
+    from novafleet.report.progress import RunProgress
+
+    asked, wish = guarded(
+        lambda: (
+            selected(context, inventory, vms, environment, file, lock_wait),
+            Wish(
+                name, text, _mode(mode, "--mode"), _mode(require, "--require"), tuple(tag or ()), seconds_of(ttl), hold
+            ),
+        ),
+        output,
+    )
+    _finish(run(lambda: use_case(asked, wish, RunProgress), form=output, timeout=timeout), output)
+
+
+@app.command("ls")
+def ls(
+    context: typer.Context,
+    vms: Vms = None,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """The snapshots of VMs (default: of all)."""
+    from novafleet.report.snapshot import show
+
+    _list(context, vms, inventory, environment, file, show, output, timeout)
+
+
+@app.command("tree")
+def tree(
+    context: typer.Context,
+    vms: Vms = None,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """The same as trees: branches where a VM was taken back."""
+    from novafleet.report.snapshot import tree as draw
+
+    _list(context, vms, inventory, environment, file, draw, output, timeout)
+
+
+def _list(
+    context: typer.Context,
+    vms: Sequence[str] | None,
+    inventory: Sequence[Path] | None,
+    environment: str,
+    file: Path | None,
+    display: Callable[[Listing, str], None],
+    output: OutputForm,
+    timeout: float,
+) -> None:
+    from novafleet.app.snapshotview import ls as use_case
+
+    everything = () if environment or file is not None else ("*",)
+    asked = guarded(lambda: selected(context, inventory, vms or everything, environment, file), output)
+    listing = run(lambda: use_case(asked), form=output, timeout=timeout)
+    display(listing, output)
+    if listing.failed:
+        raise typer.Exit(ExitCode.PARTIAL if listing.vms else ExitCode.UNREACHABLE)
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    words: VmAndNames,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """All that is known of one snapshot."""
+    from novafleet.app.snapshotview import show as use_case
+    from novafleet.report.snapshot import detail
+
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file), output)
+    detail(run(lambda: use_case(asked, names[0]), form=output, timeout=timeout), output)
+
+
+@app.command("revert")
+def revert(
+    context: typer.Context,
+    words: VmAndNames,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    safety: Annotated[bool, typer.Option(help="First keep what is now in a snapshot (for a week).")] = True,
+    start: Annotated[
+        bool | None,
+        typer.Option("--start/--no-start", help="Run it afterwards; default: if it runs now.", show_default=False),
+    ] = None,
+    yes: Yes = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Take a VM, or all of an environment, back to a snapshot."""
+    from novafleet.app.snapshot import revert as use_case
+    from novafleet.report.progress import RunProgress
+
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait), output)
+    _finish(
+        run(
+            lambda: use_case(asked, names[0], RunProgress, _confirm(yes=yes), safety=safety, start=start),
+            form=output,
+            timeout=timeout,
+        ),
+        output,
+    )
+
+
+@app.command("rm")
+def rm(
+    context: typer.Context,
+    words: VmAndNames,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    tree: Annotated[bool, typer.Option("--tree", help="With all that descend from them.")] = False,
+    yes: Yes = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Remove snapshots, anywhere in the tree; the VM and the others keep their data."""
+    from novafleet.app.snapshot import remove
+    from novafleet.report.progress import RunProgress
+
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait), output)
+    _finish(
+        run(lambda: remove(asked, names, RunProgress, _confirm(yes=yes), tree=tree), form=output, timeout=timeout),
+        output,
+    )
+
+
+@app.command("prune")
+def prune(
+    context: typer.Context,
+    vms: Vms = None,
+    inventory: Inventory = None,
+    environment: Env = "",
+    file: EnvFile = None,
+    keep_last: Annotated[int, typer.Option(metavar="N", min=0, help="Keep the newest N.")] = 0,
+    keep_hourly: Annotated[int, typer.Option(metavar="N", min=0, help="One of each of the last N hours.")] = 0,
+    keep_daily: Annotated[int, typer.Option(metavar="N", min=0, help="… days.")] = 0,
+    keep_weekly: Annotated[int, typer.Option(metavar="N", min=0, help="… weeks.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    yes: Yes = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Remove what is past its TTL, and of the rest what the rules do not keep (no rules: they keep all)."""
+    from novafleet.app.snapshot import prune as use_case
+    from novafleet.model.policy import Keep
+    from novafleet.report.progress import RunProgress
+
+    keep = Keep(last=keep_last, hourly=keep_hourly, daily=keep_daily, weekly=keep_weekly)
+    asked = guarded(lambda: selected(context, inventory, vms, environment, file, lock_wait), output)
+    _finish(
+        run(
+            lambda: use_case(asked, keep, RunProgress, _confirm(yes=yes), dry_run=dry_run),
+            form=output,
+            timeout=timeout,
+        ),
+        output,
+    )
+
+
+def _named(
+    context: typer.Context,
+    words: Sequence[str],
+    inventory: Sequence[Path] | None,
+    environment: str,
+    file: Path | None,
+    lock_wait: float = 0.0,
+) -> tuple[Selected, Sequence[str]]:
+    """``VM NAME…``, or only names for an environment. Raises ConfigError NF-CFG-005."""
+    whole = bool(environment) or file is not None
+    patterns, names = ((), words) if whole else (words[:1], words[1:])
+    if not names:
+        raise ConfigError("name the snapshot: VM NAME", code="NF-CFG-005", hints=(f"novafleet snapshot ls {words[0]}",))
+    return selected(context, inventory, patterns, environment, file, lock_wait), names
+
+
+def _confirm(*, yes: bool) -> Callable[[Sequence[str]], bool]:
+    def ask(lines: Sequence[str]) -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
+        for line in lines:
+            typer.echo(line, err=True)
+        return typer.confirm("Do it?", err=True)
+
+    return ask
+
+
+def _finish(done: Done, form: str) -> None:
+    from novafleet.report.snapshot import done as show_done
+
+    show_done(done, form)
+    if done.exit_code is not ExitCode.OK:
+        raise typer.Exit(int(done.exit_code))
