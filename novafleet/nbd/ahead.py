@@ -1,13 +1,13 @@
-"""Reading ahead: many requests under way, their answers in the order of the disk."""
+"""Many reads and writes under way: answers come in the order of the disk, and memory is bounded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
 from novafleet.model.backup import Extent
-from novafleet.ports import BlockSource
+from novafleet.ports import BlockSource, BlockTarget
 
 DEPTH = 16
 STEP = 1024 * 1024
@@ -35,6 +35,29 @@ async def read_many(
         for _, task in ahead:
             task.cancel()
         await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+
+
+async def write_many(
+    target: BlockTarget, pieces: AsyncIterator[tuple[int, bytes]], depth: int = DEPTH
+) -> AsyncGenerator[int, None]:
+    """Write what ``read_many`` yields; the bytes of each piece, once it is written. At most ``depth`` are under way."""
+    behind: deque[asyncio.Task[int]] = deque()
+    try:
+        async for offset, data in pieces:
+            if len(behind) == depth:
+                yield await behind.popleft()
+            behind.append(asyncio.create_task(_write(target, offset, data)))
+        while behind:
+            yield await behind.popleft()
+    finally:
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
+
+
+async def _write(target: BlockTarget, offset: int, data: bytes) -> int:
+    await target.write(offset, data)
+    return len(data)
 
 
 def _pieces(extents: Iterable[Extent], step: int) -> Iterator[tuple[int, int]]:
