@@ -29,8 +29,14 @@ def headline(run: ScheduledRun) -> str:
     return f"{run.schedule}: {WORDS[run.state]}{found}"
 
 
-def lines(run: ScheduledRun, zone: tzinfo) -> Iterator[str]:
-    """The whole summary, the headline first."""
+def lines(run: ScheduledRun, zone: tzinfo | None = None) -> Iterator[str]:
+    """The whole summary, the headline first; without ``zone`` times are the reader's. What hosts say is shown, never
+    obeyed by who reads it."""
+    for line in _lines(run, zone):
+        yield "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in line)
+
+
+def _lines(run: ScheduledRun, zone: tzinfo | None) -> Iterator[str]:
     yield headline(run)
     width = max((len(vm.vm) for vm in run.vms), default=0)
     for vm in run.vms:
@@ -45,7 +51,7 @@ def lines(run: ScheduledRun, zone: tzinfo) -> Iterator[str]:
         yield f"  told: {told}"
 
 
-def missed(moments: tuple[float, ...], zone: tzinfo) -> str:
+def missed(moments: tuple[float, ...], zone: tzinfo | None) -> str:
     """``missed 2 runs: 2026-11-19 01:00, 2026-11-20 01:00``."""
     named = [f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M}" for at in moments[-_SHOWN:]]
     more = "… " if len(moments) > _SHOWN else ""

@@ -58,7 +58,7 @@ def show_run(run: ScheduledRun, form: str) -> None:
     if form != "table":
         console.document(encode(run), form)
         return
-    for line in lines(run, cron.zone()):
+    for line in lines(run):
         console.out().print(console.text(line), soft_wrap=True)
 
 

@@ -10,9 +10,9 @@ from novafleet.app.runs import RunHistory, history
 from novafleet.errors import ConfigError, ConfigErrors
 from novafleet.model.plan import Plan
 from novafleet.model.run import Event
-from novafleet.report import doctor, findings, plan, run, runs, status, vm
+from novafleet.report import doctor, findings, plan, run, runs, schedule, status, vm
 from novafleet.report.progress import RunProgress
-from tests.unit.report import samples
+from tests.unit.report import samples, schedules
 
 HISTORY = RunHistory(samples.RUN, history(samples.RECORDS))
 REPORTS: dict[str, Callable[[str], None]] = {
@@ -26,6 +26,10 @@ REPORTS: dict[str, Callable[[str], None]] = {
     "runs-ls": lambda form: runs.show_list((samples.RUN, samples.OLDER), form),
     "runs-show": lambda form: runs.show_one(HISTORY, form),
     "runs-log": lambda form: runs.show_log(samples.RECORDS, form),
+    "schedule-install": lambda form: schedule.show_installed(schedules.INSTALLED, form),
+    "schedule-ls": lambda form: schedule.show_list(schedules.LISTED, form),
+    "schedule-run": lambda form: schedule.show_run(schedules.RUN, form),
+    "schedule-skipped": lambda form: schedule.show_run(schedules.SKIPPED, form),
     "error": lambda form: findings.show(samples.GATE, form),
     "errors": lambda form: findings.show(
         ConfigErrors((ConfigError("one", where=samples.HERE), ConfigError(samples.HOSTILE, hints=("try", "that")))),
