@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novafleet.cli import retention
 from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
@@ -183,3 +184,6 @@ def verify(
 def _leave(status: ExitCode) -> None:
     if status is not ExitCode.OK:
         raise typer.Exit(int(status))
+
+
+retention.register(app)

@@ -73,6 +73,10 @@ class Rules:
     repack_below: float = REPACK_BELOW
 
 
+PATIENT = Rules()
+"""What everybody uses who asks for nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What one call did. ``waiting`` says what keeps condemned packs from being deleted; bytes are of whole packs."""
@@ -113,7 +117,7 @@ async def collect(
     store: ObjectStore,
     contents: Contents,
     clock: Clock,
-    rules: Rules = Rules(),
+    rules: Rules = PATIENT,
     progress: Progress = lambda *_: None,
 ) -> Collected:
     """Do what can be done now. Raises RepositoryError NF-REPO-033 when a snapshot cannot be read: nothing is deleted
