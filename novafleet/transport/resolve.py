@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from novafleet.errors import ConfigError
@@ -21,7 +22,7 @@ _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]
 _NOT_HONOURED = {"knownhostscommand": "none", "revokedhostkeys": "none", "verifyhostkeydns": "false"}
 
 
-@dataclass(slots=True)
+@dataclass
 class Resolver:
     """Targets of a fleet's hosts. ``own_known_hosts`` may vouch for each of them."""
 
@@ -68,7 +69,7 @@ class Resolver:
         name = _last(settings, "hostname") or host.address
         port = host.port or int(_last(settings, "port") or 22)
         user = host.user or _last(settings, "user") or getpass.getuser()
-        tokens = {"%h": name, "%n": host.address, "%p": str(port), "%r": user, "%%": "%", **self._local()}
+        tokens = {"%h": name, "%n": host.address, "%p": str(port), "%r": user, "%%": "%", **self._local}
         proxy = _last(settings, "proxycommand")
         return SshTarget(
             label=host.name,
@@ -87,6 +88,7 @@ class Resolver:
             via=via,
         )
 
+    @cached_property
     def _local(self) -> dict[str, str]:
         return {"%u": getpass.getuser(), "%d": str(Path.home())}
 
@@ -98,11 +100,11 @@ class Resolver:
             return self.environ.get("SSH_AUTH_SOCK", "")
         if setting.startswith("$"):
             return self.environ.get(setting[1:], "")
-        return str(Path(_expand(setting, tokens)).expanduser())
+        return _at_home(_expand(setting, tokens))
 
     def _known_hosts(self, host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
         if host.known_hosts:
-            files: tuple[str, ...] = (str(Path(host.known_hosts).expanduser()),)
+            files: tuple[str, ...] = (_at_home(host.known_hosts),)
         else:
             listed = (_last(settings, "userknownhostsfile"), _last(settings, "globalknownhostsfile"))
             files = _paths(tuple(name for names in listed for name in names.split() if name != "none"), tokens)
@@ -127,16 +129,22 @@ def _jump(setting: str) -> tuple[str, ...]:
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
     """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not."""
     if host.key:
-        return (str(Path(host.key).expanduser()),)
+        return (_at_home(host.key),)
     return tuple(path for path in _paths(settings.get("identityfile", ()), tokens) if Path(path).exists())
 
 
 def _paths(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(str(Path(_expand(name, tokens)).expanduser()) for name in names if name != "none")
+    return tuple(_at_home(_expand(name, tokens)) for name in names if name != "none")
+
+
+@lru_cache(maxsize=1024)
+def _at_home(path: str) -> str:
+    """With ``~`` expanded; a fleet's hosts share their files."""
+    return str(Path(path).expanduser())
 
 
 def _expand(text: str, tokens: Mapping[str, str]) -> str:
-    return re.sub(r"%.", lambda match: tokens.get(match[0], match[0]), text)
+    return re.sub(r"%.", lambda match: tokens.get(match[0], match[0]), text) if "%" in text else text
 
 
 _LENIENT = {"accept-new", "no", "off", "false"}

@@ -96,7 +96,9 @@ def _options(client: _Client, via: SshLink | None) -> dict[str, Any]:
         "known_hosts": ([], authorities, _public(known.revoked), [], [], [], []),
         "x509_trusted_certs": None,
         "host_key_alias": target.host_key_alias or None,
-        "server_host_key_algs": _host_key_algs(known.keys, certificates=bool(authorities)),
+        "server_host_key_algs": _host_key_algs(
+            frozenset(key.algorithm for key in known.keys), certificates=bool(authorities)
+        ),
         "encryption_algs": CIPHERS,
         "compression_algs": None,
         "login_timeout": 0,
@@ -115,11 +117,11 @@ def _public(keys: Iterable[HostKey]) -> list[asyncssh.SSHKey]:
     return found
 
 
-def _host_key_algs(known: tuple[HostKey, ...], *, certificates: bool) -> list[str]:
+@lru_cache(maxsize=64)
+def _host_key_algs(known: frozenset[str], *, certificates: bool) -> list[str]:
     """Ask first for the kind of key that is known, as ssh does; certificates only where an authority is trusted."""
     plain = [name.decode() for name in get_default_public_key_algs()]
-    kinds = {key.algorithm for key in known}
-    kinds |= {"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in kinds else set()
+    kinds = known | ({"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in known else set())
     first = [name.decode() for name in get_default_certificate_algs()] if certificates else []
     return first + sorted(plain, key=lambda name: name not in kinds)
 
