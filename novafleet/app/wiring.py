@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from novafleet.app.passwords import password_of
 from novafleet.execute.fence import FencedSessions
 from novafleet.inventory import load_fleet
-from novafleet.model.fleet import Fleet, Host
-from novafleet.ports import Clock, Hypervisor, Hypervisors, Sessions
-from novafleet.store.journal import Journal
 from novafleet.transport.pool import SshPool
 
 if TYPE_CHECKING:
     from novafleet.hypervisor.connect import Connections
+    from novafleet.model.fleet import Fleet, Host
+    from novafleet.ports import Clock, Hypervisor, Hypervisors, Sessions
+    from novafleet.store.journal import Journal
 
 
 class SystemClock:
@@ -121,6 +121,8 @@ async def open_world(inventory: Sequence[Path]) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def open_journal(places: Places) -> AsyncIterator[Journal]:
-    """The journal of this controller."""
+    """The journal of this controller; SQLite is loaded by the verbs that read it."""
+    from novafleet.store.journal import Journal
+
     async with Journal(places.journal) as journal:
         yield journal
