@@ -1,0 +1,308 @@
+"""Backups of real domains on both flavours: every snapshot is compared, bit by bit, with what the disks were."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import SubElement
+
+import pytest
+
+from novafleet.objectstore.open import open_store
+from novafleet.repository import KeySource, Repository
+from tests.lab.backupbench import Machine, Shop, kill, modes, until
+from tests.labfixture import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+HOSTS = ("kvm1", "kvm3")
+"""libvirt 9.0 as root; libvirt 11 as a user who may sudo."""
+TWO = (("vda", "qcow2", "64M"), ("vdb", "qcow2", "32M"))
+SLOW = ("--bandwidth", "1M")
+
+
+@pytest.fixture(params=HOSTS)
+async def shop(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Shop:
+    """A host and an empty repository."""
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    place = tmp_path / "repository"
+    place.mkdir()
+    store = open_store(str(place))
+    await Repository.create(store, KeySource(key, ""), at=time.time())
+    await store.close()
+    return Shop(lab, request.param, fleet_home, key, place)
+
+
+@pytest.fixture
+def machine(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A VM named after the test."""
+    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:40]
+    made = Machine(shop, f"f-{name}")
+    made.remove()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def running(machine: Machine) -> Machine:
+    """It runs, with two disks that hold something."""
+    machine.create(*TWO)
+    machine.start()
+    machine.write("vda", "write -P 0x11 0 9M", "write -P 0x22 20M 300k")
+    machine.write("vdb", "write -P 0x33 1M 2M")
+    return machine
+
+
+def why(row: dict[str, list[dict[str, str]]], target: str) -> str:
+    """The reason given for a disk."""
+    return next(disk["why"] for disk in row["disks"] if disk["target"] == target)
+
+
+def test_what_the_guest_zeroed_or_discarded_is_zero(running: Machine) -> None:
+    assert modes(running.back_up()) == {"vda": "full", "vdb": "full"}
+    running.write("vda", "write -P 0x5a 30M 1M", "write -z 1M 1M", "write -z -u 4M 512k", "discard 6M 1M")
+    row = running.back_up()
+    assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    read = {disk["target"]: disk["bytes_read"] for disk in row["disks"]}
+    assert (read["vda"], read["vdb"]) == (1 << 20, 0)
+    assert modes(running.back_up("--full")) == {"vda": "full", "vdb": "full"}
+    running.verify()
+    assert len(running.checkpoints()) == 1
+    assert running.left_over() == ""
+
+
+def test_off_and_on_again(running: Machine) -> None:
+    running.back_up()
+    running.write("vda", "write -P 0x44 12M 1M")
+    running.shop.virsh("destroy", running.name)
+    row = running.back_up()
+    assert modes(row) == {"vda": "offline", "vdb": "offline"}
+    assert "changes since" in why(row, "vda")
+    assert sum(disk["bytes_read"] for disk in row["disks"]) == 1 << 20
+    running.start()
+    running.write("vda", "write -P 0x55 13M 1M", "write -z 0 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+    assert len(running.checkpoints()) == 1
+    assert running.left_over() == ""
+
+
+def test_a_power_cut_costs_a_read_not_a_byte(running: Machine) -> None:
+    running.back_up()
+    running.write("vda", "write -P 0x66 2M 1M", "flush")
+    running.kill_qemu()
+    row = running.back_up()
+    assert "not closed cleanly" in why(row, "vda")
+    assert modes(row)["vda"] == "offline"
+    running.start()
+    running.back_up()
+    running.write("vda", "write -P 0x77 40M 1M", "flush")
+    running.kill_qemu()
+    running.start()
+    row = running.back_up()
+    assert modes(row) == {"vda": "hash-incremental", "vdb": "hash-incremental"}
+    running.write("vda", "write -P 0x78 41M 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+    assert len(running.checkpoints()) == 1
+
+
+def test_a_disk_added_one_grown_one_raw(running: Machine) -> None:
+    running.back_up()
+    for target, form in (("vdc", "qcow2"), ("vdd", "raw")):
+        element = ElementTree.tostring(running.disk(target, form, "8M"), encoding="unicode")
+        path = f"{running.folder}/{target}.xml"
+        running.shop.lab.on(running.shop.host, "sh", "-c", 'cat >"$1"', "sh", path, stdin=element)
+        running.shop.virsh("attach-device", running.name, path, "--live", "--config")
+    running.write("vdc", "write -P 0x12 1M 1M")
+    running.write("vdd", "write -P 0x13 2M 1M")
+    running.shop.virsh("blockresize", running.name, "vdb", "48M")
+    running.write("vdb", "write -P 0x14 40M 1M")
+    row = running.back_up()
+    expected = {"vda": "incremental", "vdb": "incremental", "vdc": "hash-incremental", "vdd": "hash-incremental"}
+    assert modes(row) == expected
+    assert "grew" in why(row, "vdb")
+    assert "not part of the last backup" in why(row, "vdc")
+    row = running.back_up()
+    assert modes(row) == {**expected, "vdc": "incremental"}
+    assert "record no changes" in why(row, "vdd")
+    running.verify()
+
+
+def test_a_killed_controller_is_cleaned_up_after(running: Machine) -> None:
+    running.back_up()
+    running.write("vda", "write -P 0x21 0 8M")
+    process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW)
+    until(lambda: "nf-read" in _job(running))
+    running.write("vda", "write -P 0x23 0 1M")
+    kill(process)
+    assert len(running.checkpoints()) == 2
+    row = running.back_up("--lock-wait", "60")
+    assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+    assert len(running.checkpoints()) == 1
+    assert running.left_over() == ""
+
+
+def _job(machine: Machine) -> str:
+    """The socket of the backup job under way, once its guard watches over it."""
+    uuid = machine.shop.virsh("domuuid", machine.name).strip()
+    guarded = machine.shop.lab.answers(machine.shop.host, "systemctl", "-q", "is-active", f"nf-guard-{uuid}.service")
+    return "nf-read" if guarded else ""
+
+
+def _meanwhile(machine: Machine, disturb: Callable[[], object]) -> dict[str, object]:
+    """A slow backup, disturbed once it reads; the disks are as they were when it began."""
+    machine.write("vda", "write -P 0x31 0 6M")
+    before = machine.digests()
+    process = machine.shop.start("backup", "run", f"{machine.shop.host}/{machine.name}", *SLOW, "-o", "json")
+    until(lambda: bool(_job(machine)))
+    disturb()
+    [row] = machine.shop.ended(process)["vms"]
+    machine.taken[row["snapshot"]] = before
+    return dict(row)
+
+
+def test_a_lost_connection_goes_on_at_the_same_moment(running: Machine) -> None:
+    running.back_up()
+
+    def disturb() -> None:
+        running.write("vda", "write -P 0x32 0 6M")
+        running.shop.on("sh", "-c", "pkill -KILL -f 'sshd.*(root|ops)[@]notty' || pkill -KILL -f 'sshd-session.*notty'")
+
+    row = _meanwhile(running, disturb)
+    assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+    assert running.left_over() == ""
+
+
+def test_a_vm_that_stops_meanwhile_is_read_off(running: Machine) -> None:
+    running.back_up()
+    row = _meanwhile(running, lambda: running.shop.virsh("destroy", running.name))
+    assert modes(row) == {"vda": "offline", "vdb": "offline"}
+    assert "changes since" in why(row, "vda")  # type: ignore[arg-type]
+    running.verify()
+    assert running.left_over() == ""
+
+
+def test_scratch_never_fills_the_file_system(machine: Machine) -> None:
+    machine.shop.on("mkdir", "-p", machine.folder)
+    machine.shop.on("mount", "-t", "tmpfs", "-o", "size=256M", "tmpfs", machine.folder)
+    machine.create(("vda", "qcow2", "128M"))
+    machine.start()
+    machine.write("vda", "write -P 0x41 0 90M")
+    words = ("backup", "run", f"{machine.shop.host}/{machine.name}", "--bandwidth", "4M", "-o", "json")
+    process = machine.shop.start(*words)
+    until(lambda: bool(_job(machine)))
+    for step in range(11):
+        machine.write("vda", f"write -P {50 + step} {8 * step}M 8M")
+    [row] = machine.shop.ended(process, status=1)["vms"]
+    assert row["error"]["code"] in ("NF-BAK-013", "NF-BAK-012")
+    assert "scratch" in row["error"]["what"] or "room" in row["error"]["what"]
+    assert machine.checkpoints() == []
+    assert machine.left_over() == ""
+    machine.shop.virsh("resume", machine.name)
+    assert machine.shop.virsh("domstate", machine.name).strip() == "running"
+
+
+def test_others_are_respected(running: Machine) -> None:
+    foreign = "<domaincheckpoint><name>theirs</name></domaincheckpoint>"
+    path = f"{running.folder}/checkpoint.xml"
+    running.shop.lab.on(running.shop.host, "sh", "-c", 'cat >"$1"', "sh", path, stdin=foreign)
+    running.shop.virsh("checkpoint-create", running.name, path)
+    running.back_up()
+    running.write("vda", "write -P 0x51 0 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    assert "theirs" in running.checkpoints()
+    running.shop.virsh("backup-begin", running.name)
+    row = running.back_up(status=1)
+    assert row["error"]["code"] == "NF-BAK-010"
+    running.shop.virsh("domjobabort", running.name)
+    until(lambda: running.shop.on("find", running.folder, "-name", "*.qcow2.*", check=False) == "" or True)
+    running.verify()
+
+
+def test_an_overlay_made_by_hand_is_read_whole(running: Machine) -> None:
+    running.back_up()
+    running.shop.virsh("destroy", running.name)
+    xml = running.shop.virsh("dumpxml", running.name, "--inactive")
+    base, overlay = running.disks["vda"], f"{running.folder}/overlay.qcow2"
+    running.shop.on("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", overlay)
+    running.shop.on("qemu-io", "-f", "qcow2", "-c", "write -P 0x61 3M 1M", overlay)
+    running.disks["vda"] = overlay
+    running.define(xml.replace(base, overlay))
+    row = running.back_up()
+    assert "another image" in why(row, "vda")
+    assert "changes since" in why(row, "vdb")
+    running.start()
+    running.write("vda", "write -P 0x62 5M 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+
+
+def test_checkpoints_libvirt_forgot_are_introduced_again(running: Machine) -> None:
+    running.back_up()
+    [checkpoint] = running.checkpoints()
+    running.shop.virsh("checkpoint-delete", running.name, checkpoint, "--metadata")
+    running.write("vda", "write -P 0x71 3M 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    [checkpoint] = running.checkpoints()
+    running.shop.virsh("checkpoint-delete", running.name, checkpoint)
+    running.write("vda", "write -P 0x72 4M 1M")
+    row = running.back_up()
+    assert modes(row) == {"vda": "hash-incremental", "vdb": "hash-incremental"}
+    assert "does not know" in why(row, "vda")
+    running.verify()
+
+
+def test_what_lies_beside_the_disks(machine: Machine) -> None:
+    def more(root: ElementTree.Element) -> None:
+        system, devices = root.find("os"), root.find("devices")
+        assert system is not None
+        assert devices is not None
+        system.set("firmware", "efi")
+        SubElement(system, "type", arch="x86_64", machine="q35")
+        first = system.find("type")
+        assert first is not None
+        system.remove(first)
+        system[-1].text = "hvm"
+        tpm = SubElement(devices, "tpm", model="tpm-crb")
+        SubElement(tpm, "backend", type="emulator", version="2.0")
+
+    machine.create(("vda", "qcow2", "16M"), extra=more)
+    machine.start()
+    row = machine.back_up()
+    shown = machine.shop.run("backup", "show", row["snapshot"])
+    assert {"domain.xml", "running.xml", "nvram", "tpm.tar"} <= shown["files"].keys()
+    assert shown["facts"]["left_out"] == {"sda": "a cdrom"}
+    assert shown["consistency"] == "crash"
+    row = machine.back_up("--consistency", "fs", status=1)
+    assert row["error"]["code"] == "NF-BAK-014"
+    assert len(machine.checkpoints()) == 1
+
+
+def test_dry_run_changes_nothing(running: Machine) -> None:
+    row = running.back_up("--dry-run")
+    assert (row["state"], modes(row)) == ("planned", {"vda": "full", "vdb": "full"})
+    assert running.checkpoints() == []
+    assert running.shop.run("backup", "ls") == {"snapshots": []}
+
+
+def test_exit_statuses(running: Machine) -> None:
+    shop = running.shop
+    named = f"{shop.host}/{running.name}"
+    shop.virsh("undefine", running.name)  # a transient domain goes away with its QEMU, but is a domain
+    done = subprocess.run(shop.command("backup", "run", f"{shop.host}/nothing"), capture_output=True, check=False)
+    assert done.returncode == 2
+    said = shop.run("backup", "run", named)
+    assert [vm["state"] for vm in said["vms"]] == ["done"]
+    text = subprocess.run(shop.command("runs", "ls", "-o", "json")[:-4], capture_output=True, check=False)
+    assert text.returncode in (0, 2)
+    json.loads(text.stdout or b"{}")
