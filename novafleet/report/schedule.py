@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from novafleet.app.schedule import Installed, Listed
 from novafleet.model.encode import encode
@@ -18,7 +19,10 @@ STYLES = {RunState.DONE: "green", RunState.FAILED: "red", RunState.DIED: "red"}
 def show_installed(installed: Installed, form: str) -> None:
     """One line each, or ``{schedules: […], removed: […], notices: […]}``."""
     if form != "table":
-        console.document(encode(installed), form)
+        schedules = [_described(each) for each in installed.schedules]
+        console.document(
+            {"schedules": schedules, "removed": list(installed.removed), "notices": list(installed.notices)}, form
+        )
         return
     for schedule in installed.schedules:
         calendar = " and ".join(cron.on_calendar(schedule.expression))
@@ -30,9 +34,19 @@ def show_installed(installed: Installed, form: str) -> None:
 
 
 def show_list(listed: Sequence[Listed], form: str) -> None:
-    """A table, or ``{schedules: [{schedule, timer, next, last, overdue}]}``."""
+    """A table, or ``{schedules: [{name, …, state, next, last, overdue}]}``."""
     if form != "table":
-        console.document({"schedules": encode(listed)}, form)
+        rows = [
+            {
+                **_described(each.schedule),
+                "state": each.timer,
+                "next": each.next,
+                "last": encode(each.last),
+                "overdue": list(each.overdue),
+            }
+            for each in listed
+        ]
+        console.document({"schedules": rows}, form)
         return
     grid = console.table("", "SCHEDULE", "TIMER", "WHEN", "NEXT", "LAST", "RESULT", "MISSED")
     for each in listed:
@@ -65,6 +79,19 @@ def show_run(run: ScheduledRun, form: str) -> None:
 def show_removed(schedule: Schedule, form: str) -> None:
     """One line, or the schedule that was."""
     if form != "table":
-        console.document(encode(schedule), form)
+        console.document(_described(schedule), form)
         return
     console.out().print(console.text(f"{schedule.name}: removed; its backups stay"))
+
+
+def _described(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "name": schedule.name,
+        "timer": schedule.timer,
+        "expression": schedule.expression,
+        "window": str(schedule.window or ""),
+        "file": schedule.file,
+        "environment": schedule.environment,
+        "inventory": list(schedule.inventory),
+        "installed": schedule.installed,
+    }

@@ -53,7 +53,7 @@ def test_from_the_cradle_to_the_grave(project: Path) -> None:
     assert f"env XDG_STATE_HOME={project}/state" in table
     assert "-P -m novafleet schedule run dev-build ||" in table
     listed = json.loads(schedule(project, "ls", "-o", "json").stdout)["schedules"]
-    assert [(each["schedule"]["name"], each["timer"], each["last"]) for each in listed] == [
+    assert [(each["name"], each["state"], each["last"]) for each in listed] == [
         ("dev", "active", None),
         ("dev-build", "active", None),
     ]
