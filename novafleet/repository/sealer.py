@@ -34,11 +34,10 @@ class Sealer:
     ``avoid`` are packs on their way out: a chunk that is only there is stored again.
     """
 
-    def __init__(self, keyring: Keyring, index: Index, avoid: frozenset[str], target: int = pack.TARGET) -> None:
+    def __init__(self, keyring: Keyring, index: Index, avoid: frozenset[str]) -> None:
         self._keyring = keyring
         self._index = index
         self._avoid = avoid
-        self._target = target
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
         self._open: dict[bool, Draft] = {}
@@ -90,7 +89,7 @@ class Sealer:
         """The pack to put it in: maps have packs of their own, so that walking them reads little else."""
         of_map = kind in {Kind.PAGE, Kind.ROOT}
         draft = self._open.get(of_map)
-        if draft is not None and draft.end + length > self._target:
+        if draft is not None and draft.end + length > pack.TARGET:
             draft.closed = True
             self._closed.append(draft)
             draft = None

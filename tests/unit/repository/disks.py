@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,17 +20,15 @@ KEY = bytes(range(32))
 
 
 class StillClock:
-    """Time stands still unless told; ``sleep`` never ends."""
+    """A second passes at every look, whoever looks; ``sleep`` never ends."""
 
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
+    seconds = itertools.count(1_800_000_000)
 
     def now(self) -> float:
-        self.time += 1
-        return self.time
+        return float(next(self.seconds))
 
     def monotonic(self) -> float:
-        return self.time
+        return self.now()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.Event().wait()

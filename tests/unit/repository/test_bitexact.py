@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from novafleet.repository import DiskWriter, Repository
@@ -50,20 +50,23 @@ class Run:
     operations: tuple[Write | Zero, ...]
 
 
+# offsets are taken modulo the disk's size, lengths are cut at its end
 PLACES = st.one_of(
-    st.integers(0, 3 * CELL),
-    st.integers(PAGE - 2 * CELL, PAGE + 2 * CELL),
-    st.integers(0, 2 * PAGE),
-    st.integers(0, 40).map(lambda n: n * BLOCK),
+    st.integers(0, 12 * BLOCK),
+    st.integers(0, 12).map(lambda n: n * BLOCK),
+    st.integers(-2 * CELL, 2 * CELL).map(lambda n: n + PAGE),
+    st.integers(-2 * CELL, -1),
 )
-LENGTHS = st.one_of(
-    st.sampled_from([BLOCK, CELL, 3 * CELL, 2 * BLOCK, 1, 513]), st.integers(1, 2 * CELL), st.just(PAGE)
-)
+LENGTHS = st.sampled_from([BLOCK, CELL, 3 * CELL, 2 * BLOCK, 1, 513, 3 * BLOCK + 5, CELL - 1])
 OPERATIONS = st.one_of(
-    st.builds(Write, PLACES, LENGTHS.filter(lambda n: n < PAGE), st.integers(0, 4)), st.builds(Zero, PLACES, LENGTHS)
+    st.builds(Write, PLACES, LENGTHS, st.integers(0, 4)),
+    st.builds(Zero, PLACES, st.one_of(LENGTHS, st.just(PAGE))),
 )
 SIZES = st.sampled_from([3 * CELL, 3 * CELL + 512, PAGE, PAGE + CELL + 7, 2 * PAGE, 2 * PAGE + 1, BLOCK - 1, 0])
-RUNS = st.builds(Run, st.booleans(), SIZES, st.lists(OPERATIONS, max_size=8).map(tuple))
+RUNS = st.builds(Run, st.sampled_from([False, False, True]), SIZES, st.lists(OPERATIONS, max_size=10).map(tuple))
+WHOLE = Write(0, 3 * CELL, 1)
+CUT = [Run(True, 3 * CELL, (WHOLE,)), Run(False, BLOCK - 1, ()), Run(False, 2 * PAGE, ())]
+HOLES = [Run(True, 3 * CELL, (WHOLE,)), Run(False, 3 * CELL, (Zero(70000, 513), Zero(CELL, CELL), Write(5, 5, 0)))]
 
 
 def _content(write: Write) -> bytes:
@@ -72,7 +75,7 @@ def _content(write: Write) -> bytes:
 
 async def _apply(writer: DiskWriter, model: Model, run: Run) -> None:
     for operation in run.operations:
-        offset = min(operation.offset, model.size)
+        offset = operation.offset % max(model.size, 1)
         length = min(operation.length, model.size - offset)
         if isinstance(operation, Zero):
             await writer.zero(offset, length)
@@ -97,8 +100,10 @@ async def _back_up(repository: Repository, parent: str, model: Model, run: Run) 
     return snapshot.id, model
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(RUNS, min_size=1, max_size=4))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@example(CUT)
+@example(HOLES)
+@given(st.lists(RUNS, min_size=2, max_size=4))
 async def test_every_snapshot_reads_back(runs: list[Run]) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
