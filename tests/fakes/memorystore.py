@@ -38,8 +38,9 @@ class MemoryStore:
     async def create(self, key: str, data: bytes) -> bool:
         if key in self.objects:
             return False
-        await self._change("create", key, lambda: self._set(key, data))
-        return True
+        won: list[bool] = []
+        await self._change("create", key, lambda: won.append(self._claim(key, data)))
+        return won[0]
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         await asyncio.sleep(0)
@@ -65,6 +66,12 @@ class MemoryStore:
         if key not in self.objects:
             raise MissingObjectError("no such object", where=f"{self.url}{key}")
         return self.objects[key]
+
+    def _claim(self, key: str, data: bytes) -> bool:
+        if key in self.objects:
+            return False
+        self._set(key, data)
+        return True
 
     def _set(self, key: str, data: bytes) -> None:
         self.objects[key] = bytes(data)
