@@ -34,6 +34,17 @@ class Stat(Structure):
     ]
 
 
+class Room(Structure):
+    """``struct nfs_statvfs_64``."""
+
+    _fields_ = [
+        (name, c_uint64)
+        for name in (
+            *("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail", "fsid", "flag", "namemax"),
+        )
+    ]
+
+
 class _Time(Structure):
     _fields_ = [("seconds", c_long), ("microseconds", c_long)]
 
@@ -64,6 +75,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "nfs_set_gid": (None, (c_void_p, c_int)),
     "nfs4_set_client_name": (None, (c_void_p, c_char_p)),
     "nfs4_set_verifier": (None, (c_void_p, c_char_p)),
+    "nfs_get_readmax": (c_uint64, (c_void_p,)),
+    "nfs_get_writemax": (c_uint64, (c_void_p,)),
     "nfs_mount": (c_int, (c_void_p, c_char_p, c_char_p)),
     "nfs_open2": (c_int, (c_void_p, c_char_p, c_int, c_int, POINTER(c_void_p))),
     "nfs_close": (c_int, (c_void_p, c_void_p)),
@@ -72,6 +85,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "nfs_fsync": (c_int, (c_void_p, c_void_p)),
     "nfs_fstat64": (c_int, (c_void_p, c_void_p, POINTER(Stat))),
     "nfs_lstat64": (c_int, (c_void_p, c_char_p, POINTER(Stat))),
+    "nfs_statvfs64": (c_int, (c_void_p, c_char_p, POINTER(Room))),
     "nfs_mkdir2": (c_int, (c_void_p, c_char_p, c_int)),
     "nfs_rename": (c_int, (c_void_p, c_char_p, c_char_p)),
     "nfs_link": (c_int, (c_void_p, c_char_p, c_char_p)),
@@ -152,6 +166,12 @@ class Context:
         found = Stat()
         self.call("nfs_lstat64", path.encode(), byref(found))
         return found
+
+    def room(self, path: str) -> int:
+        """Bytes that may be written to the file system of a path; 0 when it has no room for another file."""
+        found = Room()
+        self.call("nfs_statvfs64", path.encode(), byref(found))
+        return found.bavail * found.frsize if found.favail else 0
 
     def entries(self, path: str) -> list[tuple[str, Entry]]:
         """Names in a directory, but ``.`` and ``..``."""

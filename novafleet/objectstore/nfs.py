@@ -26,7 +26,7 @@ FIRST_PATIENCE, PATIENCE = 5.0, 90.0
 ATTEMPTS = 5
 """How often a call is made again over fresh connections before its input/output error is believed."""
 PIECE = 1 << 20
-"""Bytes a call reads or writes; libnfs 5 loses the connection when it reads more with NFSv4."""
+"""Bytes a call reads or writes, or the server's limit if less; libnfs 5 loses the connection when NFSv4 reads more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +225,28 @@ def _write(context: Context, path: str, data: bytes, *, replace: bool) -> None:
     handle = context.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     start = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
     try:
-        done = 0
+        done, most = 0, min(PIECE, context.call("nfs_get_writemax"))
         while done < len(data):
-            piece = min(PIECE, len(data) - done)
-            done += context.call("nfs_pwrite", handle, done, piece, start + done)
+            piece = min(most, len(data) - done)
+            try:
+                done += context.call("nfs_pwrite", handle, done, piece, start + done)
+            except OSError as exc:
+                raise _reason(exc, context, path, piece) from exc
         context.call("nfs_fsync", handle)
     finally:
         context.call("nfs_close", handle)
+
+
+def _reason(exc: OSError, context: Context, path: str, needed: int) -> OSError:
+    """libnfs 4.0.0 answers EFAULT to a write that failed, whatever the server said: is its disk full?"""
+    if exc.errno == errno.EFAULT:
+        try:
+            room = context.room(path)
+        except OSError:
+            return exc  # the connection is gone, which EFAULT may mean too
+        if room < needed:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return exc
 
 
 def _read(context: Context, path: str, offset: int, length: int | None) -> bytes:
@@ -243,9 +258,9 @@ def _read(context: Context, path: str, offset: int, length: int | None) -> bytes
             raise IsADirectoryError(errno.EISDIR, "is no file")
         end = facts.size if length is None else min(facts.size, offset + length)
         content = ctypes.create_string_buffer(max(end - offset, 0))
-        done = 0
+        done, most = 0, min(PIECE, context.call("nfs_get_readmax"))
         while offset + done < end:
-            piece = min(PIECE, end - offset - done)
+            piece = min(most, end - offset - done)
             got = context.call("nfs_pread", handle, offset + done, piece, ctypes.addressof(content) + done)
             if not got:
                 break
