@@ -9,13 +9,18 @@ from pathlib import Path
 
 from novafleet.app.backup import BackupRequest, VmBackup, run_backup
 from novafleet.app.context import Emit
-from novafleet.app.repository import key_source
+from novafleet.app.repo import check
+from novafleet.app.repository import key_source, open_repository
+from novafleet.app.retention import Rule, by_policy, prune
 from novafleet.app.vmselect import Chosen, Selection, look
 from novafleet.app.wiring import open_world
-from novafleet.errors import ConfigError, NovaFleetError, ScheduleError
-from novafleet.model.policy import Policy
+from novafleet.errors import ConfigError, NovaFleetError, RepositoryError, ScheduleError
+from novafleet.model.policy import Keep, Policy
 from novafleet.model.schedule import Duty, Job, Member, Schedule, VmOutcome
+from novafleet.ports import Clock
+from novafleet.render.schedule import amount
 from novafleet.repository import KeySource
+from novafleet.source import cron
 
 NO_SUCH_VM = "NF-VM-006"
 
@@ -25,6 +30,7 @@ class ByPolicy:
     """Implements ``scheduledrun.Duties``. ``watch`` shows a run of so many steps."""
 
     watch: Callable[[int], AbstractContextManager[Emit]]
+    clock: Clock
 
     async def back_up(self, schedule: Schedule, job: Job, claimed: Collection[str]) -> tuple[VmOutcome, ...]:
         """Look which VMs are there now, and back up those whose policies ask alike together."""
@@ -46,17 +52,43 @@ class ByPolicy:
             outcomes += [outcome(vm) for vm in (await run_backup(request, self.watch)).vms]
         return tuple(sorted(outcomes, key=lambda each: each.vm))
 
-    async def forget(self, schedule: Schedule, job: Job) -> Duty:
+    async def forget(self, job: Job, claimed: Collection[str]) -> Duty:
         """Forget by each VM's ``keep``."""
-        raise NotImplementedError
+        async with open_repository(job.policy.repository, key_of(job.policy)) as repository:
+            done = await by_policy(repository, rules(job, claimed), self.clock, zone=cron.zone())
+        return Duty("forget", f"{len(done.forgotten)} of {len(done.verdicts)} snapshots")
 
-    async def verify(self, schedule: Schedule, job: Job) -> Duty:
-        """Read and check the job's share of the repository."""
-        raise NotImplementedError
+    async def prune(self, job: Job) -> Duty:
+        """Collect what no snapshot needs any more."""
+        done = await prune(job.policy.repository, key_of(job.policy), (), self.clock)
+        waiting = {each: None for one in done.rounds for each in one.waiting}
+        return Duty("prune", ", ".join((f"{amount(done.deleted_bytes)} freed", *waiting)))
+
+    async def verify(self, job: Job) -> Duty:
+        """Read and check the job's share of the repository. Raises RepositoryError NF-REPO-010 for damage."""
+        policy = job.policy
+        done = await check(policy.repository, key_of(policy), policy.verify, lambda *_: None)
+        if not done.clean:
+            first = done.damage[0] if done.damage else None
+            raise RepositoryError(
+                f"the repository is damaged: {len(done.damage)} findings",
+                code="NF-REPO-010",
+                where=policy.repository,
+                cause=f"{first.object}: {first.what}" if first else "",
+                hints=(f"novafleet repo check {policy.repository} --read-data", "novafleet repo repair"),
+            )
+        read = f"{done.packs} packs ({amount(done.bytes_read)})" if done.bytes_read else "no pack"
+        return Duty("verify", f"{policy.verify:.3g} of the packs read, {read}: clean")
 
     async def drill(self, schedule: Schedule, job: Job) -> Duty:
         """Boot the newest backups to prove them."""
         raise NotImplementedError
+
+
+def rules(job: Job, claimed: Collection[str]) -> tuple[Rule, ...]:
+    """What is kept of whom. With a host's VMs go no snapshots of those that an environment's schedule decides about."""
+    others = Rule(Keep(), tuple(sorted(claimed)))
+    return (others, *(Rule(member.policy.keep, (member.pattern,)) for member in job.members))
 
 
 async def _look(schedule: Schedule, job: Job) -> Selection:

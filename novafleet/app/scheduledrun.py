@@ -27,6 +27,8 @@ from novafleet.source import cron
 from novafleet.store.schedules import Schedules
 
 UNREACHABLE = "NF-SSH-"
+PRUNE_EVERY = 20 * 3600.0
+"""Seconds between two collections of garbage: however often backups are made, one a day is enough."""
 
 
 class Duties(Protocol):
@@ -36,10 +38,13 @@ class Duties(Protocol):
     async def back_up(self, schedule: Schedule, job: Job, claimed: Collection[str]) -> tuple[VmOutcome, ...]:
         """Every member of a job; VMs ``claimed`` by other schedules (``ENV/NAME``) are not taken with their host."""
 
-    async def forget(self, schedule: Schedule, job: Job) -> Duty:
+    async def forget(self, job: Job, claimed: Collection[str]) -> Duty:
         """Forget by each VM's ``keep``."""
 
-    async def verify(self, schedule: Schedule, job: Job) -> Duty:
+    async def prune(self, job: Job) -> Duty:
+        """Collect what no snapshot needs any more."""
+
+    async def verify(self, job: Job) -> Duty:
         """Read and check the job's share of the repository."""
 
     async def drill(self, schedule: Schedule, job: Job) -> Duty:
@@ -128,7 +133,7 @@ async def _ran(
     except NovaFleetError as error:
         failed = replace(began, exit_code=error.exit_code, errors=tuple(findings(error)))
         return _closed(replace(failed, repository=job.policy.repository), RunState.FAILED, clock)
-    done = tuple([await each for each in _due(schedule, job, duties, memory, clock)])
+    done = tuple([await each for each in _due(schedule, job, claimed, duties, memory, clock)])
     status = exit_code(vms, done)
     ran = replace(began, vms=vms, duties=done, exit_code=status, repository=job.policy.repository)
     return _closed(ran, RunState.FAILED if status else RunState.DONE, clock)
@@ -151,14 +156,16 @@ def _job(schedule: Schedule, memory: Schedules) -> Job:
 
 
 def _due(
-    schedule: Schedule, job: Job, duties: Duties, memory: Schedules, clock: Clock
+    schedule: Schedule, job: Job, claimed: Collection[str], duties: Duties, memory: Schedules, clock: Clock
 ) -> Iterable[Coroutine[Any, Any, Duty]]:
     policy = job.policy
     if any(_keeps(member.policy) for member in job.members):
-        yield _duty("forget", duties.forget(schedule, job))
+        yield _duty("forget", duties.forget(job, claimed))
+        if _last(memory, schedule, "prune") < clock.now() - PRUNE_EVERY:
+            yield _duty("prune", duties.prune(job))
     if policy.verify:
-        yield _duty("verify", duties.verify(schedule, job))
-    if policy.drill and _drill_due(policy, memory, schedule, clock.now()):
+        yield _duty("verify", duties.verify(job))
+    if policy.drill and _last(memory, schedule, "drill") < _drill_due(policy, clock.now()):
         yield _duty("drill", duties.drill(schedule, job))
 
 
@@ -166,12 +173,16 @@ def _keeps(policy: Policy) -> bool:
     return policy.keep != Policy().keep
 
 
-def _drill_due(policy: Policy, memory: Schedules, schedule: Schedule, now: float) -> bool:
-    """Has one been due since the last that went well? The first is due at once."""
-    good = (run for run in memory.runs(schedule.name) if any(d.kind == "drill" and not d.error for d in run.duties))
-    last = next(good, None)
-    moment = cron.preceding(cron.ALIASES.get(policy.drill, policy.drill), cron.local(now))
-    return last is None or last.started < moment.timestamp()
+def _last(memory: Schedules, schedule: Schedule, kind: str) -> float:
+    """When a duty was last done well; 0: never."""
+    good = (run for run in memory.runs(schedule.name) if any(d.kind == kind and not d.error for d in run.duties))
+    run = next(good, None)
+    return run.started if run is not None else 0.0
+
+
+def _drill_due(policy: Policy, now: float) -> float:
+    """The last moment at which there should have been one."""
+    return cron.preceding(cron.ALIASES.get(policy.drill, policy.drill), cron.local(now)).timestamp()
 
 
 async def _duty(kind: str, work: Coroutine[Any, Any, Duty]) -> Duty:

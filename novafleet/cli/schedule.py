@@ -61,7 +61,9 @@ def run_now(name: Name, output: Output = OutputForm.TABLE, timeout: Timeout = 0.
     from novafleet.report.progress import RunProgress
 
     ended = run(
-        lambda: use_case(name, ByPolicy(RunProgress), Places.of_user(), SystemClock()), form=output, timeout=timeout
+        lambda: use_case(name, ByPolicy(RunProgress, SystemClock()), Places.of_user(), SystemClock()),
+        form=output,
+        timeout=timeout,
     )
     report.show_run(ended, output)
     if ended.exit_code:

@@ -70,10 +70,13 @@ class Work:
         self._do("backup " + ",".join(member.pattern for member in job.members))
         return self.outcomes
 
-    async def forget(self, schedule: Schedule, job: Job) -> Duty:
+    async def forget(self, job: Job, claimed: Collection[str]) -> Duty:
         return self._do("forget")
 
-    async def verify(self, schedule: Schedule, job: Job) -> Duty:
+    async def prune(self, job: Job) -> Duty:
+        return self._do("prune")
+
+    async def verify(self, job: Job) -> Duty:
         return self._do(f"verify {job.policy.verify:g}")
 
     async def drill(self, schedule: Schedule, job: Job) -> Duty:
@@ -122,7 +125,7 @@ def kept(places: Places) -> list[ScheduledRun]:
 async def test_all_of_it(places: Places) -> None:
     work = Work()
     ended = await run("dev", work, places, Clock())
-    assert work.asked == ["backup dev/db,dev/web", "forget", "verify 0.05", "drill"]
+    assert work.asked == ["backup dev/db,dev/web", "forget", "prune", "verify 0.05", "drill"]
     assert (ended.state, ended.exit_code) == (RunState.DONE, ExitCode.OK)
     assert kept(places) == [ended]
     file = next((places.state / "schedules/dev/runs").glob("*.json"))
@@ -138,6 +141,15 @@ async def test_a_drill_is_due_once_a_week(places: Places) -> None:
         drills.append("drill" in work.asked)
         clock.at += DAY
     assert drills == [True, True, False, False, False, False, False, False, True], "Saturday, then each Sunday"
+
+
+async def test_garbage_is_collected_once_a_day(places: Places) -> None:
+    collected = []
+    for hour in range(0, 48, 6):
+        work = Work()
+        await run("dev", work, places, Clock(NIGHT + hour * 3600))
+        collected.append("prune" in work.asked)
+    assert collected == [True, False, False, False, True, False, False, False]
 
 
 async def test_a_failed_drill_is_tried_again(places: Places) -> None:
