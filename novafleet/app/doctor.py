@@ -20,7 +20,7 @@ from novafleet.model.fleet import Host
 from novafleet.observe.registry import collectors
 from novafleet.ports import HostSession
 
-COLLECTORS = ("system", "libvirt", "containers", "acceleration")
+COLLECTORS = ("system", "containers", "acceleration", "libvirt")
 ROOT_AND_CLOCK = "id -u; date +%s"
 
 

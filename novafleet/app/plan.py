@@ -37,7 +37,7 @@ USED = "hosts"
 """In a run's summary: the hosts that its environment had something on."""
 REMEMBERED = 20
 """Runs looked through for hosts that the file does not name any more."""
-COLLECTORS = ("system", "libvirt", "storage", "containers")
+COLLECTORS = ("system", "storage", "containers", "libvirt")
 
 
 @dataclass(frozen=True, slots=True)

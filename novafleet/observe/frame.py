@@ -5,24 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from novafleet.model.command import Command
 
 if TYPE_CHECKING:
     from novafleet.observe.registry import Collector
-
-_RUNNER = """
-MARK=$1
-export MARK
-shift
-while [ $# -gt 1 ]; do
-  printf '\\n%s-begin %s\\n' "$MARK" "$1"
-  sh -c "$2" "$1" 2>&1 </dev/null
-  printf '\\n%s-end %s %s\\n' "$MARK" "$1" "$?"
-  shift 2
-done
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +23,10 @@ class Frame:
 
 
 def command(collectors: Sequence[Collector], mark: str, *, become: bool) -> Command:
-    """One read-only command that runs every collector in turn."""
+    """One read-only command that runs all collectors side by side. Name the one that prints most last."""
+    runner = resources.files("novafleet.observe").joinpath("frame.sh").read_text()
     scripts = [part for collector in collectors for part in (collector.name, collector.script)]
-    return Command.script(_RUNNER, mark, *scripts, become=become)
+    return Command.script(runner, mark, *scripts, become=become)
 
 
 def split(output: str, mark: str) -> Mapping[str, Frame]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +66,14 @@ def test_a_script_that_dies_does_not_take_the_others_along() -> None:
     assert frames["c1"] == Frame("", 1)
     assert frames["c2"].status == 2
     assert frames["c3"] == Frame("fine\n", 0)
+
+
+def test_collectors_run_side_by_side(tmp_path: Path) -> None:
+    os.mkfifo(fifo := tmp_path / "fifo")
+    frames = run(f"cat {fifo}", "head -c 300000 /dev/zero | tr '\\0' x", f"echo met >{fifo}")
+    assert frames["c0"] == Frame("met\n", 0), "the first waits for the last"
+    assert len(frames["c1"].text) == 300_000, "more than a pipe holds"
+
+
+def test_none_at_all() -> None:
+    assert run() == {}
