@@ -38,6 +38,7 @@ SLOTS = 64
 """Slots that are tried at most: what a repository says is untrusted."""
 ITERATIONS, MEMORY_KIB, LANES = 3, 64 * 1024, 4
 MAX_ITERATIONS, MAX_MEMORY_KIB, MAX_LANES = 64, 1024 * 1024, 64
+OTHER_CONFIG = "the key opens a slot, which was made for another config"
 NONCE = bytes(12)
 """A wrapping key is used once: its salt is random."""
 
@@ -100,35 +101,38 @@ async def unlock(store: ObjectStore, config: bytes, material: KeyMaterial) -> Se
 
     Raises RepositoryError: NF-REPO-005 when no slot opens, NF-REPO-006 when one does but for another ``config``.
     """
-    unread = ""
+    failure: RepositoryError | None = None
     for key in (await _names(store))[:SLOTS]:
         try:
             slot = _slot(key, await store.get(key), store.url)
         except RepositoryError as exc:
-            unread = str(exc)
+            failure = failure or exc
             continue
         opened = await asyncio.to_thread(_unwrap, slot, material) if slot.kind is material.kind else None
-        if opened is not None:
-            return _master(opened, config, store.url)
+        if opened is not None and opened[32:] == blake3(config).digest():
+            return Secret.of(opened[:32])
+        if opened is not None:  # left by a creation that was interrupted, unless it is the only one
+            failure = _of_another_config(store.url)
+    if failure is not None and failure.cause == OTHER_CONFIG:
+        raise failure
     raise RepositoryError(
         f"the repository does not open with this {'key file' if material.kind is SlotKind.FILE else 'passphrase'}",
         code="NF-REPO-005",
         where=store.url,
-        cause=unread,
+        cause=str(failure or ""),
         retry=Retry.AFTER_FIX,
         hints=("give the key file or passphrase it was made with, or the code of its recovery sheet",),
     )
 
 
-def _master(opened: bytes, config: bytes, url: str) -> Secret:
-    if opened[32:] != blake3(config).digest():
-        raise RepositoryError(
-            "the repository's config is not the one this key was made for",
-            code="NF-REPO-006",
-            where=f"{url}: config",
-            hints=("put back the object 'config' from another copy of the repository",),
-        )
-    return Secret.of(opened[:32])
+def _of_another_config(url: str) -> RepositoryError:
+    return RepositoryError(
+        "the repository's config is damaged",
+        code="NF-REPO-006",
+        where=f"{url}: config",
+        cause=OTHER_CONFIG,
+        hints=("put back the object 'config' from another copy of the repository",),
+    )
 
 
 async def _names(store: ObjectStore) -> list[str]:

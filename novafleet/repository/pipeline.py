@@ -16,8 +16,8 @@ from novafleet.repository.pack import Sealed
 from novafleet.repository.seal import Keyring, Kind
 from novafleet.repository.sealer import Sealer, Stored
 
-IN_FLIGHT = 160 << 20
-"""Bytes accepted and not yet durable. A pack exists twice while it is put together."""
+IN_FLIGHT = 128 << 20
+"""Bytes being sealed or uploaded. Beside them there are two open packs; one exists twice while it is put together."""
 UPLOADS = 4
 SEGMENT = 1 << 14
 """Entries after which an index segment is written: what a killed run stored so far is found by the next."""
@@ -40,6 +40,10 @@ class Budget:
             await self._changed.wait()
         if self._failure is not None:
             raise self._failure
+        self._used += size
+
+    def hold(self, size: int) -> None:
+        """Count what is there already: those who ask for room wait the longer."""
         self._used += size
 
     def give(self, size: int) -> None:
@@ -114,14 +118,19 @@ class Pipeline:
         stored: Stored = await running
         chunk.id = stored.id
         added(stored.added)
-        self._budget.give(len(content) - stored.added)
-        await asyncio.gather(*(self._upload(sealed) for sealed in stored.packs))
+        for sealed in stored.packs:
+            self._start(self._upload(sealed))
+        self._budget.give(len(content))
 
-    async def _upload(self, sealed: Sealed) -> None:
+    def _upload(self, sealed: Sealed) -> Coroutine[None, None, None]:
+        self._budget.hold(len(sealed.content))
+        return self._uploaded(sealed)
+
+    async def _uploaded(self, sealed: Sealed) -> None:
         async with self._uploads:
             await self._store.put(pack.key_of(sealed.name), sealed.content)
         self.stored += len(sealed.content)
-        self._budget.give(sum(entry.length for entry in sealed.entries))
+        self._budget.give(len(sealed.content))
         packed = Packed(sealed.name, sealed.salt, sealed.entries)
         self._table.add(packed)
         self._sealer.settled(sealed.entries)

@@ -222,9 +222,9 @@ def unlock(folder: Path, kind: str, secret: bytes) -> Repository:
             inner = AESGCM(_wrapping_key(slot, secret)).decrypt(bytes(12), bytes.fromhex(slot["wrapped"]), bound)
         except (InvalidTag, ValueError, KeyError, TypeError):  # another key's, or damaged: the next may fit
             continue
-        _check(inner[32:] == blake3(raw).digest(), "the object config is not the one this key was made for")
-        return Repository(folder, inner[:32], bytes.fromhex(config["id"]))
-    raise ReaderError("this key does not open the repository")
+        if inner[32:] == blake3(raw).digest():
+            return Repository(folder, inner[:32], bytes.fromhex(config["id"]))
+    raise ReaderError("this key does not open the repository, or its object config is damaged")
 
 
 def _wrapping_key(slot: dict[str, Any], secret: bytes) -> bytes:

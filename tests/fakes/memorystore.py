@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from novafleet.errors import MissingObjectError, StoreError
 from novafleet.model.backup import StoredObject
@@ -36,8 +36,6 @@ class MemoryStore:
         await self._change("put", key, lambda: self._set(key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
-        if key in self.objects:
-            return False
         won: list[bool] = []
         await self._change("create", key, lambda: won.append(self._claim(key, data)))
         return won[0]
@@ -73,11 +71,17 @@ class MemoryStore:
         self._set(key, data)
         return True
 
+    def _set_new(self, key: str, data: bytes) -> bool:
+        if key in self.objects:
+            return False
+        self._set(key, data)
+        return True
+
     def _set(self, key: str, data: bytes) -> None:
         self.objects[key] = bytes(data)
         self.dates[key] = float(next(self._clock))
 
-    async def _change(self, verb: str, key: str, change) -> None:  # type: ignore[no-untyped-def]
+    async def _change(self, verb: str, key: str, change: Callable[[], object]) -> None:
         await asyncio.sleep(0)
         if self.left == 0:
             raise StoppedError(key)
