@@ -87,8 +87,9 @@ class ByPolicy:
 
 def rules(job: Job, claimed: Collection[str]) -> tuple[Rule, ...]:
     """What is kept of whom. With a host's VMs go no snapshots of those that an environment's schedule decides about."""
-    others = Rule(Keep(), tuple(sorted(claimed)))
-    return (others, *(Rule(member.policy.keep, (member.pattern,)) for member in job.members))
+    others = sorted(set(claimed) - {member.pattern for member in job.members})
+    first = (Rule(Keep(), tuple(others)),) if others else ()  # without names it would hold for all
+    return (*first, *(Rule(member.policy.keep, (member.pattern,)) for member in job.members))
 
 
 async def _look(schedule: Schedule, job: Job) -> Selection:
