@@ -59,6 +59,8 @@ class BackupRequest:
     per_host: int = 2
     tags: tuple[str, ...] = ()
     lock_wait: float = 0.0
+    exclude: tuple[str, ...] = ()
+    """Disks, by name, that are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ class Party:
             consistency=request.consistency,
             full=request.full,
             tags=request.tags,
+            exclude=request.exclude,
         )
 
 

@@ -37,16 +37,17 @@ class ByPolicy:
         selection = await _look(schedule, job)
         found = dict(_assigned(job, selection.chosen, claimed))
         outcomes = list(_lacking(job, selection, {member.pattern for member in found.values()}))
-        groups: dict[str, list[str]] = {}
+        groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for label, member in found.items():
-            groups.setdefault(member.policy.consistency, []).append(label)
-        for consistency, labels in groups.items():
+            groups.setdefault((member.policy.consistency, member.policy.exclude), []).append(label)
+        for (consistency, exclude), labels in groups.items():
             request = BackupRequest(
                 tuple(Path(path) for path in schedule.inventory),
                 tuple(labels),
                 job.policy.repository,
                 key_of(job.policy),
                 consistency=consistency,
+                exclude=exclude,
                 tags=(f"schedule:{job.name}",),
             )
             outcomes += [outcome(vm) for vm in (await run_backup(request, self.watch)).vms]

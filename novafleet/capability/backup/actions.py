@@ -16,7 +16,7 @@ from novafleet.capability.backup.names import checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, parent_of, plan
 from novafleet.capability.backup.read import Reading, copy
-from novafleet.capability.backup.xml import known_checkpoint_xml
+from novafleet.capability.backup.xml import known_checkpoint_xml, left_out
 from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.ports import ActionContext, Clock
@@ -109,6 +109,7 @@ async def _relearnt(ctx: ActionContext, sight: Sight, parent: Snapshot) -> Sight
 
 
 def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: Order) -> Prepared:
+    sight = replace(sight, disks=tuple(left_out(disk, order.exclude) for disk in sight.disks))
     if not sight.copied:
         raise BackupError(f"{sight.domain.name} has no disk to back up", code="NF-BAK-011", where=ctx.host.name)
     plans = plan(sight.disks, sight.images, parent, sight.checkpoints, running=sight.running, full=order.full)

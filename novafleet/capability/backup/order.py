@@ -24,6 +24,8 @@ class Order:
     consistency: str = "auto"
     full: bool = False
     tags: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Disks, by name, that are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ Formats: https://libvirt.org/formatdomain.html, formatbackup.html, formatcheckpo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -33,6 +33,12 @@ class GuestDisk:
     path: str
     chain: tuple[str, ...] = ()
     skip: str = ""
+
+
+def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
+    """The disk, skipped when it is among ``names`` (its own, or its target)."""
+    named = not disk.skip and (disk.name in names or disk.target in names)
+    return replace(disk, skip="left out by the policy") if named else disk
 
 
 @dataclass(frozen=True, slots=True)
