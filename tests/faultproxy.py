@@ -19,7 +19,7 @@ class Fault(StrEnum):
     CONFLICT = "409 without doing it"
     HUNG_UP = "done, and the connection is closed without an answer"
     CUT = "half of the answer's body, then the end"
-    SLOW = "done after a second"
+    SLOW = "done, but not at once"
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Proxy:
             await writer.drain()
             return
         if fault is Fault.SLOW:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.4)
         answer = await self._ask(head, body)
         if fault is Fault.LOST:
             answer = REFUSALS[Fault.BROKEN]

@@ -40,6 +40,8 @@ python_venv() { "$PYTHON" -c 'import ensurepip, venv'; }
 archive_keys() { [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || [ -e /usr/share/keyrings/debian-archive-keyring.pgp ]; }
 libvirt_headers() { pkg-config --exists libvirt; }
 sshd_binary() { [ -x /usr/sbin/sshd ]; }
+nfs_library() { "$PYTHON" -c 'import ctypes; ctypes.CDLL("libnfs.so.14")' || "$PYTHON" -c 'import ctypes; ctypes.CDLL("libnfs.so.13")'; }
+nfs_package() { if apt-cache show libnfs14 >/dev/null 2>&1; then echo libnfs14; else echo libnfs13; fi; }
 
 check_packages() {
     need gcc "compiles the libvirt binding" has cc
@@ -58,6 +60,7 @@ check_packages() {
     need genisoimage "isoinfo, which tests read cloud-init seeds with" has isoinfo
     need busybox-static "runs the tiny guest's scripts in tests" has busybox
     need shellcheck "checks the shell scripts" has shellcheck
+    if ! nfs_library 2>/dev/null; then need "$(nfs_package)" "reaches nfs:// repositories without a mount" false; fi
 }
 
 install_packages() {
