@@ -73,18 +73,21 @@ class Repository:
 
     def snapshots(self) -> Iterator[dict[str, Any]]:
         """Every snapshot, oldest first."""
-        for path in sorted((self.folder / "snapshots").iterdir()):
-            if SNAPSHOT_ID.fullmatch(path.name) and path.stat().st_size != len(SEAL):
-                yield self.snapshot(path.name)
+        for path in self._snapshot_paths():
+            yield self.snapshot(path.name)
 
     def snapshot(self, name: str) -> dict[str, Any]:
         """One snapshot, by id or unique beginning of one."""
-        paths = [path for path in (self.folder / "snapshots").iterdir() if path.name.startswith(name)]
+        paths = [path for path in self._snapshot_paths() if path.name.startswith(name)]
         if len(paths) != 1:
             raise ReaderError(f"{len(paths)} snapshots begin with {name!r}")
         bound = paths[0].name.encode().ljust(32, b"\0")
         found: dict[str, Any] = json.loads(self._unseal(paths[0], b"NFSNAP", SNAPSHOT, bound))
         return found
+
+    def _snapshot_paths(self) -> list[Path]:
+        paths = sorted((self.folder / "snapshots").iterdir())
+        return [path for path in paths if SNAPSHOT_ID.fullmatch(path.name) and path.stat().st_size != len(SEAL)]
 
     def load_index(self) -> None:
         """Learn from the index where chunks are."""
