@@ -11,18 +11,20 @@ from pathlib import Path
 from novafleet.app.repository import open_repository, opened_store
 from novafleet.errors import ConfigError, MissingObjectError, RepositoryError
 from novafleet.objectstore.probe import demand_exclusive, probe
+from novafleet.ports import Clock
 from novafleet.repository import KeySource, Repository, config, keys
 from novafleet.repository import check as checking
+from novafleet.repository import repair as mending
 from novafleet.repository import stats as counting
 from novafleet.repository.check import Checked, Progress, Scrubbed
 from novafleet.repository.epochs import outstanding
 from novafleet.repository.keys import Slot, new_key_file
 from novafleet.repository.lease import leases
 from novafleet.repository.records import holds
+from novafleet.repository.repair import QUARANTINE, Repaired
+from novafleet.repository.replicate import Copied, replicate
 from novafleet.repository.stats import Stats
 from novafleet.repository.trash import trashed
-
-QUARANTINE = "quarantine/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,14 @@ class Info:
     """Packs that wait for their deletion."""
     quarantined: int
     newest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRequest:
+    """``read_data`` finds damaged packs; ``promote`` makes a replica a repository of its own."""
+
+    read_data: bool = False
+    promote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,20 @@ async def scrub(url: str, share: float, progress: Progress) -> Scrub:
         found = await checking.scrub(store, share=share, progress=progress)
     damaged = tuple(each for each in found if each.why)
     return Scrub(len(found), sum(each.size for each in found), damaged)
+
+
+async def repair(url: str, key: KeySource, clock: Clock, request: RepairRequest, progress: Progress) -> Repaired:
+    """Mend what can be mended; what remains lost is in the result."""
+    async with open_repository(url, key) as repository:
+        return await mending.repair(
+            repository, clock, read_data=request.read_data, promote=request.promote, progress=progress
+        )
+
+
+async def copy(source: str, target: str, clock: Clock, *, delete: bool, progress: Progress) -> Copied:
+    """Bring a replica up to date; no key is needed."""
+    async with opened_store(source) as here, opened_store(target) as there:
+        return await replicate(here, there, clock, delete=delete, progress=progress)
 
 
 async def stats(url: str, key: KeySource, progress: Progress) -> Stats:

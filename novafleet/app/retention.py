@@ -20,8 +20,8 @@ from novafleet.repository.records import Hold
 from novafleet.repository.retention import Protection, Verdict, decide
 from novafleet.repository.trash import Trashed
 
-ROUNDS = 4
-"""Collections in a row when nothing has to be waited for: empty the trash, condemn, delete, look again."""
+ROUNDS = 5
+"""Collections in a row: another one when the trash was emptied, or while there is no grace period to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ async def collect_rounds(
     while len(rounds) < ROUNDS:
         done = await collect(repository.store, RepositoryContents(repository), clock, limits, progress)
         rounds.append(done)
-        if limits.grace > 0 or not (done.condemned or done.deleted or done.emptied or done.epoch):
+        if not (done.emptied or limits.grace == 0 and (done.epoch or done.deleted)):
             break
     trashed = {each.snapshot for each in await trash.trashed(repository.store)}
     await records.forget_records(repository, frozenset(await repository.snapshot_ids()) | trashed)

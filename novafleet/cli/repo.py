@@ -141,3 +141,52 @@ def stats(
     with Steps() as steps:
         done = run(lambda: use_case(url, key, steps), form=output, timeout=timeout)
     show_stats(done, output)
+
+
+@app.command("repair")
+def repair(
+    url: RepoUrl = "",
+    key_file: KeyFile = None,
+    passphrase: Passphrase = "",
+    read_data: Annotated[bool, typer.Option("--read-data", help="Read every pack to find damaged ones.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Make a replica a repository of its own.")] = False,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Make the index anew where it is wrong, put damaged packs aside so that the next backup stores them again."""
+    from novafleet.app.repo import RepairRequest
+    from novafleet.app.repo import repair as use_case
+    from novafleet.app.wiring import SystemClock
+    from novafleet.report.repo import show_repaired
+    from novafleet.report.repoprogress import Steps
+
+    key = guarded(lambda: key_of(key_file, passphrase), output)
+    request = RepairRequest(read_data, promote)
+    with Steps() as steps:
+        done = run(lambda: use_case(url, key, SystemClock(), request, steps), form=output, timeout=timeout)
+    show_repaired(done, output)
+    if done.lost:
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="URL of the repository.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="URL of its replica: an empty place the first time.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Remove from it what the source has no more.")] = False,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Bring a replica elsewhere up to date; needs no key. Every pack is hashed on its way."""
+    from novafleet.app.repo import copy as use_case
+    from novafleet.app.wiring import SystemClock
+    from novafleet.report.repo import show_copied
+    from novafleet.report.repoprogress import Steps
+
+    with Steps() as steps:
+        done = run(
+            lambda: use_case(source, target, SystemClock(), delete=delete, progress=steps), form=output, timeout=timeout
+        )
+    show_copied(done, output)
+    if done.damaged:
+        raise typer.Exit(int(ExitCode.FAILED))

@@ -10,8 +10,10 @@ from novafleet.model.encode import encode
 from novafleet.report import console
 from novafleet.report.backup import human
 from novafleet.report.runs import when
-from novafleet.repository.check import Checked, Damage
+from novafleet.repository.check import Checked, Damage, merged
 from novafleet.repository.keys import Slot
+from novafleet.repository.repair import Repaired
+from novafleet.repository.replicate import Copied
 from novafleet.repository.stats import Stats
 
 
@@ -101,6 +103,38 @@ def show_scrub(done: Scrub, form: str) -> None:
         f"{len(done.damaged) or 'no'} damaged of {done.packs} packs, {human(done.bytes_read)} read",
         "bold red" if done.damaged else "bold green",
     )
+
+
+def show_repaired(done: Repaired, form: str) -> None:
+    """What was mended, and what snapshots have lost."""
+    if form != "table":
+        console.document({**encode(done), "lost": encode(merged(done.lost))}, form)
+        return
+    for names, what in (
+        (done.indexed, "packs listed in the index again"),
+        (done.unlisted, "packs that are gone taken out of the index"),
+        (done.dropped, "index objects that could not be read removed"),
+        (done.quarantined, f"damaged packs put aside, {done.salvaged} chunks of them saved"),
+    ):
+        if names:
+            say(f"{len(names)} {what}")
+    for each in merged(done.lost):
+        say(f"lost: {_place(each)}: {each.what}", "red")
+    if done.lost:
+        say("the next backup stores what its VM still has; older snapshots are whole again then where it is the same")
+    else:
+        say("every snapshot is whole", "bold green")
+
+
+def show_copied(done: Copied, form: str) -> None:
+    """What arrived."""
+    if form != "table":
+        console.document(encode(done), form)
+        return
+    for each in done.damaged:
+        say(f"damaged in the source, not copied: pack {each}", "red")
+    gone = f", {done.deleted} objects removed" if done.deleted else ""
+    say(f"{len(done.snapshots)} snapshots and {done.packs} packs copied, {human(done.bytes_copied)}{gone}", "bold")
 
 
 def show_stats(stats: Stats, form: str) -> None:

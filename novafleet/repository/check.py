@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -20,7 +20,7 @@ from novafleet.ports import ObjectStore
 from novafleet.repository import catalogue, pack
 from novafleet.repository.chunkmap import ZERO
 from novafleet.repository.contents import RepositoryContents
-from novafleet.repository.index import Index
+from novafleet.repository.index import Index, Packed
 from novafleet.repository.pack import Entry, Piece
 from novafleet.repository.repository import Repository
 from novafleet.repository.seal import Kind, unseal
@@ -192,8 +192,23 @@ async def read_pack(repository: Repository, name: str) -> tuple[int, list[tuple[
     except RepositoryError as exc:
         salt, entries = await _listed(repository, name)
         findings.append((-1, exc.cause or str(exc)))
-    wrong = await asyncio.to_thread(_decode_all, repository, name, salt, entries, content)
+    packed = Packed(name, salt, entries)
+    wrong = await asyncio.to_thread(_decode_all, repository, packed, content)
     return len(content), findings + wrong
+
+
+def decoded(repository: Repository, packed: Packed, content: bytes) -> Iterator[tuple[Entry, bytes | str]]:
+    """The chunks of a pack: each with its content, or with what is wrong with it."""
+    cipher = repository.keyring.cipher(packed.salt)
+    for each in packed.entries:
+        sealed = content[each.offset : each.offset + each.length]
+        try:
+            plain = unseal(cipher, sealed, each.offset, each.kind, each.codec, each.id, each.size, packed.name)
+        except RepositoryError as exc:
+            yield each, f"a chunk does not decode: {exc.cause}"
+            continue
+        same = repository.keyring.chunk_id(each.kind, plain) == each.id
+        yield each, plain if same else "a chunk is not what its id says"
 
 
 async def _listed(repository: Repository, name: str) -> tuple[bytes, tuple[Entry, ...]]:
@@ -205,19 +220,8 @@ async def _listed(repository: Repository, name: str) -> tuple[bytes, tuple[Entry
     return bytes(32), ()
 
 
-def _decode_all(
-    repository: Repository, name: str, salt: bytes, entries: Sequence[Entry], content: bytes
-) -> list[tuple[int, str]]:
-    cipher, found = repository.keyring.cipher(salt), []
-    for each in entries:
-        sealed = content[each.offset : each.offset + each.length]
-        try:
-            plain = unseal(cipher, sealed, each.offset, each.kind, each.codec, each.id, each.size, name)
-            if repository.keyring.chunk_id(each.kind, plain) != each.id:
-                found.append((each.offset, "a chunk is not what its id says"))
-        except RepositoryError as exc:
-            found.append((each.offset, f"a chunk does not decode: {exc.cause}"))
-    return found
+def _decode_all(repository: Repository, packed: Packed, content: bytes) -> list[tuple[int, str]]:
+    return [(entry.offset, found) for entry, found in decoded(repository, packed, content) if isinstance(found, str)]
 
 
 def _judge(table: Index, sizes: dict[str, int], bad: dict[tuple[str, int], str]) -> Callable[[bytes, int], str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import islice
 
-from novafleet.errors import MissingObjectError
+from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.model.backup import Snapshot
 from novafleet.repository import index, pack
 from novafleet.repository.chunkmap import ZERO
@@ -46,8 +46,9 @@ class RepositoryContents:
                     yield (chunk for chunk in found.chunks() if chunk != ZERO)
                 self._pages.update(pages)
 
-    async def segments(self) -> AsyncIterator[tuple[str, Sequence[Packed]]]:
-        """Every index object, newest first. Raises RepositoryError NF-REPO-010 for a damaged one."""
+    async def segments(self, *, skip_damaged: bool = False) -> AsyncIterator[tuple[str, Sequence[Packed]]]:
+        """Every index object, newest first. Raises RepositoryError NF-REPO-010 for a damaged one; ``skip_damaged``
+        leaves those out instead."""
         store, keyring = self._repository.store, self._repository.keyring
         keys = [each.key async for each in store.list(index.PREFIX) if each.size != len(SEAL)]
         for key in sorted(keys, reverse=True):
@@ -55,7 +56,13 @@ class RepositoryContents:
                 sealed = await store.get(key)
             except MissingObjectError:
                 continue  # written anew by another collector meanwhile
-            yield key, await asyncio.to_thread(read_segment, sealed, keyring, f"{store.url}: {key}")
+            try:
+                packs = await asyncio.to_thread(read_segment, sealed, keyring, f"{store.url}: {key}")
+            except RepositoryError:
+                if skip_damaged:
+                    continue
+                raise
+            yield key, packs
 
     async def packed(self, name: str) -> Packed:
         """From the pack's own tables."""

@@ -323,7 +323,8 @@ class Collection:
         useless = {name for name in old if not self._uses.get(name, Use()).needed}
         if marks.missing:
             useless -= await self._unsure(useless, marks)
-        sparse = {name for name in old - useless if self._uses[name].share < self._rules.repack_below}
+        listed_use = {name: self._uses[name] for name in old - useless if name in self._uses}
+        sparse = {name for name, use in listed_use.items() if use.share < self._rules.repack_below}
         repacked = await self._contents.repack(self._lease, {name: self._uses[name].chunks for name in sorted(sparse)})
         names = useless | sparse
         if (names or trash) and not await epochs.publish(self._store, epoch, names, trash):

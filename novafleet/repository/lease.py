@@ -34,6 +34,8 @@ COLLECTOR = "collector"
 """Instead of a snapshot's id: the lease of a garbage collection."""
 SEAL = b"sealed\n"
 """Content of an index or snapshot object that keeps a fenced writer from creating it. Readers skip it by its size."""
+REPLICA = "replica"
+"""There in a repository that ``repo copy`` writes: nobody else may, until ``repo repair --promote``."""
 RENEW_EVERY = 60.0
 STALE_AFTER = 3600.0
 """Seconds without renewal, by the store's clock, after which a collector may fence a writer."""
@@ -61,6 +63,7 @@ class Lease:
         self.epoch = 0
         self.condemned: frozenset[str] = frozenset()
         """Packs on their way out when the lease was taken: a chunk that is only there must be stored again."""
+        self.replica_too = False
         self._store = store
         self._segments = 0
         self._publishing = asyncio.Lock()
@@ -71,7 +74,12 @@ class Lease:
         return f"{LEASES}{self.id}" if self.snapshot == self.id else f"{LEASES}{self.id}.{self.snapshot}"
 
     async def take(self) -> None:
-        """Write the lease, then read what is condemned. What the writer builds upon is looked up only after this."""
+        """Write the lease, then read what is condemned. What the writer builds upon is looked up only after this.
+
+        Raises RepositoryError NF-REPO-036 in a replica.
+        """
+        if not self.replica_too and await exists(self._store, REPLICA):
+            raise _is_replica(self._store.url)
         self.epoch = await epochs.latest(self._store)
         if not await self._store.create(self.key, self._body()):
             raise RepositoryError("a lease of this name exists already", where=self.key)
@@ -137,13 +145,19 @@ class Lease:
 
 @asynccontextmanager
 async def hold(
-    store: ObjectStore, clock: Clock, *, snapshot: str | None = None, every: float = RENEW_EVERY
+    store: ObjectStore,
+    clock: Clock,
+    *,
+    snapshot: str | None = None,
+    every: float = RENEW_EVERY,
+    replica_too: bool = False,
 ) -> AsyncIterator[Lease]:
     """Take a lease, renew it in the background, give it back. ``snapshot`` is what it will commit when not a new one;
     ``COLLECTOR`` for a garbage collection. Losing it is noticed by ``publish`` and ``commit``, which are then refused.
     """
     lease_id = new_id(clock.now())
     lease = Lease(store, lease_id, lease_id if snapshot is None else snapshot)
+    lease.replica_too = replica_too
     await lease.take()
     renewing = asyncio.create_task(_renew(lease, clock, every))
     try:
@@ -174,6 +188,15 @@ async def present(store: ObjectStore, snapshot: str) -> bool:
         return (await store.stat(SNAPSHOTS + snapshot)).size != len(SEAL)
     except MissingObjectError:
         return any([True async for _ in store.list(f"{TRASH}{snapshot}/")])
+
+
+async def exists(store: ObjectStore, key: str) -> bool:
+    """Is an object there?"""
+    try:
+        await store.stat(key)
+    except MissingObjectError:
+        return False
+    return True
 
 
 async def leases(store: ObjectStore) -> tuple[Held, ...]:
@@ -219,3 +242,12 @@ async def _held(store: ObjectStore, key: str, renewed: float) -> Held:
 
 async def _sealed(store: ObjectStore, key: str) -> bool:
     return (await store.stat(key)).size == len(SEAL)
+
+
+def _is_replica(url: str) -> RepositoryError:
+    return RepositoryError(
+        "this repository is a replica: only `repo copy` writes to it",
+        code="NF-REPO-036",
+        where=url,
+        hints=(f"novafleet repo repair {url} --key-file K --promote   # makes it one of its own",),
+    )
