@@ -78,8 +78,8 @@ class ByPolicy:
                 cause=f"{first.object}: {first.what}" if first else "",
                 hints=(f"novafleet repo check {policy.repository} --read-data", "novafleet repo repair"),
             )
-        read = f"{done.packs} packs ({amount(done.bytes_read)})" if done.bytes_read else "no pack"
-        return Duty("verify", f"{policy.verify:.3g} of the packs read, {read}: clean")
+        read = f"{amount(done.bytes_read)} read"
+        return Duty("verify", f"{policy.verify * 100:.4g}% of {done.packs} packs, {read}: clean")
 
     async def drill(self, schedule: Schedule, job: Job) -> Duty:
         """Boot the newest backups to prove them."""
