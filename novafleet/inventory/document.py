@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from novafleet.errors import ConfigError, Location
-from novafleet.inventory import ansible, detect, dynamic, ini, own, program
+from novafleet.inventory import ansible, detect, own
 from novafleet.inventory.detect import Format
 from novafleet.inventory.layer import Document
 from novafleet.source.load import check_yaml, parse, read_text
@@ -25,10 +25,14 @@ _VAULT_FILE = "$ANSIBLE_VAULT;"
 def read(path: Path) -> Document:
     """The document of a file. Raises ConfigError, or all that is wrong as ConfigErrors."""
     if detect.of_file(path) is Format.PROGRAM:
+        from novafleet.inventory import dynamic, program  # the readers of rarer formats are loaded where one is met
+
         return dynamic.read(str(path), program.run)
     text = read_text(path)
     refuse_vault(text, str(path))
     if detect.of_text(text) is Format.INI:
+        from novafleet.inventory import ini
+
         return ini.parse(text, str(path))
     return _yaml(text, str(path))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.playbook.spec import StackSpec
-from novafleet.render.environment import SUFFIX
 
 MOST_FILES = 1000
 MOST_BYTES = 32 * 1024 * 1024
@@ -18,6 +17,8 @@ RESERVED = ".novafleet.json"
 """What NovaFleet itself keeps in the bundle's folder on the host."""
 
 COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+SUFFIX = ".j2"
+"""Of files that are templates."""
 QUADLET_SUFFIXES = (".container", ".pod", ".kube", ".volume", ".network", ".image", ".build")
 
 

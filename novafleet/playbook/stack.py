@@ -14,7 +14,6 @@ from novafleet.playbook.bundle import Bundle, BundleFile
 from novafleet.playbook.composefile import ComposeFile, read_compose
 from novafleet.playbook.identity import domain_name
 from novafleet.playbook.spec import Sheet, StackSpec
-from novafleet.render.environment import Templates
 from novafleet.source.load import check_yaml
 from novafleet.source.suggest import did_you_mean
 
@@ -81,6 +80,8 @@ def _plain(value: Scalar | Secret) -> Scalar:
 
 
 def _rendered(bundle: Bundle, context: Mapping[str, Any]) -> Iterator[StackFile]:
+    from novafleet.render.environment import Templates  # Jinja is loaded by environments that have stacks
+
     texts = {file.written: _text(bundle, file) for file in bundle.files if file.template}
     templates = Templates(bundle.root, texts)
     for file in bundle.files:

@@ -15,7 +15,6 @@ from novafleet.errors import ConfigError, Location
 
 LARGEST = 4 * 1024 * 1024
 """Characters of one rendered file."""
-SUFFIX = ".j2"
 
 
 class BundleLoader(BaseLoader):

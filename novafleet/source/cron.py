@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, tzinfo
 from itertools import takewhile
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
-from cronsim import CronSim, CronSimError
+if TYPE_CHECKING:
+    from cronsim import CronSim
 
 ALIASES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -23,13 +24,22 @@ _EXPRESSION = re.compile(rf"{_TERM}(?:,{_TERM})*(?: {_TERM}(?:,{_TERM})*){{4}}")
 _EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - only to parse
 
 
+def _moments(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:
+    """``cronsim`` and its time zones take 40 ms to load: most commands meet no schedule."""
+    from cronsim import CronSim
+
+    return CronSim(expression, start, reverse=reverse)
+
+
 def check(text: str) -> str:
     """The expression in upper case, blanks made one. Raises ValueError saying what is wrong."""
     expression = " ".join(text.upper().split())
     if len(expression) > 200 or not _EXPRESSION.fullmatch(expression):
         raise ValueError("not five fields (minute hour day month weekday) of numbers, names, '*', '-', ',' and '/'")
+    from cronsim import CronSimError
+
     try:
-        next(CronSim(expression, _EPOCH))
+        next(_moments(expression, _EPOCH))
     except (CronSimError, StopIteration) as exc:
         raise ValueError(str(exc) or "it never comes true") from exc
     return expression
@@ -37,22 +47,22 @@ def check(text: str) -> str:
 
 def following(expression: str, after: datetime) -> datetime:
     """The first moment after ``after``, in its time zone."""
-    return next(CronSim(expression, after))
+    return next(_moments(expression, after))
 
 
 def preceding(expression: str, before: datetime) -> datetime:
     """The last moment before ``before``, in its time zone."""
-    return next(CronSim(expression, before, reverse=True))
+    return next(_moments(expression, before, reverse=True))
 
 
 def between(expression: str, after: datetime, until: datetime) -> Iterator[datetime]:
     """The moments after ``after``, up to and with ``until``."""
-    return takewhile(lambda moment: moment <= until, CronSim(expression, after))
+    return takewhile(lambda moment: moment <= until, _moments(expression, after))
 
 
 def on_calendar(expression: str) -> tuple[str, ...]:
     """What systemd's ``OnCalendar=`` has to say, one or two lines: cron takes day *or* weekday when both are given."""
-    parsed = CronSim(expression, _EPOCH)
+    parsed = _moments(expression, _EPOCH)
     weekdays = {day % 7 for day in parsed.weekdays if isinstance(day, int)}
     months = _listed(parsed.months, 12)
     clock = f"{_listed(parsed.hours, 24)}:{_listed(parsed.minutes, 60)}:00"
@@ -69,6 +79,8 @@ def _listed(values: Collection[int], most: int) -> str:
 
 def zone() -> tzinfo:
     """The controller's time zone with its daylight saving: timers go by ``/etc/localtime``, whatever ``TZ`` says."""
+    from zoneinfo import ZoneInfo
+
     try:
         with Path("/etc/localtime").open("rb") as file:
             return ZoneInfo.from_file(file, "localtime")
