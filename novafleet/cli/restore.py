@@ -1,16 +1,22 @@
-"""``restore``."""
+"""``restore``: to a file here, to a host under a name."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from novafleet.cli.backup import key_of
-from novafleet.cli.options import KeyFile, Output, OutputForm, Passphrase, Repo, Timeout
-from novafleet.cli.run import guarded, run
-from novafleet.errors import ConfigError
+from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout, Yes
+from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from novafleet.app.restore import RestoreRequest, VmRestored
+    from novafleet.app.restorefile import FileRequest
 
 What = Annotated[
     str,
@@ -25,10 +31,21 @@ ToFile = Annotated[
 ]
 Format = Annotated[str, typer.Option("--format", metavar="raw|qcow2", help="Of that file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+HostName = Annotated[str, typer.Option("--host", metavar="HOST", help="Make the VM on this host; default: its own.")]
+As = Annotated[
+    str, typer.Option("--as", metavar="NAME", help="Under this name; default: its own. A copy gets new MAC addresses.")
+]
+Pool = Annotated[str, typer.Option("--pool", metavar="NAME", help="The host's storage pool its disks go to.")]
+Networks = Annotated[
+    list[str] | None, typer.Option("--network", metavar="OLD=NEW", help="Connect it to another one; may repeat.")
+]
+Start = Annotated[bool, typer.Option("--start/--no-start", help="Start it when it is there.")]
 
 
 def restore(
+    context: typer.Context,
     snapshot: What,
+    inventory: Inventory = None,
     until: Until = "",
     repo: Repo = "",
     key_file: KeyFile = None,
@@ -37,24 +54,106 @@ def restore(
     to_file: ToFile = None,
     form: Format = "raw",
     force: Force = False,
+    host: HostName = "",
+    name: As = "",
+    pool: Pool = "default",
+    network: Networks = None,
+    start: Start = False,
+    yes: Yes = False,
+    lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
     """Bring back a VM or a disk of it, as it was when the snapshot was taken."""
-    from novafleet.app.restorefile import FileRequest, FileRestored, restore_file
+    given = {key: value for key, value in locals().items() if key != "context"}
+    if to_file is not None:
+        _to_file(guarded(lambda: _file_request(given), output), output, timeout)
+        return
+    request = guarded(lambda: _vm_request(context, given), output)
+    _leave(_to_host(request, output, timeout, yes=yes), output)
+
+
+def _file_request(given: dict[str, Any]) -> FileRequest:
+    from novafleet.app.restorefile import FileRequest
     from novafleet.app.restorepoint import moment
+
+    if not given["disk"] or given["host"] or given["name"]:
+        raise ConfigError("--to-file takes one disk: --disk NAME, and no host", code="NF-BAK-040")
+    return FileRequest(
+        repository=given["repo"],
+        key=key_of(given["key_file"], given["passphrase"]),
+        snapshot=given["snapshot"],
+        disk=given["disk"],
+        path=given["to_file"],
+        format=given["form"],
+        force=given["force"],
+        until=moment(given["until"]),
+    )
+
+
+def _to_file(request: FileRequest, output: OutputForm, timeout: float) -> None:
+    from novafleet.app.restorefile import FileRestored, restore_file
     from novafleet.report.backup import Reading
     from novafleet.report.restore import show_file
 
-    def request() -> FileRequest:
-        if to_file is None or not disk:
-            raise ConfigError("say where to: --disk NAME --to-file PATH", code="NF-BAK-040")
-        return FileRequest(repo, key_of(key_file, passphrase), snapshot, disk, to_file, form, force, moment(until))
-
-    wanted = guarded(request, output)
-
     async def work() -> FileRestored:
         with Reading() as tell:
-            return await restore_file(wanted, tell)
+            return await restore_file(request, tell)
 
     show_file(run(work, form=output, timeout=timeout), output)
+
+
+def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest:
+    from novafleet.app.restore import RestoreRequest
+    from novafleet.app.restorepoint import moment
+
+    if not given["host"] and not given["name"]:
+        hint = "--disk NAME --to-file PATH, or --host HOST --as NAME"
+        raise ConfigError("say where to", code="NF-BAK-040", hints=(hint,))
+    return RestoreRequest(
+        inventory=inventory_of(context, given["inventory"]),
+        repository=given["repo"],
+        key=key_of(given["key_file"], given["passphrase"]),
+        snapshot=given["snapshot"],
+        host=given["host"],
+        name=given["name"],
+        until=moment(given["until"]),
+        pool=given["pool"],
+        networks=_pairs(given["network"] or ()),
+        disk=given["disk"],
+        start=given["start"],
+        lock_wait=given["lock_wait"],
+    )
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for old, _, new in pairs:
+        if not old or not new:
+            raise ConfigError("--network takes OLD=NEW", code="NF-BAK-040")
+    return {old: new for old, _, new in pairs}
+
+
+def _to_host(request: RestoreRequest, output: OutputForm, timeout: float, *, yes: bool) -> VmRestored:
+    from novafleet.app.restore import restore_to_host
+    from novafleet.report.progress import RunProgress
+
+    def work() -> Any:
+        return restore_to_host(request, lambda question: yes or _asked(question), RunProgress)
+
+    done: VmRestored = run(work, form=output, timeout=timeout)
+    return done
+
+
+def _asked(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
+    return typer.confirm(question, err=True)
+
+
+def _leave(done: VmRestored, output: OutputForm) -> None:
+    from novafleet.report.restore import show_vm
+
+    show_vm(done, output)
+    if done.exit_code is not ExitCode.OK:
+        raise typer.Exit(int(done.exit_code))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from novafleet.app.restore import VmRestored
 from novafleet.app.restorefile import FileRestored
 from novafleet.model.encode import encode
-from novafleet.report import console
+from novafleet.report import console, findings
 from novafleet.report.backup import human
 
 
@@ -15,3 +19,31 @@ def show_file(done: FileRestored, form: str) -> None:
         return
     line = f"{done.disk} of {done.snapshot} is in {done.path}: {human(done.size)}, {human(done.written)} of it data"
     console.out().print(console.text(line, "bold"), soft_wrap=True)
+
+
+def show_vm(done: VmRestored, form: str) -> None:
+    """A line per disk, what is not as it was, one line in all; or ``document``."""
+    if form != "table":
+        console.document(document(done), form)
+        return
+    if done.error:
+        findings.show_finding({**done.error, "where": done.error["where"] or done.host})
+    for disk in done.vm.get("disks", ()):
+        line = f"{disk['name']}: {done.host}:{disk['path']}, {human(disk['size'])}, {human(disk['written'])} of it data"
+        console.out().print(console.text(line), soft_wrap=True)
+    for note in done.vm.get("notes", ()):
+        console.err().print(console.text(note, "yellow"), soft_wrap=True)
+    console.out().print(console.text(_summary(done), "bold"), soft_wrap=True)
+
+
+def document(done: VmRestored) -> Mapping[str, Any]:
+    """``{run, snapshot, host, state, seconds, error, name, uuid, disks: […], macs, started, notes}``."""
+    frame = {"run": done.run, "snapshot": done.snapshot, "host": done.host, "state": done.state}
+    return {**frame, "seconds": round(done.seconds, 3), "error": done.error, **done.vm}
+
+
+def _summary(done: VmRestored) -> str:
+    if done.state != "done":
+        return f"not restored: {done.state}; run {done.run}" if done.run else "not restored"
+    state = "running" if done.vm.get("started") else "off"
+    return f"{done.vm.get('name')} is on {done.host}, {state}; {done.seconds:.1f} s; run {done.run}"

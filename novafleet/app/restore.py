@@ -1,0 +1,249 @@
+"""``restore SNAPSHOT --host HOST --as NAME``: a VM out of a repository, on a host, in one journalled step."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from novafleet.app.context import Emit, Reached, StepContext, reach
+from novafleet.app.repository import open_repository
+from novafleet.app.restorepoint import choose
+from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.capability.backup.restore import restore_vm
+from novafleet.capability.backup.restore_names import Order
+from novafleet.capability.backup.restore_xml import needs
+from novafleet.errors import ConfigError, ExitCode, Location
+from novafleet.execute.cancel import Cancellation, Stage
+from novafleet.execute.engine import Engine
+from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.execute.gather import gather
+from novafleet.execute.lease import hold_leases
+from novafleet.execute.schedule import Limits
+from novafleet.model.backup import Snapshot
+from novafleet.model.encode import encode
+from novafleet.model.environment import Environment
+from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.model.plan import Step, StepClass
+from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
+from novafleet.observe.facts import error_of
+from novafleet.observe.registry import collectors
+from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, pool_path
+from novafleet.ports import Action, ActionContext, Json, Outcome
+from novafleet.repository import KeySource, Repository
+from novafleet.store.journal import Journal, new_run_id
+
+ACTION = "restore.vm"
+VERB = "restore"
+A_DAY = 86400.0
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+OBSERVED = ("libvirt", "system")
+
+Confirm = Callable[[str], bool]
+Watch = Callable[[int], AbstractContextManager[Emit]]
+Work = Callable[[ActionContext], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """``snapshot`` as for files; ``name`` empty: the domain's own; ``networks``: NEW by OLD."""
+
+    inventory: tuple[Path, ...]
+    repository: str
+    key: KeySource
+    snapshot: str
+    host: str = ""
+    name: str = ""
+    until: float = 0.0
+    pool: str = DEFAULT_POOL
+    networks: Mapping[str, str] = field(default_factory=dict)
+    disk: str = ""
+    start: bool = False
+    lock_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VmRestored:
+    """What became of a VM. ``state``: done | failed | cancelled | declined; ``vm``: name, uuid, disks, macs, started,
+    notes."""
+
+    run: str
+    snapshot: str
+    host: str
+    state: str
+    vm: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0, 1, 4 for a host that was not reached, 6 for a VM another run works on, 130 interrupted."""
+        if self.state in ("done", "declined"):
+            return ExitCode.OK
+        if self.state == "cancelled":
+            return ExitCode.INTERRUPTED
+        code = str((self.error or {}).get("code", ""))
+        if code.startswith("NF-SSH-"):
+            return ExitCode.UNREACHABLE
+        return ExitCode.LOCK_HELD if code.startswith("NF-LOCK-") else ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A restore about to begin: where to, out of what, and what is known of the hosts."""
+
+    world: World
+    repository: Repository
+    request: RestoreRequest
+    snapshot: Snapshot
+    reached: Reached
+    facts: HostFacts
+    run_id: str
+
+
+async def restore_to_host(request: RestoreRequest, confirm: Confirm, watch: Watch) -> VmRestored:
+    """Make a VM of a snapshot on a host. A failure of the step does not raise; see ``VmRestored``.
+
+    Raises ConfigError NF-BAK-038, NF-BAK-040, NF-VOL-003, what opening the repository raises, and the error of a host
+    that cannot be reached.
+    """
+    name = request.name
+    if name and not NAME.fullmatch(name):
+        raise ConfigError(f"--as takes letters, digits, '.', '_' and '-', not {name!r}", code="NF-BAK-040")
+    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+        snapshot = await choose(repository, request.snapshot, request.until)
+        party, fleet = await gathered(world, repository, request, snapshot)
+        keep = not name or name == snapshot.domain
+        keep = keep and not await _taken(party, fleet)
+        order = await _order(party, keep=keep)
+        if not confirm(_question(party, order)):
+            return VmRestored("", snapshot.id, party.facts.host, "declined")
+
+        async def work(ctx: ActionContext) -> Outcome:
+            return outcome(await restore_vm(ctx, repository, snapshot, order))
+
+        return await carried_out(party, order.name, work, watch)
+
+
+def outcome(restored: object) -> Outcome:
+    """What the journal remembers of a restore."""
+    return cast("Outcome", encode(restored))
+
+
+async def gathered(
+    world: World, repository: Repository, request: RestoreRequest, snapshot: Snapshot
+) -> tuple[Party, FleetFacts]:
+    """Look at every host (a VM's identity may be in use anywhere) and reach the one that is meant."""
+    name = request.host or snapshot.host
+    if name not in world.fleet.hosts:
+        raise ConfigError(
+            f"the inventory has no host {name!r}",
+            code="NF-BAK-040",
+            cause="it has " + ", ".join(sorted(world.fleet.hosts)[:20]),
+            hints=("say which: --host HOST",),
+        )
+    fleet = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(OBSERVED), world.clock)
+    facts = fleet.hosts[name]
+    if facts.error:
+        raise error_of(facts).at(name)
+    reached, failed = await reach(world, (name,))
+    for error in failed.values():
+        raise error
+    run_id = new_run_id(world.clock.now())
+    return Party(world, repository, request, snapshot, reached[name], facts, run_id), fleet
+
+
+async def _taken(party: Party, fleet: FleetFacts) -> bool:
+    """Whether a domain somewhere is the VM of the snapshot, or has one of its MAC addresses."""
+    definition = party.snapshot.files.get("domain.xml")
+    if definition is None:
+        return False
+    wanted = needs((await party.repository.blob(definition)).decode("utf-8", "replace"))
+    for host in fleet.hosts.values():
+        for domain in host.domains.values():
+            other = needs(domain.xml)
+            if other.uuid == wanted.uuid or other.macs & wanted.macs:
+                return True
+    return False
+
+
+async def _order(party: Party, *, keep: bool) -> Order:
+    request, facts = party.request, party.facts
+    if request.pool == DEFAULT_POOL and DEFAULT_POOL not in facts.pools:
+        await party.reached.hypervisor.ensure_pool(DEFAULT_POOL, DEFAULT_PATH)
+        seen = await gather(party.world.sessions, [party.reached.host], collectors(OBSERVED), party.world.clock)
+        facts = seen.hosts[facts.host]
+    directory = pool_path(facts, request.pool)
+    free = facts.pools[request.pool].available if request.pool in facts.pools else 0
+    name = request.name or party.snapshot.domain
+    return Order(name, directory, free, keep, request.networks, request.start)
+
+
+def _question(party: Party, order: Order) -> str:
+    snapshot = party.snapshot
+    what = "as the VM it was" if order.keep else "as a copy with a new UUID and new MAC addresses"
+    start = ", and start it" if order.start else ""
+    return f"Restore {snapshot.vm} of {snapshot.id} to {party.facts.host} as {order.name}, {what}{start}?"
+
+
+async def carried_out(party: Party, name: str, work: Work, watch: Watch) -> VmRestored:
+    """Do one thing to a VM of a host: journalled, under the VM's lease, stopped by Ctrl-C."""
+    world, run_id = party.world, party.run_id
+    header = {"repository": party.request.repository, "snapshot": party.snapshot.id, "vm": name}
+    holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+    async with open_journal(world.places) as journal:
+        await journal.begin(Run(run_id, "", VERB, RunState.RUNNING, world.clock.now(), 0.0, holder, header))
+        with watch(1) as emit:
+            result, cancelled = await _step(party, name, work, journal, emit)
+        done = result.state is NodeState.DONE
+        state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
+        await journal.finish(run_id, state, world.clock.now(), {"vm": name})
+    words = "done" if done else "cancelled" if cancelled else "failed"
+    seconds = result.ended - result.started
+    return VmRestored(run_id, party.snapshot.id, party.facts.host, words, result.outcome, seconds, result.error)
+
+
+async def _step(party: Party, name: str, work: Work, journal: Journal, emit: Emit) -> tuple[NodeResult, bool]:
+    clock, host = party.world.clock, party.facts.host
+    resource = f"{host}/{name}"
+    step = Step(
+        id=f"{resource}/{VERB}",
+        action=ACTION,
+        resource=resource,
+        host=host,
+        step_class=StepClass.CONVERGENT,
+        args={},
+        timeout=A_DAY,
+        retries=1,
+        label=VERB,
+    )
+
+    def context(_step: Step) -> ActionContext:
+        nothing = Environment("", Location(""))
+        return StepContext(party.reached, nothing, party.facts, party.run_id, step.id, emit, clock.now)
+
+    async def leased(ctx: ActionContext, _args: Mapping[str, Json]) -> Outcome:
+        return await _leased(party, ctx, name, work)
+
+    engine = Engine({ACTION: Action(leased, StepClass.CONVERGENT)}, context, journal, clock, Limits(1, 1), emit=emit)
+    cancellation = Cancellation()
+    with cancellation.signals(lambda _stage: emit(Event("notice", clock.now(), party.run_id, text="stopping"))):
+        results = await engine.run(party.run_id, [step], cancellation=cancellation)
+    return results[0], cancellation.stage is not Stage.RUN
+
+
+async def _leased(party: Party, ctx: ActionContext, name: str, work: Work) -> Outcome:
+    session, host = party.reached.session, party.facts.host
+    scope, wait = f"vm.{name}", party.request.lock_wait
+    async with hold_leases([session], scope, party.run_id, party.world.clock, wait=wait) as held:
+        for error in held.failed.values():
+            raise error
+        lease = held.leases[host]
+        reached = Reached(party.reached.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
+        return await work(replace(cast("StepContext", ctx), reached=reached))

@@ -1,0 +1,92 @@
+"""Whether a VM can be restored to a host, found out before anything is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from novafleet.capability.backup import restore_xml
+from novafleet.capability.backup.restore_disks import no_room
+from novafleet.capability.backup.restore_names import Names
+from novafleet.capability.backup.restore_xml import Fitted, Needs, Wish
+from novafleet.errors import BackupError, NotFoundError, Retry
+from novafleet.model.backup import Snapshot
+from novafleet.model.command import Command
+from novafleet.ports import ActionContext
+
+MISSING = 'for each; do [ -e "$each" ] || printf "%s\\n" "$each"; done'
+NVRAM = "/var/lib/libvirt/qemu/nvram"
+SPARE = 64 << 20
+"""Bytes that stay free in a pool."""
+
+
+async def fitting(ctx: ActionContext, snapshot: Snapshot, names: Names, files: Mapping[str, bytes]) -> Fitted:
+    """The definition for this host. Raises BackupError NF-BAK-030, NF-BAK-033, NF-BAK-034."""
+    order = names.order
+    if await exists(ctx, order.name):
+        raise _there(ctx, f"a VM {order.name}", "choose another name with --as, or --in-place for its disks alone")
+    definition = files.get("domain.xml", b"").decode("utf-8", "replace")
+    needs = restore_xml.needs(definition)
+    _refuse_unconnected(ctx, needs, order.networks)
+    keep = order.keep and needs.name == order.name
+    wish = Wish(
+        name=order.name,
+        uuid=needs.uuid if keep else restore_xml.new_uuid(ctx.host.name, order.name),
+        copy=not keep,
+        disks={copy.target: names.final(copy) for copy in snapshot.disks.values()},
+        abilities=restore_xml.abilities(await ctx.hypervisor.capabilities(), definition),
+        networks=order.networks,
+        missing=await _missing(ctx, sorted(needs.files)),
+        nvram=f"{NVRAM}/{order.name}_VARS.fd",
+    )
+    return restore_xml.fit(definition, wish)
+
+
+async def exists(ctx: ActionContext, name: str) -> bool:
+    """Whether libvirt knows a domain."""
+    try:
+        await ctx.hypervisor.domain(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _missing(ctx: ActionContext, paths: Sequence[str]) -> frozenset[str]:
+    done = await ctx.session.run(Command.script(MISSING, *paths, become=True))
+    return frozenset(done.text.splitlines())
+
+
+def _refuse_unconnected(ctx: ActionContext, needs: Needs, networks: Mapping[str, str]) -> None:
+    there = {*ctx.facts.networks, *ctx.facts.bridges}
+    wanted = {networks.get(name, name) for name in needs.networks | needs.bridges}
+    if lacking := sorted(wanted - there):
+        raise BackupError(
+            f"the host has no network or bridge {', '.join(lacking)}",
+            code="NF-BAK-033",
+            where=ctx.host.name,
+            cause="it has " + (", ".join(sorted(there)) or "none"),
+            hints=(f"--network {lacking[0]}=NAME connects the VM to another one",),
+            retry=Retry.AFTER_FIX,
+        )
+
+
+def refuse_full(ctx: ActionContext, names: Names, total: int) -> None:
+    """Raise SpaceError NF-BAK-035 when so many bytes have no room in the pool."""
+    free = names.order.free
+    if total + SPARE > free:
+        raise no_room(ctx, names.order.pool, f"{total >> 20} MiB are needed, {free >> 20} MiB are free")
+
+
+def refuse_files(ctx: ActionContext, there: Sequence[str]) -> None:
+    """Raise BackupError NF-BAK-030 for files that are in the way."""
+    if there:
+        raise _there(ctx, there[0], f"see whose it is, on {ctx.host.name}; then remove it, or choose another --as")
+
+
+def _there(ctx: ActionContext, what: str, hint: str) -> BackupError:
+    return BackupError(
+        f"{what} is there already",
+        code="NF-BAK-030",
+        where=ctx.host.name,
+        hints=(hint,),
+        retry=Retry.AFTER_FIX,
+    )

@@ -1,0 +1,102 @@
+"""Devices of a restored VM: its disks where they are now, its NICs on the host's networks, and nothing shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement
+
+from novafleet.capability.backup.xml import SOURCES
+
+if TYPE_CHECKING:
+    from novafleet.capability.backup.restore_xml import NewDisk
+
+LOGS = "/var/log/libvirt/qemu"
+REMOVABLE = frozenset(("cdrom", "floppy"))
+CHARACTER = ("serial", "parallel", "console", "channel")
+
+
+def fit_disks(root: Element, disks: Mapping[str, NewDisk], missing: frozenset[str]) -> Iterator[str]:
+    """Point disks at their new images; of the others, what the host does not have is ejected or left out."""
+    devices = root.find("devices")
+    for disk in devices.findall("disk") if devices is not None else ():
+        target = disk.find("target")
+        name = target.get("dev", "") if target is not None else ""
+        if name in disks:
+            point(disk, disks[name])
+            continue
+        source = disk.find("source")
+        path = source.get(SOURCES.get(disk.get("type", ""), ""), "") if source is not None else ""
+        if source is None or path not in missing:
+            continue
+        if disk.get("device") in REMOVABLE:
+            disk.remove(source)
+            yield f"{path} is not on the host: {name} is empty"
+        elif devices is not None:
+            devices.remove(disk)
+            yield f"{path} is not on the host: {name} is left out"
+
+
+def point(disk: Element, image: NewDisk) -> None:
+    """Give a disk another image, without anything below it."""
+    for tag in ("source", "backingStore", "mirror"):
+        for child in disk.findall(tag):
+            disk.remove(child)
+    disk.set("type", "file")
+    driver = disk.find("driver")
+    if driver is None:
+        driver = SubElement(disk, "driver", name="qemu")
+    driver.set("type", image.format)
+    disk.insert(list(disk).index(driver) + 1, Element("source", file=image.path))
+
+
+def fit_interfaces(root: Element, networks: Mapping[str, str], macs: Sequence[str]) -> tuple[str, ...]:
+    """Connect NICs to the networks and bridges named instead; ``macs``, if any, replace theirs. The MACs then."""
+    used = []
+    for index, interface in enumerate(root.findall("devices/interface")):
+        source = interface.find("source")
+        for kind in ("network", "bridge"):
+            if source is not None and source.get(kind, "") in networks:
+                source.set(kind, networks[source.get(kind, "")])
+        target = interface.find("target")
+        if target is not None:  # the host's end has a name only while the VM runs
+            interface.remove(target)
+        mac = interface.find("mac")
+        if macs:
+            if mac is None:
+                mac = SubElement(interface, "mac")
+            mac.set("address", macs[index])
+        used.append(mac.get("address", "") if mac is not None else "")
+    return tuple(used)
+
+
+def separate(root: Element, before: str, name: str) -> Iterator[str]:
+    """Take from a copy what it would share with its original: console logs, sockets, display ports."""
+    for tag in CHARACTER:
+        for index, device in enumerate(root.findall(f"devices/{tag}")):
+            _separate_files(device, before, name, f"{'console' if tag == 'serial' else tag}{index}")
+    for graphics in root.findall("devices/graphics"):
+        for attribute in ("port", "tlsPort", "websocket", "socket"):
+            graphics.attrib.pop(attribute, None)
+        if graphics.get("type") in ("vnc", "spice"):
+            graphics.set("autoport", "yes")
+    for hostdev in root.findall("devices/hostdev"):
+        yield f"a {hostdev.get('type', 'host')} device of the host is passed through: only one VM can run with it"
+
+
+def _separate_files(device: Element, before: str, name: str, what: str) -> None:
+    log = device.find("log")
+    if log is not None:
+        log.set("file", _renamed(log.get("file", ""), before, name, what))
+    source = device.find("source")
+    if source is None:
+        return
+    if device.get("type") == "file":
+        source.set("path", _renamed(source.get("path", ""), before, name, what))
+    elif device.get("type") == "unix" and source.get("mode") == "bind":
+        device.remove(source)
+
+
+def _renamed(path: str, before: str, name: str, what: str) -> str:
+    folder, _, file = path.rpartition("/")
+    return f"{folder}/{file.replace(before, name)}" if before and before in file else f"{LOGS}/{name}-{what}.log"
