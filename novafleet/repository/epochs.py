@@ -1,7 +1,7 @@
 """The log of garbage collections: small objects that are only ever created, so that all collectors and writers agree.
 
 ``gc/lists/EPOCH-NONCE`` names the packs a collector wants to delete. It counts once ``gc/log/EPOCH`` (create-only:
-one winner) names that nonce; epochs are consecutive, so whoever publishes one has seen all before it.
+one winner) names that nonce, so that epochs are numbered in the order in which lists began to count.
 ``gc/decided/EPOCH`` (create-only) says which of these packs are spared after all; from then on the others are doomed,
 whoever deletes them. The list itself is removed at the very end; log and decisions stay.
 """

@@ -75,6 +75,7 @@ class Lease:
 
     async def take(self) -> None:
         """Write the lease, then read what is condemned. What the writer builds upon is looked up only after this.
+        The epoch is read before: one that is too low only makes a collection wait.
 
         Raises RepositoryError NF-REPO-036 in a replica.
         """
@@ -83,9 +84,6 @@ class Lease:
         self.epoch = await epochs.latest(self._store)
         if not await self._store.create(self.key, self._body()):
             raise RepositoryError("a lease of this name exists already", where=self.key)
-        while (seen := await epochs.latest(self._store)) != self.epoch:
-            self.epoch = seen
-            await self._store.put(self.key, self._body())
         self.condemned = epochs.avoided(await epochs.outstanding(self._store))
 
     async def check(self) -> None:

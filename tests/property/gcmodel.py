@@ -96,6 +96,7 @@ class View:
 
     world: World
     actor: str
+    newest_first: bool = True
     url: str = "model"
     exclusive: bool = True
 
@@ -192,7 +193,7 @@ class ToyContents:
 
     async def segments(self) -> AsyncIterator[tuple[str, Sequence[Packed]]]:
         found = [each async for each in self.view.list(INDEX) if each.size != len(SEAL)]
-        for each in sorted(found, key=lambda each: each.key, reverse=True):
+        for each in sorted(found, key=lambda each: each.key, reverse=self.view.newest_first):
             try:
                 content = await self.view.get(each.key)
             except MissingObjectError:
@@ -222,13 +223,17 @@ async def store_chunks(view: View, chunks: Sequence[bytes]) -> list[Packed]:
     return packs
 
 
-async def back_up(view: View, clock: Clock, wanted: frozenset[int], *, inherit: bool = False) -> None:
-    """A writer: what it finds it does not store again; what it inherits it does not even look at."""
+async def back_up(
+    view: View, clock: Clock, wanted: frozenset[int], *, inherit: bool = False, early: bool = False
+) -> None:
+    """A writer: what it finds it does not store again; what it inherits it does not even look at.
+
+    ``early``: its parent was chosen before it took its lease.
+    """
+    chosen = await newest(view) if early else ("", set())
     async with hold(view, clock) as lease:
-        parent, chunks = "", {chunk(each) for each in wanted}
-        if inherit:
-            parent, inherited = await newest(view)
-            chunks |= inherited
+        parent, inherited = (await newest(view)) if inherit and not early else chosen
+        chunks = {chunk(each) for each in wanted} | inherited
         known = set(inherited) if parent else set()
         async for _, packs in ToyContents(view).segments():
             for each in packs:
@@ -261,7 +266,8 @@ async def undo_one(view: View, clock: Clock, number: int) -> None:
         await undo(view, clock, ids[number % len(ids)])
 
 
-async def collect(view: View, clock: Clock) -> gc.Collected:
+async def collect(view: View, clock: Clock, *, newest_first: bool = True) -> gc.Collected:
+    view.newest_first = newest_first
     return await gc.collect(view, ToyContents(view), clock)
 
 
@@ -303,6 +309,21 @@ class Stage:
         await self._settle()
         self.world.waiting = [each for each in self.world.waiting if not each[2].done()]
         return [each for each in self.world.waiting if each[0] == name]
+
+    async def renew(self, name: str) -> None:
+        """Let an actor's heartbeat through and nothing else of it."""
+        for _ in range(2):
+            for each in await self.waits(name):
+                if each[1].split()[0] in ("stat", "put") and each[1].split()[1].startswith("leases/"):
+                    self.world.waiting.remove(each)
+                    each[2].set_result(None)
+
+    async def pass_time(self, hours: float, alive: str = "") -> None:
+        """Time goes by; one actor's heartbeat goes on."""
+        for _ in range(int(hours * 2)):
+            self.world.advance(HOUR / 2)
+            if alive:
+                await self.renew(alive)
 
     async def finish(self, name: str) -> object:
         """Let an actor come to its end; what it returned."""
