@@ -66,6 +66,7 @@ class FakeGuests:
         self.host = host
         self.agents: dict[str, Callable[[str], str]] = {}
         self.backing: dict[str, str] = {}
+        self._formats: dict[str, str] = {}
         self._guests: dict[str, Guest] = {}
 
     async def begin_backup(self, name: str, backup_xml: str, checkpoint_xml: str = "") -> None:
@@ -186,8 +187,8 @@ class FakeGuests:
         image = source(wanted)
         for disk in guest.disks(wanted.get("name", "")):
             if source(disk) != image:
-                self.backing[image] = source(disk)
-            _set_source(disk, image)
+                self.backing[image], self._formats[source(disk)] = source(disk), _format(disk)
+            _put(disk, image, "qcow2")
 
     async def revert_snapshot(
         self, name: str, snapshot: str, *, running: bool = False, paused: bool = False, force: bool = False
@@ -268,7 +269,7 @@ class FakeGuests:
                 raise _invalid(f"disk {disk} does not have an active block job")
             _, base = guest.jobs.pop(disk)
             for each in guest.disks(disk):
-                _set_source(each, base)
+                _put(each, base, self._formats.get(base, "qcow2"))
 
     async def abort_block_job(self, name: str, disk: str) -> None:
         """The disk as it was."""
@@ -313,10 +314,17 @@ def xml_of(tree: Element) -> str:
     return ElementTree.tostring(copy, encoding="unicode")
 
 
-def _set_source(disk: Element, image: str) -> None:
-    found = disk.find("source")
+def _format(disk: Element) -> str:
+    driver = disk.find("driver")
+    return driver.get("type", "raw") if driver is not None else "raw"
+
+
+def _put(disk: Element, image: str, form: str) -> None:
+    found, driver = disk.find("source"), disk.find("driver")
     assert found is not None
     found.set("file", image)
+    if driver is not None:
+        driver.set("type", form)
 
 
 def _invalid(text: str) -> Refusal:

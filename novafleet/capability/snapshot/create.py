@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -83,6 +84,7 @@ def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, crea
             expires=float(args.get("expires", 0.0)),
             hold=bool(args.get("hold", False)),
             nvram=creation.nvram,
+            images={target: path for target, (path, _) in creation.under.items()},
         )
     )
 
@@ -115,12 +117,8 @@ async def _degrade(ctx: ActionContext, args: Mapping[str, Json], why: str) -> No
     """Say in the snapshot that it is less than it was meant to be."""
     taken = (await survey(ctx, args["domain"])).find(args["name"])
     if taken is not None and taken.note is not None:
-        text = note.write(Note(**{**_fields(taken.note), "mode": CRASH, "asked": FS, "why": why}))
+        text = note.write(replace(taken.note, mode=CRASH, asked=FS, why=why))
         await redefine(ctx, args["domain"], taken, xml.described(xml.parse(taken.fact.xml), text))
-
-
-def _fields(known: Note) -> dict[str, Any]:
-    return {name: getattr(known, name) for name in Note.__slots__}
 
 
 async def redefine(ctx: ActionContext, domain: str, taken: Taken, record: Element) -> None:

@@ -118,8 +118,11 @@ async def observe(session: HostSession, hypervisor: Hypervisor, name: str) -> Su
 
 
 def _taken(fact: DomainSnapshot) -> Taken:
-    tree = xml.parse(fact.xml)
-    return Taken(fact, xml.kind(tree), xml.contents(tree), note.read(fact.description), xml.memory(tree))
+    tree, known = xml.parse(fact.xml), note.read(fact.description)
+    contents = xml.contents(tree)
+    if known is not None:
+        contents = {name: replace(disk, path=known.images.get(name, disk.path)) for name, disk in contents.items()}
+    return Taken(fact, xml.kind(tree), contents, known, xml.memory(tree))
 
 
 def _formats(definition: Element, taken: tuple[Taken, ...]) -> Mapping[str, str]:

@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PREFIX = "novafleet: "
@@ -20,7 +21,10 @@ PREFIX = "novafleet: "
 class Note:
     """``mode`` is what was achieved (crash | fs | live | offline), ``why`` says what kept it from the one ``asked``
     for; ``expires`` is in seconds since the epoch (0: never); ``hold`` keeps it from ``prune``; ``group`` names the
-    snapshots taken together and ``run`` the run that did. ``nvram`` is the copy of the firmware's variables."""
+    snapshots taken together and ``run`` the run that did. ``nvram`` is the copy of the firmware's variables.
+
+    ``images`` are the images that hold it, by disk: libvirt 9.0 changes its own record of them when a parent is
+    forgotten (docs/adr/0005-jobs-and-images.md)."""
 
     text: str = ""
     mode: str = ""
@@ -33,11 +37,13 @@ class Note:
     expires: float = 0.0
     hold: bool = False
     nvram: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(note: Note) -> str:
     """The description."""
-    fields = {name: getattr(note, name) for name in Note.__slots__ if name != "text" and getattr(note, name)}
+    fields = {each.name: getattr(note, each.name) for each in dataclasses.fields(note)}
+    fields = {name: value for name, value in fields.items() if name != "text" and value}
     line = PREFIX + json.dumps(fields, ensure_ascii=True)
     return f"{note.text}\n\n{line}" if note.text else line
 
@@ -56,11 +62,12 @@ def read(description: str) -> Note | None:
 
 def _note(text: str, data: Mapping[str, Any]) -> Note:
     words = ("mode", "asked", "why", "run", "group", "environment", "nvram")
-    tags, expires = data.get("tags", ()), data.get("expires", 0)
+    tags, expires, images = data.get("tags", ()), data.get("expires", 0), data.get("images", {})
     return Note(
         text=text,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
         expires=float(expires) if isinstance(expires, int | float) else 0.0,
         hold=data.get("hold") is True,
+        images={str(disk): str(path) for disk, path in images.items()} if isinstance(images, dict) else {},
         **{word: str(data.get(word, "")) for word in words},
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
-from novafleet.capability.snapshot import xml
+from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.create import redefine, run_script
 from novafleet.capability.snapshot.images import BEGUN, DONE, Move, next_move
-from novafleet.capability.snapshot.look import Survey, survey
+from novafleet.capability.snapshot.look import Survey, Taken, survey
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
@@ -126,12 +127,22 @@ async def _settle(ctx: ActionContext, seen: Survey, move: Move) -> None:
         await run_script(ctx, "rebase.sh", into.path, into.format, *above)
     for taken in seen.snapshots:
         if any(disk.path == move.image for disk in taken.contents.values()):
-            record = xml.redirected(xml.parse(taken.fact.xml), move.image, (into.path, into.format))
-            await redefine(ctx, seen.domain.name, taken, record)
+            await _redirect(ctx, seen, taken, {move.image: (into.path, into.format)})
     if seen.configured.get(move.target) == move.image:
         definition = xml.on_images(xml.parse(seen.domain.xml), {move.target: (into.path, into.format)})
         await ctx.hypervisor.define_domain(xml.text_of(definition))
     await _remove(ctx, move.image)
+
+
+async def _redirect(ctx: ActionContext, seen: Survey, taken: Taken, moved: Mapping[str, tuple[str, str]]) -> None:
+    """Record that what a snapshot needs of some images is found in others (path, format)."""
+    record = xml.parse(taken.fact.xml)
+    images = {disk.target: moved.get(disk.path, (disk.path, disk.format)) for disk in taken.contents.values()}
+    record = xml.recorded_on(record, images)
+    if taken.note is not None:
+        text = note.write(replace(taken.note, images={target: path for target, (path, _) in images.items()}))
+        record = xml.described(record, text)
+    await redefine(ctx, seen.domain.name, taken, record)
 
 
 _MOVES: Mapping[str, Callable[[ActionContext, Survey, Move], Awaitable[None]]] = {
@@ -146,12 +157,22 @@ _MOVES: Mapping[str, Callable[[ActionContext, Survey, Move], Awaitable[None]]] =
 async def forget(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Make libvirt forget snapshots ``args["names"]`` of ``args["domain"]``; those inside images are deleted there.
     Absent ones are fine; children move to the parent."""
-    seen = await survey(ctx, args["domain"])
     removed = []
     for name in args["names"]:
+        seen = await survey(ctx, args["domain"])
         taken = seen.find(name)
         if taken is not None:
             inside = taken.kind == "internal"
             await ctx.hypervisor.delete_snapshot(seen.domain.name, name, metadata_only=not inside)
+            await _restore_children(ctx, seen, name)
             removed.append(name)
     return {"removed": removed}
+
+
+async def _restore_children(ctx: ActionContext, before: Survey, name: str) -> None:
+    """libvirt 9.0 gives the children of a forgotten snapshot its own images: say again what theirs are."""
+    after = await survey(ctx, before.domain.name)
+    for child in [each for each in before.snapshots if each.fact.parent == name]:
+        now, told = after.find(child.name), xml.contents(xml.parse(child.fact.xml))
+        if now is not None and told != xml.contents(xml.parse(now.fact.xml)):
+            await _redirect(ctx, after, replace(now, contents=child.contents), {})

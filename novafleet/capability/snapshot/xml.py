@@ -169,12 +169,13 @@ def on_images(domain: Element, images: Mapping[str, tuple[str, str]]) -> Element
     return root
 
 
-def redirected(snapshot: Element, old: str, image: tuple[str, str]) -> Element:
-    """The snapshot's record once what image ``old`` held is found in another (path, format)."""
+def recorded_on(snapshot: Element, images: Mapping[str, tuple[str, str]]) -> Element:
+    """The snapshot's record saying that it is held by images (path, format) by target."""
     root = deepcopy(snapshot)
     for tag in ("domain", "inactiveDomain"):
         for disk in root.iterfind(f"{tag}/devices/disk"):
-            if _attribute(disk, "source", "file") == old:
+            image = images.get(_attribute(disk, "target", "dev"))
+            if image is not None:
                 _put(disk, *image)
     return root
 

@@ -1,0 +1,142 @@
+"""Snapshots over real images: what each holds stays what it was, whatever is removed, gone back to, or cut off."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from novafleet.capability.snapshot.tidy import pending
+from novafleet.errors import SnapshotError
+from tests.unit.snapshot.machine import BLOCKS, CutOffError, Fuse, Machine, needs_qemu
+
+pytestmark = [needs_qemu, pytest.mark.timeout(120)]
+STEMS = ["vda.qcow2", "vdb.img"]
+
+
+async def _three(folder: Path, *, running: bool = False) -> tuple[Machine, dict[str, list[int]]]:
+    """Snapshots a, b, c; block 1 was written after a, 2 after b, 3 after c; block 0 each time."""
+    machine = Machine(folder)
+    await machine.make(running=running)
+    wanted: dict[str, list[int]] = {}
+    now = [0] * BLOCKS
+    for number, name in enumerate(("a", "b", "c"), 1):
+        await machine.create(name)
+        wanted[name] = list(now)
+        for block in (0, number):
+            await machine.write(block, 16 + number)
+            now[block] = 16 + number
+    return machine, {**wanted, "": now}
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("gone", [("a",), ("b",), ("c",), ("a", "b"), ("b", "c"), ("c", "a", "b")])
+async def test_removing_any_leaves_the_others(tmp_path: Path, gone: tuple[str, ...], running: bool) -> None:
+    machine, wanted = await _three(tmp_path, running=running)
+    for name in gone:
+        await machine.remove(name)
+        del wanted[name]
+        assert await machine.contents() == wanted
+    seen = await machine.seen()
+    assert not pending(seen)
+    assert len(seen.images) == 2 * len(wanted)
+    if len(gone) == 3:
+        assert machine.files() == STEMS
+        assert {path for path, _ in (await machine.active()).values()} == {str(tmp_path / stem) for stem in STEMS}
+
+
+async def test_going_back_makes_a_branch_and_loses_only_what_no_snapshot_holds(tmp_path: Path) -> None:
+    machine, wanted = await _three(tmp_path)
+    await machine.revert("a")
+    assert await machine.contents() == {**wanted, "": wanted["a"]}
+    await machine.write(9, 99)
+    await machine.create("d")
+    now = [*wanted["a"][:9], 99, *wanted["a"][10:]]
+    assert {each.name: each.fact.parent for each in (await machine.seen()).snapshots}["d"] == "a"
+    await machine.remove("b")
+    del wanted["b"]
+    assert await machine.contents() == {**wanted, "d": now, "": now}
+    await machine.remove("a")
+    del wanted["a"]
+    assert await machine.contents() == {**wanted, "d": now, "": now}, "the shared base stays for both branches"
+    await machine.remove("c")
+    del wanted["c"]
+    assert await machine.contents() == {"d": now, "": now}
+    await machine.remove("d")
+    assert await machine.contents() == {"": now}
+    assert machine.files() == STEMS
+
+
+async def test_a_name_that_is_taken_is_refused_and_one_that_is_not_there_named(tmp_path: Path) -> None:
+    machine, _ = await _three(tmp_path)
+    with pytest.raises(SnapshotError, match="has a snapshot b") as caught:
+        await machine.create("b")
+    assert caught.value.code == "NF-SNAP-003"
+    with pytest.raises(SnapshotError, match="no snapshot bb") as caught:
+        await machine.revert("bb")
+    assert (caught.value.code, caught.value.hints) == ("NF-SNAP-002", ("did you mean b?",))
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, before: bool, running: bool) -> None:
+    for left in range(1, 100):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        machine, wanted = await _three(folder, running=running)
+        fuse = Fuse(left, before)
+        with contextlib.suppress(CutOffError):
+            await machine.remove("b", fuse=fuse)
+        held = {name: content for name, content in (await machine.contents()).items() if name != "b"}
+        del wanted["b"]
+        assert held == wanted, f"cut off at call {left}"
+        await machine.remove("b")
+        assert await machine.contents() == wanted
+        assert not pending(await machine.seen())
+        assert len((await machine.seen()).images) == 6
+        if fuse.left:
+            return
+    pytest.fail("the removal never ran to its end")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, before: bool) -> None:
+    for left in range(1, 40):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        machine, wanted = await _three(folder)
+        fuse = Fuse(left, before)
+        with contextlib.suppress(CutOffError):
+            await machine.create("d", fuse)
+        found = await machine.contents()
+        assert {name: found[name] for name in wanted} == wanted
+        assert found.get("d", wanted[""]) == wanted[""]
+        await machine.act("tidy")
+        assert await machine.contents() == found
+        assert len((await machine.seen()).images) == 2 * len(found)
+        if fuse.left:
+            return
+    pytest.fail("it never ran to its end")
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, before: bool) -> None:
+    for left in range(1, 40):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        machine, wanted = await _three(folder)
+        await machine.create("safety")
+        wanted["safety"] = wanted[""]
+        fuse = Fuse(left, before)
+        with contextlib.suppress(CutOffError):
+            await machine.revert("a", fuse)
+        found = await machine.contents()
+        assert found.pop("") in (wanted[""], wanted["a"])
+        assert found == {name: content for name, content in wanted.items() if name}
+        await machine.revert("a")
+        assert await machine.contents() == {**wanted, "": wanted["a"]}
+        assert len((await machine.seen()).images) == 10
+        if fuse.left:
+            return
+    pytest.fail("it never ran to its end")
