@@ -97,6 +97,7 @@ class Machine:
         SubElement(root, "name").text = self.name
         SubElement(root, "memory", unit="MiB").text = "32"
         SubElement(SubElement(root, "os"), "type", arch="x86_64", machine="pc").text = "hvm"
+        SubElement(SubElement(root, "features"), "acpi")  # without it nothing can be plugged in
         devices = SubElement(root, "devices")
         for target, form, size in sizes:
             devices.append(self.disk(target, form, size))
