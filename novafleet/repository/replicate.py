@@ -53,13 +53,16 @@ async def replicate(
 
 
 async def _prepare(source: ObjectStore, target: ObjectStore) -> None:
-    """The same config in the target, and the mark of a replica before it."""
+    """The mark of a replica in the target, keys, and at last the same config: from then on it can be opened."""
     try:
         wanted = await source.get(config.KEY)
     except MissingObjectError as exc:
         raise RepositoryError("there is no repository here", code="NF-REPO-002", where=source.url) from exc
     if not await exists(target, config.KEY):
         await target.put(REPLICA, json.dumps({"of": source.url}).encode())
+        slots = sorted([each.key async for each in source.list(keys.PREFIX)])
+        for key in (*slots, READER, README):
+            await target.put(key, await source.get(key))
         await target.create(config.KEY, wanted)
     if await target.get(config.KEY) != wanted or not await exists(target, REPLICA):
         raise RepositoryError(
@@ -85,8 +88,6 @@ class _Copying:
         """Everything, in the safe order."""
         before = {prefix: await self._list(self._target, prefix) for prefix in PREFIXES}
         now = {prefix: await self._list(self._source, prefix) for prefix in PREFIXES}
-        for key in (READER, README):
-            await self._copy(key)
         packs = await self._copy_packs(sorted(now[pack.PREFIX].keys() - before[pack.PREFIX].keys()))
         for prefix in PREFIXES[1:]:
             for key in sorted(now[prefix].keys() - before[prefix].keys()):
