@@ -30,7 +30,7 @@ from novafleet.source.schema import (
 )
 from novafleet.source.suggest import did_you_mean
 
-SCHEMES = ("nfs", "s3")
+SCHEMES = ("file", "nfs", "s3")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%")
 _SERVER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?")
