@@ -53,8 +53,8 @@ async def log(run_id: str = "") -> tuple[Record, ...]:
 
 
 async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Run:
-    """The run whose id begins so; by default the newest. With ``unfinished`` the default is the newest that did not
-    end well and that no later run of its environment has made obsolete.
+    """The run whose id begins so; by default the newest. With ``unfinished`` the default is the newest of an
+    environment that did not end well and that no later run of it has made obsolete: a backup is begun anew instead.
 
     Raises ConfigError NF-RUN-020 when there is none, NF-RUN-021 when there are several.
     """
@@ -75,7 +75,8 @@ async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Ru
 def _last_words(runs: tuple[Run, ...]) -> tuple[Run, ...]:
     newest: dict[str, Run] = {}
     for run in runs:
-        newest.setdefault(run.environment, run)
+        if run.environment:
+            newest.setdefault(run.environment, run)
     return tuple(run for run in newest.values() if run.state is not RunState.DONE)
 
 
