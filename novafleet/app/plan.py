@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from novafleet.app.acceleration import with_acceleration
 from novafleet.app.wiring import World, open_journal
-from novafleet.capability.image import plan as image
-from novafleet.capability.network import plan as network
-from novafleet.capability.stack import plan as stack
-from novafleet.capability.vm import plan as vm
-from novafleet.capability.volume import plan as volume
 from novafleet.errors import GuardError
 from novafleet.execute.gather import gather
 from novafleet.inventory import select
@@ -28,11 +23,6 @@ from novafleet.plan.depend import gate_steps
 from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
 from novafleet.playbook import Draft, load_draft
 
-Planner = Callable[[Environment, FleetFacts, PlanOptions], tuple[ResourceChange, ...]]
-PLANNERS: Mapping[str, tuple[Planner, ...]] = {
-    "up": tuple(each.plan_up for each in (image, network, volume, vm, stack)),
-    "down": tuple(each.plan_down for each in (stack, vm, volume, network, image)),
-}
 USED = "hosts"
 """In a run's summary: the hosts that its environment had something on."""
 REMEMBERED = 20
@@ -88,6 +78,8 @@ def plan_from(
     draft: Draft, facts: FleetFacts, request: EnvironmentRequest, intent: str, limit: Collection[str]
 ) -> Planned:
     """The pure half of planning."""
+    from novafleet.app.planners import PLANNERS  # loaded while hosts answer (cli/environment.py)
+
     environment = place(draft, facts)
     changes = [change for planner in PLANNERS[intent] for change in planner(environment, facts, request.options)]
     changes = [change for change in changes if _observed(facts, change.host)] + blocked(environment, facts, intent)

@@ -95,7 +95,6 @@ def plan(
     """Show what `up` would do, and why. Changes nothing."""
     from novafleet.app.show import plan_up
     from novafleet.model.plan import PlanOptions
-    from novafleet.report.plan import show
 
     request = guarded(
         lambda: request_of(
@@ -110,7 +109,11 @@ def plan(
         ),
         output,
     )
-    planned = run(lambda: plan_up(request, out), form=output, timeout=timeout)
+    later = ("novafleet.app.planners", "novafleet.report.plan")
+    planned = run(lambda: plan_up(request, out), form=output, timeout=timeout, then=later)
+
+    from novafleet.report.plan import show
+
     show(planned, output)
     if planned.unreachable:
         raise typer.Exit(ExitCode.PARTIAL)

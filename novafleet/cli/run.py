@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,19 @@ T = TypeVar("T")
 ENVIRONMENT_VARIABLE = "NOVAFLEET_INVENTORY"
 
 
-def run(work: Callable[[], Coroutine[Any, Any, T]], *, form: str = "table", timeout: float = 0.0) -> T:
-    """Run a use-case to its end; a NovaFleetError is shown and becomes the exit status."""
+CONNECTING = 0.1
+"""Seconds after which a use-case has asked its hosts and waits."""
+
+
+def run(
+    work: Callable[[], Coroutine[Any, Any, T]], *, form: str = "table", timeout: float = 0.0, then: Sequence[str] = ()
+) -> T:
+    """Run a use-case to its end; a NovaFleetError is shown and becomes the exit status. ``then`` names modules that are
+    needed when hosts have answered: they are loaded while that is waited for."""
     import asyncio  # costs a third of what --help may take
 
     try:
-        return asyncio.run(_bounded(work(), timeout))
+        return asyncio.run(_bounded(work(), timeout, then))
     except NovaFleetError as error:
         raise typer.Exit(_show([error], form)) from error
     except BaseExceptionGroup as group:
@@ -32,14 +40,22 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], *, form: str = "table", time
         raise typer.Exit(ExitCode.INTERRUPTED) from error
 
 
-async def _bounded(work: Awaitable[T], timeout: float) -> T:
+async def _bounded(work: Awaitable[T], timeout: float, then: Sequence[str]) -> T:
     import asyncio
 
+    if then:
+        loop = asyncio.get_running_loop()
+        loop.call_later(CONNECTING, loop.run_in_executor, None, _load, then)
     try:
         async with asyncio.timeout(timeout or None):
             return await work
     except TimeoutError as error:
         raise DeadlineError(f"not done within {timeout:g} s (--timeout)") from error
+
+
+def _load(modules: Sequence[str]) -> None:
+    for module in modules:
+        import_module(module)
 
 
 def _show(errors: Sequence[NovaFleetError], form: str) -> int:

@@ -21,10 +21,12 @@ def ls(
 ) -> None:
     """Every VM on every host: state, size, and the environment it belongs to."""
     from novafleet.app.vm import ls as use_case
-    from novafleet.report.vm import show
 
     paths = guarded(lambda: inventory_of(context, inventory), output)
-    listing = run(lambda: use_case(paths, limit), form=output, timeout=timeout)
+    listing = run(lambda: use_case(paths, limit), form=output, timeout=timeout, then=("novafleet.report.vm",))
+
+    from novafleet.report.vm import show
+
     show(listing, output)
     if listing.unreachable:
         raise typer.Exit(ExitCode.PARTIAL if listing.vms else ExitCode.UNREACHABLE)
