@@ -1,0 +1,124 @@
+"""``repo`` and the keeping of backups as a user meets them, in a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from novafleet.app.repository import key_source, open_repository
+from novafleet.cli.main import app
+from tests.unit.repository.disks import BLOCK, StillClock, snapshot_of
+
+KEY = ["--key-file", "key"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert call("repo", "init", "repo", *KEY)["new_key"] == "key"
+    return tmp_path
+
+
+def call(*words: str, status: int = 0) -> Any:
+    done = CliRunner().invoke(app, [*words, "-o", "json"])
+    assert done.exit_code == status, done.output
+    return json.loads(done.stdout)
+
+
+def back_up(place: Path, fill: int) -> str:
+    async def work() -> str:
+        async with (
+            open_repository(str(place / "repo"), key_source(place / "key")) as repository,
+            repository.backup(StillClock()) as backup,
+        ):
+            disk = await backup.disk(1 << 20)
+            await disk.data(0, bytes([fill]) * BLOCK)
+            root, _ = await disk.finish(1 << 20)
+            return (await backup.commit(snapshot_of(root, 1 << 20, at=float(fill)))).id
+
+    return asyncio.run(work())
+
+
+def test_a_new_repository_is_private_and_clean(place: Path) -> None:
+    assert (place / "key").stat().st_mode & 0o777 == 0o600
+    assert len((place / "key").read_bytes()) == 32
+    empty = {"clean": True, "snapshots": 0, "packs": 0, "bytes_read": 0, "damage": []}
+    assert call("repo", "check", "repo", *KEY) == empty
+    assert call("repo", "init", "repo", *KEY, status=1)["errors"][0]["code"] == "NF-REPO-003"
+
+
+def test_the_recovery_sheet_opens_it(place: Path) -> None:
+    done = CliRunner().invoke(app, ["repo", "key", "sheet", "repo", *KEY, "--to", "sheet"])
+    assert done.exit_code == 0, done.output
+    sheet = (place / "sheet").read_text()
+    code = next(line.split()[1] for line in sheet.splitlines() if line.startswith("Code"))
+    (place / "code").write_text(code.lower())
+    assert call("repo", "info", "repo", "--passphrase", "file:code")["keys"] == 2
+    (place / "code").write_text(code[:-1] + ("A" if code[-1] != "A" else "B"))
+    assert call("repo", "info", "repo", "--passphrase", "file:code", status=1)["errors"][0]["code"] == "NF-REPO-007"
+
+
+def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
+    call("repo", "key", "rotate", "repo", *KEY, "--new-key-file", "new", "--label", "2027")
+    assert call("repo", "info", "repo", *KEY, status=1)["errors"][0]["code"] == "NF-REPO-005"
+    slots = call("repo", "key", "ls", "repo")["keys"]
+    assert [each["label"] for each in slots] == ["2027"]
+    error = call("repo", "key", "rm", slots[0]["id"], "repo", "--key-file", "new", status=1)["errors"][0]
+    assert error["code"] == "NF-REPO-016"
+
+
+def test_one_key_must_be_given(place: Path) -> None:
+    assert call("repo", "check", "repo", status=2)["errors"][0]["code"] == "NF-REPO-041"
+    assert call("repo", "check", *KEY, status=2)["errors"][0]["code"] == "NF-REPO-040"
+
+
+def test_damage_is_named_and_the_status_is_1(place: Path) -> None:
+    made = back_up(place, 7)
+    assert call("repo", "check", "repo", *KEY, "--read-data")["bytes_read"] > 0
+    for each in (place / "repo/packs").rglob("*"):
+        if each.is_file():
+            content = bytearray(each.read_bytes())
+            content[80] ^= 1
+            each.write_bytes(bytes(content))
+    done = call("repo", "check", "repo", *KEY, "--read-data", status=1)
+    assert not done["clean"]
+    assert {each["snapshot"] for each in done["damage"]} == {"", made}
+    assert not call("repo", "scrub", "repo", status=1)["clean"]
+    done = call("repo", "repair", "repo", *KEY, "--read-data", status=1)
+    assert [each["snapshot"] for each in done["lost"]] == [made]
+
+
+def test_forgetting_undoing_holding_and_pruning(place: Path) -> None:
+    first, second, third = [back_up(place, fill) for fill in (1, 2, 3)]
+    repo = ["--repo", "repo", *KEY]
+    call("backup", "hold", first, *repo, "--reason", "audit")
+    dry = call("backup", "prune", *repo, "--keep-last", "1", "--dry-run")
+    verdicts = {each["id"]: (each["keep"], each["reasons"]) for each in dry["snapshots"]}
+    assert verdicts == {
+        third: (True, ["last", "the newest of its VM"]),
+        second: (False, []),
+        first: (True, ["hold: audit"]),
+    }
+    assert call("backup", "forget", first, *repo, status=1)["errors"][0]["code"] == "NF-GUARD-010"
+    call("backup", "release", first, *repo)
+    call("backup", "forget", first, *repo)
+    assert [each["id"] for each in call("backup", "forget", "--trash", *repo)["trash"]] == [first]
+    assert call("backup", "forget", "--undo", first, *repo)["back"] == [first]
+    done = call("backup", "prune", *repo, "--keep-last", "1", "--grace", "0")
+    assert done["deleted_bytes"] > 0
+    assert call("repo", "info", "repo", *KEY)["snapshots"] == 1
+    assert call("repo", "check", "repo", *KEY, "--read-data")["clean"]
+
+
+def test_a_copy_needs_no_key(place: Path) -> None:
+    made = back_up(place, 5)
+    assert call("repo", "copy", "repo", "replica")["snapshots"] == [made]
+    assert call("repo", "copy", "repo", "replica")["snapshots"] == []
+    assert call("repo", "check", "replica", *KEY, "--read-data")["clean"]
+    stats = call("repo", "stats", "replica", *KEY)
+    assert (stats["snapshots"], stats["mapped"]) == (1, BLOCK)
