@@ -67,9 +67,13 @@ class Page:
 
     def cell(self, number: int) -> Cell:
         """The spans of one cell, in order."""
+        rows = SPAN.iter_unpack(self.rows(number))
+        return [Span(start, length, skip, Chunk(chunk)) for start, length, skip, chunk in rows]
+
+    def rows(self, number: int) -> bytes:
+        """The same as it is stored."""
         first, last = self._firsts[number : number + 2]
-        rows = self._content[COUNTS + first * SPAN.size : COUNTS + last * SPAN.size]
-        return [Span(start, length, skip, Chunk(chunk)) for start, length, skip, chunk in SPAN.iter_unpack(rows)]
+        return self._content[COUNTS + first * SPAN.size : COUNTS + last * SPAN.size]
 
     def chunks(self) -> Iterator[bytes]:
         """The ids of all chunks it needs, with repetitions."""
@@ -104,12 +108,16 @@ class PageDraft:
 
     def encode(self) -> bytes:
         """The page; empty when it is all zero. Only once ``ready``."""
-        cells = [[span for span in self.cell(number) if span.chunk.id != ZERO] for number in range(PAGE_CELLS)]
+        cells = [self._rows(number) for number in range(PAGE_CELLS)]
         if not any(cells):
             return b""
-        counts = b"".join(COUNT.pack(len(cell)) for cell in cells)
-        rows = (SPAN.pack(span.start, span.length, span.skip, span.chunk.id) for cell in cells for span in cell)
-        return counts + b"".join(rows)
+        return b"".join(COUNT.pack(len(rows) // SPAN.size) for rows in cells) + b"".join(cells)
+
+    def _rows(self, number: int) -> bytes:
+        if number not in self._cells:
+            return self._parent.rows(number) if self._parent else b""
+        spans = [span for span in self._cells[number] if span.chunk.id != ZERO]
+        return b"".join(SPAN.pack(span.start, span.length, span.skip, span.chunk.id) for span in spans)
 
 
 def _without(cell: Cell, start: int, end: int) -> Iterator[Span]:

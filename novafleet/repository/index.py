@@ -1,7 +1,8 @@
 """Where every chunk is: sorted segments in the store (``index/WRITER-NUMBER``), one compact table in memory.
 
-10 TiB of 1 MiB chunks are 10.5 million entries: 33 bytes each in memory, none of them a Python object. The first 16
-bytes of the id are kept: two of 2^64 chunks would have to agree in them, and what is read is verified by its whole id.
+10 TiB of 1 MiB chunks are 10.5 million entries: 29 bytes each in memory, none of them a Python object. The first 12
+bytes of the id are kept: that two chunks of so many agree in them has a probability of 2^-50, and as ids are keyed
+nobody can make them. What is read is verified by its whole id.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ PACKROW = struct.Struct("<32s32s")
 """Name and salt of a pack."""
 ROW = struct.Struct("<32sIIIIBB")
 """Id, number of the pack in this segment, offset, length, plain size, kind, codec; sorted by id."""
-KEPT = 16
-RECORD = struct.Struct("<16s3sIIIBB")
+KEPT = 12
+RECORD = struct.Struct("<12s3sIIIBB")
 """In memory: beginning of the id, pack, offset, length, plain size, kind, codec."""
 FLUSH = 1 << 16
 
@@ -91,7 +92,8 @@ class Index:
         self._lock = threading.Lock()
         self._packs = bytearray()
         self._fresh: dict[bytes, bytes] = {}
-        self._buckets: list[list[bytes]] = [[] for _ in range(256)]
+        self._buckets = [bytearray() for _ in range(256)]
+        self._unsorted: set[int] = set()
         self.chunks = 0
 
     def load(self, table: memoryview, rows: memoryview) -> None:
@@ -135,10 +137,12 @@ class Index:
         start = 0
         for bucket in sorted(set(firsts)):
             end = bisect_left(firsts, bucket + 1, lo=start)
-            self._buckets[bucket].append(records[start * RECORD.size : end * RECORD.size])
+            if self._buckets[bucket]:
+                self._unsorted.add(bucket)
+            self._buckets[bucket] += memoryview(records)[start * RECORD.size : end * RECORD.size]
             start = end
 
-    def _candidates(self, key: bytes) -> Iterator[bytes]:
+    def _candidates(self, key: bytes) -> Iterator[bytes | bytearray]:
         if key in self._fresh:
             yield self._fresh[key]
         records = self._bucket(key[0])
@@ -154,12 +158,14 @@ class Index:
             yield records[low * size : (low + 1) * size]
             low += 1
 
-    def _bucket(self, number: int) -> bytes:
-        runs = self._buckets[number]
-        if len(runs) > 1:
-            size = RECORD.size
-            runs[:] = [b"".join(sorted(run[at : at + size] for run in runs for at in range(0, len(run), size)))]
-        return runs[0] if runs else b""
+    def _bucket(self, number: int) -> bytearray:
+        """Records of one bucket, sorted when first asked for: the table is never there twice."""
+        if number in self._unsorted:
+            records, size = self._buckets[number], RECORD.size
+            ordered = sorted([records[at : at + size] for at in range(0, len(records), size)])
+            self._buckets[number] = bytearray().join(ordered)
+            self._unsorted.remove(number)
+        return self._buckets[number]
 
 
 def _records(rows: memoryview, base: int) -> bytes:

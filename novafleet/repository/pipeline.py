@@ -16,7 +16,7 @@ from novafleet.repository.pack import Sealed
 from novafleet.repository.seal import Keyring, Kind
 from novafleet.repository.sealer import Sealer, Stored
 
-IN_FLIGHT = 128 << 20
+IN_FLIGHT = 96 << 20
 """Bytes being sealed or uploaded. Beside them there are two open packs; one exists twice while it is put together."""
 UPLOADS = 4
 SEGMENT = 1 << 14
@@ -38,9 +38,13 @@ class Budget:
         while self._failure is None and self._used and self._used + size > self._limit:
             self._changed.clear()
             await self._changed.wait()
+        self.check()
+        self._used += size
+
+    def check(self) -> None:
+        """Raises what ``fail`` was given."""
         if self._failure is not None:
             raise self._failure
-        self._used += size
 
     def hold(self, size: int) -> None:
         """Count what is there already: those who ask for room wait the longer."""
@@ -73,6 +77,8 @@ class Pipeline:
         self._unlisted: list[Packed] = []
         self.stored = 0
         """Bytes given to the store."""
+        self.segments: list[str] = []
+        """Index objects written; the table knows what they say."""
 
     async def put(self, kind: Kind, content: bytes, added: Callable[[int], None]) -> Chunk:
         """Accept content; its chunk has an id once ``settle`` returned. ``added`` hears of bytes that were new."""
@@ -82,17 +88,17 @@ class Pipeline:
         return chunk
 
     async def settle(self) -> None:
-        """Wait until all that was accepted is hashed and sealed, and full packs are durable."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._budget.take(0)
+        """Wait until all that was accepted so far is hashed and sealed, whatever others add meanwhile."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        self._budget.check()
 
     async def flush(self) -> None:
-        """Make everything durable and listed in the index."""
+        """Make all that was accepted so far durable and listed in the index."""
         await self.settle()
-        for sealed in await asyncio.get_running_loop().run_in_executor(self._pool, self._sealer.close):
-            self._start(self._upload(sealed))
+        self._start(self._close())
         await self.settle()
+        await self.settle()  # the uploads that this began, and those of packs that others had to fill first
         await self._list()
 
     async def close(self) -> None:
@@ -122,6 +128,10 @@ class Pipeline:
             self._start(self._upload(sealed))
         self._budget.give(len(content))
 
+    async def _close(self) -> None:
+        for sealed in await asyncio.get_running_loop().run_in_executor(self._pool, self._sealer.close):
+            self._start(self._upload(sealed))
+
     def _upload(self, sealed: Sealed) -> Coroutine[None, None, None]:
         self._budget.hold(len(sealed.content))
         return self._uploaded(sealed)
@@ -142,5 +152,5 @@ class Pipeline:
         listed, self._unlisted = self._unlisted, []
         if listed:
             segment = await asyncio.to_thread(index.encode, listed, self._keyring)
-            await self._lease.publish(segment)
+            self.segments.append(await self._lease.publish(segment))
             self.stored += len(segment)

@@ -193,6 +193,7 @@ class Repository:
                 yield Backup(pipeline, held, self.keyring, self.cell, self.root, self.page)
             finally:
                 await pipeline.close()
+                self._segments.known(table, pipeline.segments)
 
     async def _fetch(self, kind: Kind, chunk: bytes, at: Location) -> bytes:
         key = pack.key_of(at.pack)

@@ -62,7 +62,7 @@ class Sealer:
         return Stored(chunk, len(sealed), tuple(each.assemble() for each in complete))
 
     def close(self) -> tuple[Sealed, ...]:
-        """The packs still open; only while no ``store`` runs."""
+        """The packs still open. One that a running ``store`` has a place in is returned by that ``store``."""
         with self._lock:
             for draft in self._open.values():
                 draft.closed = True

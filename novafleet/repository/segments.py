@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.ports import ObjectStore
@@ -36,6 +37,11 @@ class Segments:
             if not self._fresh:
                 raise RepositoryError("the index changes faster than it can be read", where=self._store.url)
             return self._table
+
+    def known(self, table: Index, keys: Iterable[str]) -> None:
+        """What these say was added to ``table`` as it was written."""
+        if table is self._table:
+            self._read.update(keys)
 
     async def _catch_up(self) -> bool:
         """False when a segment vanished while we read: a collection writes the index anew."""

@@ -221,3 +221,26 @@ async def test_budget_lets_one_large_request_through() -> None:
 
 def test_an_empty_index_finds_nothing() -> None:
     assert Index().locations(bytes(32)) == ()
+
+
+async def test_disks_written_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One disk's end does not wait for the other's, and the packs they share are whole."""
+    monkeypatch.setattr("novafleet.repository.pack.TARGET", 3 * CELL)
+    monkeypatch.setattr("novafleet.repository.diskwriter.DRAFTS", 1)
+    repository = await fresh(tmp_path)
+    contents = [_random(seed, 6 * CELL) for seed in range(3)]
+    async with repository.backup(StillClock()) as backup:
+
+        async def one(content: bytes) -> str:
+            writer = await backup.disk(2 * PAGE)
+            for at in range(0, len(content), CELL):
+                await writer.data((at % (2 * CELL)) // CELL * PAGE + at, content[at : at + CELL])
+            return (await writer.finish(2 * PAGE))[0]
+
+        roots = await asyncio.wait_for(asyncio.gather(*(one(content) for content in contents)), 30)
+        made = [snapshot_of(root, 2 * PAGE).disks["vda"] for root in roots]
+        await backup.commit(snapshot_of(roots[0], 2 * PAGE))
+    for disk, content in zip(made, contents, strict=True):
+        source = await repository.disk(disk)
+        for at in range(0, len(content), CELL):
+            assert await source.read((at % (2 * CELL)) // CELL * PAGE + at, CELL) == content[at : at + CELL]
