@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from importlib import resources
+from pkgutil import get_data
 
 
 def main() -> None:
     """Show the help page from a file (made by docs/generate.py), or load the command line, which takes five times as
     long as that."""
     if sys.argv[1:] in (["--help"], ["-h"]):
-        sys.stdout.write(resources.files("novafleet.cli").joinpath("help.txt").read_text())
+        sys.stdout.write((get_data("novafleet.cli", "help.txt") or b"").decode())
         return
     from novafleet.cli.main import app
 
