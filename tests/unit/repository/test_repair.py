@@ -8,8 +8,9 @@ import pytest
 
 from novafleet.errors import RepositoryError
 from novafleet.model.backup import Snapshot
-from novafleet.repository import Repository, keys
+from novafleet.repository import Repository, keys, pack
 from novafleet.repository.check import check, lost, scrub
+from novafleet.repository.index import Location
 from novafleet.repository.repair import heal, repair
 from novafleet.repository.replicate import replicate
 from novafleet.repository.stats import stats
@@ -23,14 +24,18 @@ async def shelf(tmp_path: Path) -> Shelf:
     return await Shelf.make(tmp_path)
 
 
-async def pack_with(shelf: Shelf, snapshot: Snapshot, block: int) -> str:
-    """The key of the pack that holds a block of a snapshot."""
+async def place_of(shelf: Shelf, snapshot: Snapshot, block: int) -> Location:
+    """Where a block of a snapshot is; threads race for the places in a pack."""
     root = await shelf.repository.root(snapshot.disks["vda"])
     page = await shelf.repository.page(root.pages[0])
     cell, start = divmod(block * BLOCK, shelf.repository.cell)
     span = next(each for each in page.cell(cell) if each.start <= start < each.end)
-    name = (await shelf.repository.index(again=True)).locations(span.chunk.id)[0].pack
-    return f"packs/{name[:2]}/{name}"
+    return (await shelf.repository.index(again=True)).locations(span.chunk.id)[0]
+
+
+async def pack_with(shelf: Shelf, snapshot: Snapshot, block: int) -> str:
+    """The key of the pack that holds a block of a snapshot."""
+    return pack.key_of((await place_of(shelf, snapshot, block)).pack)
 
 
 def flip(shelf: Shelf, key: str, at: int) -> None:
@@ -60,7 +65,7 @@ async def test_a_flipped_bit_is_named_by_snapshot_disk_and_offset(shelf: Shelf) 
     first = await shelf.back_up({n: noise() for n in (0, 8, 16)})
     second = await shelf.back_up({16: noise()}, parent=first)
     key = await pack_with(shelf, first, 8)
-    flip(shelf, key, 100 + BLOCK + BLOCK // 2)
+    flip(shelf, key, (await place_of(shelf, first, 8)).offset + BLOCK // 2)
     assert (await check(shelf.repository)).clean, "structure alone cannot see it"
     done = await check(shelf.repository, share=1.0)
     found = {(each.snapshot, each.disk, each.offset, each.length) for each in done.damage if each.snapshot}
@@ -108,7 +113,7 @@ async def test_a_damaged_pack_is_put_aside_and_the_next_backup_mends(shelf: Shel
     blocks = {n: noise() for n in (0, 4, 8)}
     first = await shelf.back_up(blocks)
     key = await pack_with(shelf, first, 4)
-    flip(shelf, key, 100 + BLOCK + 5)
+    flip(shelf, key, (await place_of(shelf, first, 4)).offset + 5)
     done = await repair(shelf.repository, shelf.clock, read_data=True)
     assert done.quarantined == [key.rpartition("/")[2]]
     assert done.salvaged == 2
