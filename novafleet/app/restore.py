@@ -14,9 +14,11 @@ from typing import Any, cast
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.repository import open_repository
-from novafleet.app.restorepoint import choose
+from novafleet.app.restorepoint import choose, disk_of
 from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.capability.backup.instant import restore_instantly
 from novafleet.capability.backup.restore import restore_vm
+from novafleet.capability.backup.restore_inplace import restore_in_place
 from novafleet.capability.backup.restore_names import Order
 from novafleet.capability.backup.restore_xml import needs
 from novafleet.errors import ConfigError, ExitCode, Location
@@ -64,6 +66,8 @@ class RestoreRequest:
     pool: str = DEFAULT_POOL
     networks: Mapping[str, str] = field(default_factory=dict)
     disk: str = ""
+    in_place: bool = False
+    instant: bool = False
     start: bool = False
     lock_wait: float = 0.0
 
@@ -126,6 +130,8 @@ async def restore_to_host(request: RestoreRequest, confirm: Confirm, watch: Watc
             return VmRestored("", snapshot.id, party.facts.host, "declined")
 
         async def work(ctx: ActionContext) -> Outcome:
+            if request.instant:
+                return outcome(await restore_instantly(ctx, repository, snapshot, order, world.clock))
             return outcome(await restore_vm(ctx, repository, snapshot, order))
 
         return await carried_out(party, order.name, work, watch)
@@ -134,6 +140,26 @@ async def restore_to_host(request: RestoreRequest, confirm: Confirm, watch: Watc
 def outcome(restored: object) -> Outcome:
     """What the journal remembers of a restore."""
     return cast("Outcome", encode(restored))
+
+
+async def restore_disks_in_place(request: RestoreRequest, confirm: Confirm, watch: Watch) -> VmRestored:
+    """Give an existing VM its disks back. Raises and fails as ``restore_to_host`` does, and ConfigError NF-BAK-031."""
+    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+        snapshot = await choose(repository, request.snapshot, request.until)
+        copies = (disk_of(snapshot, request.disk),) if request.disk else tuple(snapshot.disks.values())
+        party, _ = await gathered(world, repository, request, snapshot)
+        name, disks = request.name or snapshot.domain, ", ".join(copy.name for copy in copies)
+        if not confirm(f"Give {name} on {party.facts.host} what {disks} had at {snapshot.id}?"):
+            return VmRestored("", snapshot.id, party.facts.host, "declined")
+
+        async def work(ctx: ActionContext) -> Outcome:
+            at = world.clock.now()
+            restored = await restore_in_place(ctx, repository, snapshot, name, copies, at)
+            if request.start:
+                await ctx.hypervisor.start_domain(name)
+            return outcome(replace(restored, started=request.start))
+
+        return await carried_out(party, name, work, watch)
 
 
 async def gathered(

@@ -39,6 +39,13 @@ Pool = Annotated[str, typer.Option("--pool", metavar="NAME", help="The host's st
 Networks = Annotated[
     list[str] | None, typer.Option("--network", metavar="OLD=NEW", help="Connect it to another one; may repeat.")
 ]
+InPlace = Annotated[
+    bool,
+    typer.Option("--in-place", help="Give the VM itself its disks back; it must be off, what it has is kept beside."),
+]
+Instant = Annotated[
+    bool, typer.Option("--instant", help="Start it at once on what lies in the repository; stream its disks meanwhile.")
+]
 Start = Annotated[bool, typer.Option("--start/--no-start", help="Start it when it is there.")]
 
 
@@ -58,6 +65,8 @@ def restore(
     name: As = "",
     pool: Pool = "default",
     network: Networks = None,
+    in_place: InPlace = False,
+    instant: Instant = False,
     start: Start = False,
     yes: Yes = False,
     lock_wait: LockWait = 0.0,
@@ -107,9 +116,11 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
     from novafleet.app.restore import RestoreRequest
     from novafleet.app.restorepoint import moment
 
-    if not given["host"] and not given["name"]:
-        hint = "--disk NAME --to-file PATH, or --host HOST --as NAME"
+    if not given["host"] and not given["name"] and not given["in_place"]:
+        hint = "--disk NAME --to-file PATH, --host HOST --as NAME, or --in-place"
         raise ConfigError("say where to", code="NF-BAK-040", hints=(hint,))
+    if given["disk"] and not given["in_place"]:
+        raise ConfigError("--disk goes with --to-file or --in-place", code="NF-BAK-040")
     return RestoreRequest(
         inventory=inventory_of(context, given["inventory"]),
         repository=given["repo"],
@@ -121,6 +132,8 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
         pool=given["pool"],
         networks=_pairs(given["network"] or ()),
         disk=given["disk"],
+        in_place=given["in_place"],
+        instant=given["instant"],
         start=given["start"],
         lock_wait=given["lock_wait"],
     )
@@ -135,11 +148,12 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _to_host(request: RestoreRequest, output: OutputForm, timeout: float, *, yes: bool) -> VmRestored:
-    from novafleet.app.restore import restore_to_host
+    from novafleet.app.restore import restore_disks_in_place, restore_to_host
     from novafleet.report.progress import RunProgress
 
     def work() -> Any:
-        return restore_to_host(request, lambda question: yes or _asked(question), RunProgress)
+        use_case = restore_disks_in_place if request.in_place else restore_to_host
+        return use_case(request, lambda question: yes or _asked(question), RunProgress)
 
     done: VmRestored = run(work, form=output, timeout=timeout)
     return done

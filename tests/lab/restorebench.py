@@ -71,7 +71,7 @@ def log_of(name: str) -> str:
     return f"/var/log/libvirt/qemu/{name}-serial.log"
 
 
-def until_booted(lab: Lab, host: str, name: str, seconds: float = 120.0) -> None:
+def until_booted(lab: Lab, host: str, name: str, seconds: float = 300.0) -> None:
     """Wait for the guest's own words."""
     until(lambda: BOOTED in lab.on(host, "cat", log_of(name), check=False), seconds)
 

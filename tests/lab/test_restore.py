@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.backupbench import Shop
+from tests.lab.backupbench import Shop, kill, until
 from tests.lab.restorebench import (
     Guest,
     definition,
@@ -54,7 +54,7 @@ def guest(shop: Shop, target: str) -> Iterator[Guest]:
 
 
 def test_a_vm_on_another_host(guest: Guest, target: str) -> None:
-    guest.boot()
+    guest.start()
     row = guest.back_up()
     taken = guest.taken[row["snapshot"]]
     done = restored(guest.shop, row["snapshot"], "--host", target, "--as", "d-copy", "--no-start")
@@ -69,3 +69,83 @@ def test_a_vm_on_another_host(guest: Guest, target: str) -> None:
     again = restored(guest.shop, row["snapshot"], "--host", target, "--as", "d-copy", status=1)
     assert again["error"]["code"] == "NF-BAK-030"
     assert lab.on(target, "virsh", "-q", "domstate", "d-copy").strip() == "running"
+
+
+def test_a_vm_that_is_gone_comes_back_as_itself(guest: Guest) -> None:
+    before = definition(guest.shop.lab, guest.shop.host, "d-source")
+    row = guest.back_up()
+    taken = guest.taken[row["snapshot"]]
+    guest.remove()
+    done = restored(guest.shop, row["snapshot"], "--host", guest.shop.host, "--as", "d-source", "--start")
+    after = definition(guest.shop.lab, guest.shop.host, "d-source")
+    assert [each.findtext("uuid") for each in (before, after)] == [done["uuid"]] * 2
+    assert done["macs"] == [MAC]
+    assert done["started"] is True
+    until_booted(guest.shop.lab, guest.shop.host, "d-source")
+    guest.shop.virsh("destroy", "d-source")
+    assert digest(guest.shop.lab, guest.shop.host, done["disks"][1]["path"]) == taken["vdb"]
+    remove(guest.shop.lab, guest.shop.host, "d-source")
+    for disk in done["disks"]:
+        guest.shop.on("rm", "-f", disk["path"])
+
+
+def test_a_killed_restore_leaves_nothing_for_long(guest: Guest, target: str) -> None:
+    row = guest.back_up()
+    lab, words = guest.shop.lab, ("--host", target, "--as", "d-copy", "--yes")
+    process = guest.shop.start("restore", row["snapshot"], *words)
+    until(lambda: "nf-restore-" in left_over(lab, target))
+    kill(process)
+    assert not lab.answers(target, "virsh", "-q", "dominfo", "d-copy")
+    done = restored(guest.shop, row["snapshot"], "--host", target, "--as", "d-copy")
+    taken = guest.taken[row["snapshot"]]
+    assert {disk["target"]: digest(lab, target, disk["path"]) for disk in done["disks"]} == taken
+    assert left_over(lab, target) == ""
+
+
+def test_disks_in_place(guest: Guest) -> None:
+    shop, lab, host = guest.shop, guest.shop.lab, guest.shop.host
+    snapshot = guest.back_up()["snapshot"]
+    shop.on("qemu-io", "-f", "raw", "-c", "write -P 9 3M 300k", guest.disks["vdb"])
+    changed = digest(lab, host, guest.disks["vdb"])
+    one = restored(shop, snapshot, "--in-place", "--disk", "vdb")
+    assert digest(lab, host, guest.disks["vdb"]) == guest.taken[snapshot]["vdb"]
+    [kept] = [note.rpartition(": ")[2] for note in one["notes"]]
+    assert digest(lab, host, kept) == changed
+    restored(shop, snapshot, "--in-place")
+    assert {name: digest(lab, host, path) for name, path in guest.disks.items()} == guest.taken[snapshot]
+    guest.boot()
+    refused = restored(shop, snapshot, "--in-place", status=1)
+    assert refused["error"]["code"] == "NF-BAK-036"
+    guest.shop.virsh("destroy", "d-source")
+    assert guest.back_up()["state"] == "done"
+    guest.verify()
+
+
+def test_a_network_that_is_not_there(guest: Guest, target: str) -> None:
+    snapshot = guest.back_up()["snapshot"]
+    no_network(guest.shop.lab, target)
+    said = restored(guest.shop, snapshot, "--host", target, "--as", "d-copy", status=1)
+    assert said["error"]["code"] == "NF-BAK-033"
+    network(guest.shop.lab, target, "d-other")
+    try:
+        done = restored(guest.shop, snapshot, "--host", target, "--as", "d-copy", "--network", "d-net=d-other")
+        [source] = definition(guest.shop.lab, target, "d-copy").findall("devices/interface/source")
+        assert (done["state"], source.get("network")) == ("done", "d-other")
+    finally:
+        no_network(guest.shop.lab, target, "d-other")
+
+
+def test_instantly(guest: Guest, target: str) -> None:
+    guest.start()
+    row = guest.back_up()
+    lab = guest.shop.lab
+    done = restored(guest.shop, row["snapshot"], "--host", target, "--as", "d-copy", "--instant")
+    assert done["started"] is True
+    until_booted(lab, target, "d-copy")
+    root = definition(lab, target, "d-copy")
+    assert [each.get("type") for each in root.findall("devices/disk/driver")][:2] == ["qcow2", "qcow2"]
+    lab.on(target, "virsh", "-q", "destroy", "d-copy")
+    images = {disk["target"]: disk["path"] for disk in done["disks"]}
+    assert digest(lab, target, images["vdb"]) == guest.taken[row["snapshot"]]["vdb"]
+    assert "backing" not in lab.on(target, "qemu-img", "info", images["vda"])
+    assert left_over(lab, target) == ""

@@ -50,16 +50,14 @@ async def restore_vm(ctx: ActionContext, repository: Repository, snapshot: Snaps
     refuse_files(ctx, await clean(ctx, names, snapshot))
     sources = {copy.name: await repository.disk(copy) for copy in snapshot.disks.values()}
     progress = Progress(ctx, sum([await content(source) for source in sources.values()]))
-    refuse_full(ctx, names, progress.total)
+    refuse_full(ctx, order.pool, order.free, progress.total)
     async with AsyncExitStack() as undo:
-        undo.push_async_callback(_undo, ctx, names, snapshot)
+        undo.push_async_callback(undo_restore, ctx, names, snapshot)
         disks = await write_disks(ctx, names, snapshot.disks, sources, progress)
-        uuid = await _put_beside(ctx, fitted, files, undo)
-        await _publish(ctx, names, snapshot)
-        await ctx.hypervisor.define_domain(fitted.xml)
+        uuid = await announce(ctx, names, snapshot, fitted, files, undo)
         undo.pop_all()
     parts = [names.part(copy) for copy in snapshot.disks.values()]
-    await if_possible(ctx, _forget(ctx, names.folder, *parts))
+    await if_possible(ctx, forget(ctx, names.folder, *parts))
     if order.start:
         await ctx.hypervisor.start_domain(order.name)
     return Restored(order.name, uuid, disks, fitted.macs, order.start, fitted.notes)
@@ -73,8 +71,24 @@ async def clean(ctx: ActionContext, names: Names, snapshot: Snapshot) -> tuple[s
     return tuple(line.partition(" ")[2] for line in done.text.splitlines() if line.startswith("there "))
 
 
-async def _undo(ctx: ActionContext, names: Names, snapshot: Snapshot) -> None:
+async def undo_restore(ctx: ActionContext, names: Names, snapshot: Snapshot) -> None:
+    """Remove what was made so far, as far as the host can be reached."""
     await if_possible(ctx, clean(ctx, names, snapshot))
+
+
+async def announce(
+    ctx: ActionContext,
+    names: Names,
+    snapshot: Snapshot,
+    fitted: Fitted,
+    files: Mapping[str, bytes],
+    undo: AsyncExitStack,
+) -> str:
+    """Finished disks get their names, what lies beside them comes along, libvirt learns of the VM; its UUID."""
+    uuid = await _put_beside(ctx, fitted, files, undo)
+    await _publish(ctx, names, snapshot)
+    await ctx.hypervisor.define_domain(fitted.xml)
+    return uuid
 
 
 async def _put_beside(ctx: ActionContext, fitted: Fitted, files: Mapping[str, bytes], undo: AsyncExitStack) -> str:
@@ -98,8 +112,9 @@ async def _publish(ctx: ActionContext, names: Names, snapshot: Snapshot) -> None
 
 
 async def _drop(ctx: ActionContext, path: str) -> None:
-    await if_possible(ctx, _forget(ctx, path))
+    await if_possible(ctx, forget(ctx, path))
 
 
-async def _forget(ctx: ActionContext, *paths: str) -> None:
+async def forget(ctx: ActionContext, *paths: str) -> None:
+    """Remove files; absent is fine."""
     await ctx.session.run(Command.script(FORGET, *paths, become=True, mutates=True))

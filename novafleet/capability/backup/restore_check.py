@@ -23,15 +23,19 @@ async def fitting(ctx: ActionContext, snapshot: Snapshot, names: Names, files: M
     """The definition for this host. Raises BackupError NF-BAK-030, NF-BAK-033, NF-BAK-034."""
     order = names.order
     if await exists(ctx, order.name):
-        raise _there(ctx, f"a VM {order.name}", "choose another name with --as, or --in-place for its disks alone")
+        raise there_already(
+            ctx, f"a VM {order.name}", "choose another name with --as, or --in-place for its disks alone"
+        )
     definition = files.get("domain.xml", b"").decode("utf-8", "replace")
     needs = restore_xml.needs(definition)
-    _refuse_unconnected(ctx, needs, order.networks)
+    if not order.apart:
+        _refuse_unconnected(ctx, needs, order.networks)
     keep = order.keep and needs.name == order.name
     wish = Wish(
         name=order.name,
         uuid=needs.uuid if keep else restore_xml.new_uuid(ctx.host.name, order.name),
         copy=not keep,
+        apart=order.apart,
         disks={copy.target: names.final(copy) for copy in snapshot.disks.values()},
         abilities=restore_xml.abilities(await ctx.hypervisor.capabilities(), definition),
         networks=order.networks,
@@ -69,20 +73,22 @@ def _refuse_unconnected(ctx: ActionContext, needs: Needs, networks: Mapping[str,
         )
 
 
-def refuse_full(ctx: ActionContext, names: Names, total: int) -> None:
-    """Raise SpaceError NF-BAK-035 when so many bytes have no room in the pool."""
-    free = names.order.free
+def refuse_full(ctx: ActionContext, directory: str, free: int, total: int) -> None:
+    """Raise SpaceError NF-BAK-035 when so many bytes have no room there."""
     if total + SPARE > free:
-        raise no_room(ctx, names.order.pool, f"{total >> 20} MiB are needed, {free >> 20} MiB are free")
+        raise no_room(ctx, directory, f"{total >> 20} MiB are needed, {free >> 20} MiB are free")
 
 
 def refuse_files(ctx: ActionContext, there: Sequence[str]) -> None:
     """Raise BackupError NF-BAK-030 for files that are in the way."""
     if there:
-        raise _there(ctx, there[0], f"see whose it is, on {ctx.host.name}; then remove it, or choose another --as")
+        raise there_already(
+            ctx, there[0], f"see whose it is, on {ctx.host.name}; then remove it, or choose another --as"
+        )
 
 
-def _there(ctx: ActionContext, what: str, hint: str) -> BackupError:
+def there_already(ctx: ActionContext, what: str, hint: str) -> BackupError:
+    """Something is in the way."""
     return BackupError(
         f"{what} is there already",
         code="NF-BAK-030",

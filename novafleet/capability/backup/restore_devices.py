@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
-from novafleet.capability.backup.xml import SOURCES
+from novafleet.capability.backup.xml import SOURCES, parse
 
 if TYPE_CHECKING:
     from novafleet.capability.backup.restore_xml import NewDisk
@@ -35,6 +35,15 @@ def fit_disks(root: Element, disks: Mapping[str, NewDisk], missing: frozenset[st
         elif devices is not None:
             devices.remove(disk)
             yield f"{path} is not on the host: {name} is left out"
+
+
+def lying_on(running: str, target: str, folder: str) -> bool:
+    """Whether a running VM reads a disk, in part, through a socket in ``folder``."""
+    for disk in parse(running).findall("devices/disk"):
+        found = disk.find("target")
+        if found is not None and found.get("dev") == target:
+            return any(host.get("socket", "").startswith(folder + "/") for host in disk.iter("host"))
+    return False
 
 
 def point(disk: Element, image: NewDisk) -> None:
@@ -82,6 +91,20 @@ def separate(root: Element, before: str, name: str) -> Iterator[str]:
             graphics.set("autoport", "yes")
     for hostdev in root.findall("devices/hostdev"):
         yield f"a {hostdev.get('type', 'host')} device of the host is passed through: only one VM can run with it"
+
+
+def log_console(root: Element, name: str) -> None:
+    """Have libvirt write what the VM says on its first serial port to the file gates look into."""
+    devices, serial = root.find("devices"), root.find("devices/serial")
+    if devices is not None and serial is None:
+        serial = SubElement(devices, "serial", type="pty")
+        SubElement(serial, "target", port="0")
+    for device in (serial, root.find("devices/console")):
+        if device is not None and device.get("type") == "pty":
+            log = device.find("log")
+            log = log if log is not None else SubElement(device, "log")
+            log.set("file", f"{LOGS}/{name}-serial.log")
+            log.set("append", "off")
 
 
 def _separate_files(device: Element, before: str, name: str, what: str) -> None:

@@ -18,7 +18,8 @@ FORMATS = {"qcow2": "qcow2", "raw": "img"}
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is wanted. ``name``: of the domain; ``keep``: it stays the VM it was (name, UUID, MACs), else it is a copy;
-    ``pool``: the directory its disks go to and ``free`` bytes there; ``networks``: other ones to connect it to."""
+    ``pool``: the directory its disks go to and ``free`` bytes there; ``networks``: other ones to connect it to;
+    ``apart``: a copy on networks of its own, so that it may keep its MACs, and whose console is logged."""
 
     name: str
     pool: str
@@ -26,6 +27,7 @@ class Order:
     keep: bool = False
     networks: Mapping[str, str] = field(default_factory=dict)
     start: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Names:
 
     host: str
     order: Order
+    places: Mapping[str, NewDisk] = field(default_factory=dict)
+    """Where disks lie in the end, by target, when that is not ours to choose."""
 
     @property
     def id(self) -> str:
@@ -60,11 +64,13 @@ class Names:
         return f".nf-restore-{self.id}-"
 
     def part(self, copy: DiskCopy) -> str:
-        """Where a disk is written."""
-        return f"{self.order.pool}/{self.prefix}{plain(copy.target)}.part"
+        """Where a disk is written: beside where it will be."""
+        return f"{self.final(copy).path.rpartition('/')[0]}/{self.prefix}{plain(copy.target)}.part"
 
     def final(self, copy: DiskCopy) -> NewDisk:
         """Where it lies in the end: under the name it had, or that of the copy."""
+        if copy.target in self.places:
+            return self.places[copy.target]
         form = copy.format if copy.format in FORMATS else "qcow2"
         before = copy.path.rpartition("/")[2]
         kept = before if self.order.keep and copy.format == form else ""

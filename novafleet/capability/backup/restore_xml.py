@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from novafleet.capability.backup.restore_devices import fit_disks, fit_interfaces, separate
+from novafleet.capability.backup.restore_devices import fit_disks, fit_interfaces, log_console, separate
 from novafleet.capability.backup.xml import SOURCES, parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
@@ -58,7 +58,8 @@ class NewDisk:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What shall become of a definition. ``copy``: it is another VM than the one it was taken of, and shares nothing
-    with it; ``missing`` are those of its files that the host does not have; ``nvram`` where its variables lie."""
+    with it, except for MACs when it lives ``apart``, with its console logged; ``missing`` are those of its files that
+    the host does not have; ``nvram`` where its variables lie."""
 
     name: str
     uuid: str
@@ -68,6 +69,7 @@ class Wish:
     networks: Mapping[str, str] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     nvram: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +153,11 @@ def fit(definition: str, wish: Wish) -> Fitted:
     notes += fit_disks(root, wish.disks, wish.missing)
     _identity(root, wish)
     macs = [new_mac(wish.uuid, index) for index in range(len(root.findall("devices/interface")))]
-    used = fit_interfaces(root, wish.networks, macs if wish.copy else ())
+    used = fit_interfaces(root, wish.networks, macs if wish.copy and not wish.apart else ())
     if wish.copy:
         notes += separate(root, before, wish.name)
+    if wish.apart:
+        log_console(root, wish.name)
     ElementTree.indent(root)
     return Fitted(ElementTree.tostring(root, encoding="unicode"), used, tuple(notes))
 
