@@ -1,12 +1,15 @@
-"""What is needed, counted without a Python object per chunk: 17 bytes each, whatever the size of the repository."""
+"""What is needed, kept without a Python object per chunk: 17 bytes each, whatever the size of the repository."""
 
 from __future__ import annotations
 
+import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
 KEPT = 16
 """Bytes of an id that tell chunks apart; two that agree in them keep each other alive, which does no harm."""
+HALVES = struct.Struct(">QQ")
 BUCKETS = 256
 COMPACT_AT = 1 << 20
 """Bytes a bucket may grow by before repetitions are dropped."""
@@ -18,7 +21,8 @@ class Marks:
     def __init__(self) -> None:
         self._drafts = [bytearray() for _ in range(BUCKETS)]
         self._limits = [COMPACT_AT] * BUCKETS
-        self._sorted: list[bytes] = []
+        self._highs: list[array[int]] = []
+        self._lows: list[array[int]] = []
         self._ticks: list[bytearray] = []
 
     def add(self, chunks: Iterable[bytes]) -> None:
@@ -33,13 +37,17 @@ class Marks:
 
     def close(self) -> Marks:
         """Nothing is added any more."""
-        self._sorted = [_distinct(draft) for draft in self._drafts]
+        for draft in self._drafts:
+            pairs = list(HALVES.iter_unpack(_distinct(draft)))
+            self._highs.append(array("Q", [high for high, _ in pairs]))
+            self._lows.append(array("Q", [low for _, low in pairs]))
+            self._ticks.append(bytearray(len(pairs)))
+            draft.clear()
         self._drafts = []
-        self._ticks = [bytearray(len(each) // KEPT) for each in self._sorted]
         return self
 
     def __len__(self) -> int:
-        return sum(len(each) for each in self._sorted) // KEPT
+        return sum(map(len, self._ticks))
 
     def __contains__(self, chunk: bytes) -> bool:
         return self._place(chunk) >= 0
@@ -63,11 +71,14 @@ class Marks:
         return sum(each.count(0) for each in self._ticks)
 
     def _place(self, chunk: bytes) -> int:
-        known, wanted = self._sorted[chunk[0]], chunk[:KEPT]
-        place = bisect_left(
-            range(len(known) // KEPT), wanted, key=lambda number: known[number * KEPT : (number + 1) * KEPT]
-        )
-        return place if known[place * KEPT : (place + 1) * KEPT] == wanted else -1
+        high, low = HALVES.unpack_from(chunk)
+        highs, lows = self._highs[chunk[0]], self._lows[chunk[0]]
+        place = bisect_left(highs, high)
+        while place < len(highs) and highs[place] == high:
+            if lows[place] == low:
+                return place
+            place += 1
+        return -1
 
 
 def _distinct(draft: bytes | bytearray) -> bytes:
