@@ -103,17 +103,29 @@ class Repository:
 
     async def snapshots(self) -> tuple[Snapshot, ...]:
         """All of them, oldest first. Raises RepositoryError NF-REPO-010 for a damaged one."""
+        found, damage = await self.readable()
+        if damage:
+            raise damage[0]
+        return found
+
+    async def readable(self) -> tuple[tuple[Snapshot, ...], tuple[RepositoryError, ...]]:
+        """The snapshots that can be read, oldest first, and a finding about each that cannot."""
         slots = asyncio.Semaphore(AT_ONCE)
 
-        async def read(name: str) -> Snapshot | None:
+        async def read(name: str) -> Snapshot | RepositoryError | None:
             async with slots:
                 try:
                     return await self.read_snapshot(name)
                 except MissingObjectError:  # forgotten since it was listed
                     return None
+                except RepositoryError as exc:
+                    return exc
 
         found = await asyncio.gather(*(read(name) for name in await self.snapshot_ids()))
-        return tuple(each for each in found if each is not None)
+        return (
+            tuple(each for each in found if isinstance(each, Snapshot)),
+            tuple(each for each in found if isinstance(each, RepositoryError)),
+        )
 
     async def snapshot(self, name: str) -> Snapshot:
         """By id or unique beginning of one. Raises RepositoryError NF-REPO-008."""

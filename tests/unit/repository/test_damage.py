@@ -222,3 +222,16 @@ async def test_a_wrong_key_says_so_and_nothing_else(sample: Sample, tmp_path: Pa
     assert caught.value.code == "NF-REPO-005"
     assert "secret" not in str(caught.value.finding())
     assert reader.main([str(lay_out(sample.objects, tmp_path / "r")), "--key-file", str(wrong), "ls"]) == 1
+
+
+async def test_one_damaged_snapshot_hides_no_other(sample: Sample) -> None:
+    first, second = sample.keys("snapshots/")
+    objects = dict(sample.objects)
+    _flip(0.5)(objects, first)
+    repository = await Repository.open(MemoryStore(objects), sample.key)
+    found, damage = await repository.readable()
+    assert [each.id for each in found] == [second.rpartition("/")[2]]
+    assert [each.code for each in damage] == ["NF-REPO-010"]
+    assert first in str(damage[0].where)
+    with pytest.raises(RepositoryError):
+        await repository.snapshots()
