@@ -175,14 +175,19 @@ async def gathered(
             hints=("say which: --host HOST",),
         )
     fleet = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(OBSERVED), world.clock)
-    facts = fleet.hosts[name]
+    return await party_on(world, repository, request, snapshot, fleet.hosts[name]), fleet
+
+
+async def party_on(
+    world: World, repository: Repository, request: RestoreRequest, snapshot: Snapshot, facts: HostFacts
+) -> Party:
+    """Everything a restore needs, on the host of ``facts``. Raises the error of a host that cannot be reached."""
     if facts.error:
-        raise error_of(facts).at(name)
-    reached, failed = await reach(world, (name,))
+        raise error_of(facts).at(facts.host)
+    reached, failed = await reach(world, (facts.host,))
     for error in failed.values():
         raise error
-    run_id = new_run_id(world.clock.now())
-    return Party(world, repository, request, snapshot, reached[name], facts, run_id), fleet
+    return Party(world, repository, request, snapshot, reached[facts.host], facts, new_run_id(world.clock.now()))
 
 
 async def _taken(party: Party, fleet: FleetFacts) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from novafleet.cli import retention
+from novafleet.cli import drill, retention
 from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
@@ -27,6 +27,24 @@ Vms = Annotated[
     typer.Argument(metavar="[VM]...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.", show_default=False),
 ]
 SnapshotId = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its id, or the beginning of it.")]
+OfEnvironment = Annotated[
+    str, typer.Option("--environment", metavar="ENV", help="Only VMs of this environment; alone: all of them.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Read everything; nothing is inherited.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show how each disk would be read, and why.")]
+FreezeGuest = Annotated[
+    str,
+    typer.Option(
+        "--consistency",
+        metavar="auto|crash|fs",
+        help="Freeze the guest's file systems through its agent: if it is there, never, or else fail.",
+    ),
+]
+Bandwidth = Annotated[
+    str, typer.Option("--bandwidth", metavar="BYTES", help="Read at most so much a second, all VMs together: 50MiB.")
+]
+Parallel = Annotated[int, typer.Option("--parallel", min=1, metavar="N", help="VMs at once; at most two of one host.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TEXT", help="Keep with the snapshot; may repeat.")]
 
 
 def key_of(file: Path | None, passphrase: str) -> KeySource:
@@ -55,26 +73,16 @@ def run_(
     context: typer.Context,
     vms: Vms = None,
     inventory: Inventory = None,
-    environment: Annotated[
-        str, typer.Option("--environment", metavar="ENV", help="Only VMs of this environment; alone: all of them.")
-    ] = "",
+    environment: OfEnvironment = "",
     repo: Repo = "",
     key_file: KeyFile = None,
     passphrase: Passphrase = "",
-    full: Annotated[bool, typer.Option("--full", help="Read everything; nothing is inherited.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how each disk would be read, and why.")] = False,
-    consistency: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|crash|fs",
-            help="Freeze the guest's file systems through its agent: if it is there, never, or else fail.",
-        ),
-    ] = "auto",
-    bandwidth: Annotated[
-        str, typer.Option(metavar="BYTES", help="Read at most so much a second, all VMs together: 50MiB.")
-    ] = "",
-    parallel: Annotated[int, typer.Option(min=1, metavar="N", help="VMs at once; at most two of one host.")] = 8,
-    tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Keep with the snapshot; may repeat.")] = None,
+    full: Full = False,
+    dry_run: DryRun = False,
+    consistency: FreezeGuest = "auto",
+    bandwidth: Bandwidth = "",
+    parallel: Parallel = 8,
+    tag: Tags = None,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
@@ -187,3 +195,4 @@ def _leave(status: ExitCode) -> None:
 
 
 retention.register(app)
+drill.register(app)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from novafleet.app.restore import VmRestored
-from novafleet.app.restorefile import FileRestored
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
 from novafleet.report.backup import human
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from novafleet.app.drill import Drilled
+    from novafleet.app.restore import VmRestored
+    from novafleet.app.restorefile import FileRestored
 
 
 def show_file(done: FileRestored, form: str) -> None:
@@ -34,6 +38,20 @@ def show_vm(done: VmRestored, form: str) -> None:
     for note in done.vm.get("notes", ()):
         console.err().print(console.text(note, "yellow"), soft_wrap=True)
     console.out().print(console.text(_summary(done), "bold"), soft_wrap=True)
+
+
+def show_drill(done: Drilled, form: str) -> None:
+    """What each gate saw, one line in all; or ``{vm, snapshot, host, ok, rto, rpo, gates, run, error}``."""
+    if form != "table":
+        console.document(encode(done), form)
+        return
+    if done.error:
+        findings.show_finding({**done.error, "where": done.error["where"] or done.host})
+    for gate, evidence in done.gates.items():
+        console.out().print(console.text(f"{gate}: {evidence}"), soft_wrap=True)
+    verdict = f"proven on {done.host}: back {done.rto:.0f} s after the decision" if done.ok else "NOT proven"
+    line = f"{done.vm}, snapshot {done.snapshot}: {verdict}; {done.rpo / 3600:.1f} h old"
+    console.out().print(console.text(line, "bold" if done.ok else "bold red"), soft_wrap=True)
 
 
 def document(done: VmRestored) -> Mapping[str, Any]:

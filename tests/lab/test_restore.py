@@ -9,6 +9,8 @@ import pytest
 
 from tests.lab.backupbench import Shop, kill, until
 from tests.lab.restorebench import (
+    BOOTED,
+    POOL,
     Guest,
     definition,
     digest,
@@ -149,3 +151,29 @@ def test_instantly(guest: Guest, target: str) -> None:
     assert digest(lab, target, images["vdb"]) == guest.taken[row["snapshot"]]["vdb"]
     assert "backing" not in lab.on(target, "qemu-img", "info", images["vda"])
     assert left_over(lab, target) == ""
+
+
+def test_a_drill_proves_and_leaves_nothing(guest: Guest, target: str) -> None:
+    shop, lab = guest.shop, guest.shop.lab
+    row = guest.back_up()
+    before = lab.on(
+        target, "sh", "-c", 'ls -A "$1"; virsh -q list --all --name; virsh -q net-list --all --name', "sh", POOL
+    )
+    done = shop.run("backup", "drill", f"{shop.host}/d-source", "--host", target, "--serial", BOOTED)
+    assert (done["ok"], done["snapshot"], done["host"]) == (True, row["snapshot"], target)
+    assert done["rto"] > 0
+    assert BOOTED in done["gates"][f"serial:{BOOTED}"]
+    after = lab.on(
+        target, "sh", "-c", 'ls -A "$1"; virsh -q list --all --name; virsh -q net-list --all --name', "sh", POOL
+    )
+    mine = [line for line in after.splitlines() if "d-source" in line or "nfd-" in line]
+    assert mine == [line for line in before.splitlines() if "d-source" in line or "nfd-" in line]
+    assert left_over(lab, target) == ""
+
+
+def test_a_drill_that_fails_says_so(guest: Guest, target: str) -> None:
+    guest.back_up()
+    words = ("backup", "drill", "d-source", "--host", target, "--tcp", "22")
+    done = guest.shop.run(*words, status=1)
+    assert (done["ok"], done["error"]["code"]) == (False, "NF-GATE-001")
+    assert not guest.shop.lab.answers(target, "virsh", "-q", "dominfo", "drill-d-source")

@@ -134,6 +134,18 @@ def _files(root: Element) -> Iterator[tuple[str, str]]:
             yield path, "disk"
 
 
+UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
+UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "TB": 10**12, "T": 1 << 40, "TiB": 1 << 40}
+"""libvirt's (formatdomain.html, "Memory Allocation"); KiB when none is named."""
+
+
+def memory_of(definition: str) -> int:
+    """Bytes of memory a VM has at its start; 0 when it does not say."""
+    memory = parse(definition).find("memory")
+    text = (memory.text or "").strip() if memory is not None else ""
+    return int(text) * UNITS.get(memory.get("unit", "KiB"), 1024) if memory is not None and text.isdigit() else 0
+
+
 def new_uuid(host: str, name: str) -> str:
     """The UUID of a copy: the same whenever it is made again under that name there."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{METADATA_NS}/restore/{host}/{name}"))

@@ -1,0 +1,186 @@
+"""``backup drill VM``: the newest snapshot of a VM, restored on a host with room, cut off, judged by its gates, and
+removed again. The outcome is kept in the repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from novafleet.app.context import StepContext
+from novafleet.app.repository import open_repository
+from novafleet.app.restore import OBSERVED, Party, RestoreRequest, VmRestored, Watch, carried_out, party_on
+from novafleet.app.restorepoint import choose
+from novafleet.app.wiring import World, open_world
+from novafleet.capability.backup.drill import drill_name, instead, rehearse, wanted_networks
+from novafleet.capability.backup.pour import content
+from novafleet.capability.backup.restore import Restored
+from novafleet.capability.backup.restore_names import Order
+from novafleet.capability.backup.restore_xml import memory_of, new_uuid
+from novafleet.capability.backup.xml import around
+from novafleet.errors import BackupError, Location, Retry
+from novafleet.execute.gate import wait
+from novafleet.execute.gather import gather
+from novafleet.model.backup import Snapshot
+from novafleet.model.environment import Environment, Gate, GateKind, Vm
+from novafleet.model.facts import FleetFacts, HostFacts
+from novafleet.model.fleet import Fleet
+from novafleet.observe.registry import collectors
+from novafleet.plan.storage import DEFAULT_POOL, pool_path
+from novafleet.playbook import load_environment
+from novafleet.ports import ActionContext, Outcome
+from novafleet.repository import KeySource, Repository
+from novafleet.repository.records import Proof, record_proof
+
+SPARE_MEMORY = 256 << 20
+"""Bytes a host keeps beside the VM."""
+WORDS = r"\S"
+BOOT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrillRequest:
+    """``vm`` as ``restorepoint.choose`` understands it. The gates: those of the VM in ``file``, or ``gates``, or what
+    the VM can be asked: its agent if it answered when it was backed up, else a word on its serial console."""
+
+    inventory: tuple[Path, ...]
+    repository: str
+    key: KeySource
+    vm: str
+    host: str = ""
+    file: Path | None = None
+    gates: tuple[Gate, ...] = ()
+    pool: str = DEFAULT_POOL
+    lock_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drilled:
+    """One drill. ``rto``: seconds from the decision to the last gate; ``rpo``: seconds by which the snapshot was older
+    than that decision; ``gates``: what each gate saw."""
+
+    vm: str
+    snapshot: str
+    host: str
+    ok: bool
+    rto: float = 0.0
+    rpo: float = 0.0
+    gates: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+    error: Mapping[str, Any] | None = None
+
+
+async def run_drill(request: DrillRequest, watch: Watch) -> Drilled:
+    """Prove that a VM's newest snapshot boots. A drill that fails does not raise; its proof says so.
+
+    Raises ConfigError NF-BAK-038, BackupError NF-BAK-050 when no host has room, and what opening the repository raises.
+    """
+    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+        began = world.clock.now()
+        snapshot = await choose(repository, request.vm, until=began)
+        fleet = await gather(world.sessions, _asked(world, request.host), collectors(OBSERVED), world.clock)
+        host = await _host(repository, snapshot, fleet, request)
+        wanted = RestoreRequest(
+            request.inventory, request.repository, request.key, snapshot.id, host.host, lock_wait=request.lock_wait
+        )
+        party = await party_on(world, repository, wanted, snapshot, host)
+        gates = await _gates(world.fleet, repository, snapshot, request)
+        done = await carried_out(party, drill_name(snapshot), await _work(party, request.pool, gates, began), watch)
+        drilled = _drilled(snapshot, done, rpo=began - snapshot.at)
+        await record_proof(repository, world.clock, _proof(drilled, began))
+        return drilled
+
+
+def _asked(world: World, host: str) -> Sequence[Any]:
+    hosts = world.fleet.hosts
+    return [hosts[host]] if host in hosts else list(hosts.values())
+
+
+async def _host(repository: Repository, snapshot: Snapshot, fleet: FleetFacts, request: DrillRequest) -> HostFacts:
+    """The host with the most free memory of those that have room for it."""
+    data = sum([await content(await repository.disk(copy)) for copy in snapshot.disks.values()])
+    definition = await repository.blob(snapshot.files["domain.xml"])
+    memory = memory_of(definition.decode("utf-8", "replace"))
+    able = [
+        facts
+        for facts in fleet.hosts.values()
+        if not facts.error
+        and request.host in ("", facts.host)
+        and request.pool in facts.pools
+        and facts.pools[request.pool].available > data
+        and facts.memory_available > memory + SPARE_MEMORY
+    ]
+    if not able:
+        errors = [f"{facts.host}: {facts.error}" for facts in fleet.hosts.values() if facts.error]
+        raise BackupError(
+            f"no host has room for a drill of {snapshot.vm}",
+            code="NF-BAK-050",
+            where=request.host,
+            cause="; ".join([f"{memory >> 20} MiB of memory and {data >> 20} MiB in pool {request.pool}", *errors]),
+            hints=("--host HOST names one", "--pool NAME another pool"),
+            retry=Retry.LATER,
+        )
+    return max(able, key=lambda facts: facts.memory_available)
+
+
+async def _gates(fleet: Fleet, repository: Repository, snapshot: Snapshot, request: DrillRequest) -> tuple[Gate, ...]:
+    if request.gates:
+        return request.gates
+    if request.file is not None:
+        environment = load_environment(request.file, fleet=fleet, overrides={}, var_files=(), env=os.environ)
+        if snapshot.vm in environment.vms and environment.vms[snapshot.vm].ready:
+            return environment.vms[snapshot.vm].ready
+    running = snapshot.files.get("running.xml")
+    if running and around((await repository.blob(running)).decode("utf-8", "replace")).agent:
+        return (Gate(GateKind.AGENT, timeout=BOOT_SECONDS),)
+    return (Gate(GateKind.SERIAL, {"pattern": WORDS}, timeout=BOOT_SECONDS),)
+
+
+async def _work(party: Party, pool: str, gates: Sequence[Gate], began: float) -> Any:
+    snapshot, facts, clock = party.snapshot, party.facts, party.world.clock
+    name = drill_name(snapshot)
+    networks = instead(snapshot, await wanted_networks(party.repository, snapshot))
+    order = Order(name, pool_path(facts, pool), facts.pools[pool].available, networks=networks, start=True, apart=True)
+
+    async def work(ctx: ActionContext) -> Outcome:
+        async def judge(_restored: Restored) -> Outcome:
+            seen = await _judged(cast("StepContext", ctx), name, gates)
+            return {"gates": seen, "rto": clock.now() - began}
+
+        return await rehearse(ctx, party.repository, snapshot, order, judge)
+
+    return work
+
+
+async def _judged(ctx: StepContext, name: str, gates: Sequence[Gate]) -> dict[str, str]:
+    """What each gate saw. Raises GateError for the first that is not met."""
+    vm = Vm(name, name, name, new_uuid(ctx.host.name, name), ctx.host.name, 0, ready=tuple(gates))
+    within = replace(ctx, environment=Environment("", Location(""), vms={name: vm}))
+    found = {}
+    for index, gate in enumerate(gates):
+        seen = await wait(within, {"resource": f"vm.{name}", "index": index})
+        found[gate.label] = str(seen["evidence"])
+    return found
+
+
+def _drilled(snapshot: Snapshot, done: VmRestored, rpo: float) -> Drilled:
+    return Drilled(
+        vm=snapshot.vm,
+        snapshot=snapshot.id,
+        host=done.host,
+        ok=done.state == "done",
+        rto=round(float(done.vm.get("rto", 0.0)), 3),
+        rpo=round(rpo, 3),
+        gates=done.vm.get("gates", {}),
+        run=done.run,
+        error=done.error,
+    )
+
+
+def _proof(drilled: Drilled, at: float) -> Proof:
+    facts = {"host": drilled.host, "rpo": drilled.rpo, "gates": dict(drilled.gates), "run": drilled.run}
+    if drilled.error:
+        facts["error"] = f"{drilled.error['code']}: {drilled.error['what']}"
+    return Proof(drilled.snapshot, "drill", at, drilled.ok, drilled.rto, facts)
