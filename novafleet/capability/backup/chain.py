@@ -55,7 +55,7 @@ def judge_offline(disk: GuestDisk, image: Image, copy: DiskCopy) -> Verdict:
 
 def _unfit(disk: GuestDisk, image: Image, copy: DiskCopy, lineage: tuple[str, ...]) -> str:
     if not image.holds_bitmaps:
-        return f"{disk.format} images record no changes"
+        return f"{disk.format} images{' of version 2' if disk.format == 'qcow2' else ''} record no changes"
     if not copy.checkpoint:
         return "the last backup left no bitmap on this disk"
     if copy.path not in lineage:

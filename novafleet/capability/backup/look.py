@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -73,7 +73,7 @@ async def look(ctx: ActionContext, name: str) -> Sight:
     domain = await ctx.hypervisor.domain(name)
     running = domain.state not in OFF
     definition = (await ctx.hypervisor.running_xml(name) if running else "") or domain.xml
-    disks = xml.disks_of(definition)
+    disks = tuple([await _located(ctx, disk) for disk in xml.disks_of(definition)])
     seen = await _images(ctx, xml.domain_id(definition), disks)
     return Sight(
         domain=domain,
@@ -85,6 +85,16 @@ async def look(ctx: ActionContext, name: str) -> Sight:
         checkpoints=await ctx.hypervisor.checkpoints(name),
         job=await ctx.hypervisor.backup_job(name) if running else None,
     )
+
+
+async def _located(ctx: ActionContext, disk: GuestDisk) -> GuestDisk:
+    """A volume of a pool is a file (or a device) like any other."""
+    if disk.volume is None or disk.skip:
+        return disk
+    pool, volume = disk.volume
+    asked = ("virsh", "-q", "-c", "qemu:///system", "vol-path", "--pool", pool, "--vol", volume)
+    path = (await ctx.session.run(Command(asked, become=True), timeout=60.0)).text.strip()
+    return replace(disk, path=path, kind="block" if path.startswith("/dev/") else "file")
 
 
 async def _images(ctx: ActionContext, number: str, disks: Sequence[GuestDisk]) -> Looked:

@@ -24,7 +24,8 @@ SOURCES = {"file": "file", "block": "dev"}
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
     """A disk of a domain. ``path`` is the active image's on the host, empty for one that is no file or block device;
-    ``chain`` the images below it, as far as the XML tells; ``skip`` says why it is not backed up, empty when it is."""
+    ``chain`` the images below it, as far as the XML tells; ``skip`` says why it is not backed up, empty when it is.
+    ``volume`` is pool and name of one that is told by its place in a storage pool: its path must be asked for."""
 
     target: str
     name: str
@@ -33,6 +34,7 @@ class GuestDisk:
     path: str
     chain: tuple[str, ...] = ()
     skip: str = ""
+    volume: tuple[str, str] | None = None
 
 
 def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
@@ -103,6 +105,7 @@ def _disk(disk: Element) -> GuestDisk:
         path=source.get(SOURCES[kind], "") if source is not None and kind in SOURCES else "",
         chain=_chain(disk),
         skip=_skip(disk, source),
+        volume=(source.get("pool", ""), source.get("volume", "")) if source is not None and kind == "volume" else None,
     )
 
 

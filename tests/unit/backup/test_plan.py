@@ -51,8 +51,13 @@ ONLINE = [
     ("another image", {"copy": replace(COPY, path="/pool/b")}, CopyMode.HASH_INCREMENTAL, "another image"),
     ("an overlay on it", {"disk": replace(DISK, path="/o", chain=(PATH,))}, CopyMode.INCREMENTAL, "changes since"),
     ("no bitmap then", {"copy": replace(COPY, checkpoint="")}, CopyMode.HASH_INCREMENTAL, "left no bitmap"),
-    ("raw", {"image": _layers(replace(LAYER, format="raw"))}, CopyMode.HASH_INCREMENTAL, "record no changes"),
-    ("old qcow2", {"image": _layers(replace(LAYER, version=2))}, CopyMode.HASH_INCREMENTAL, "record no changes"),
+    (
+        "raw",
+        {"disk": replace(DISK, format="raw"), "image": _layers(replace(LAYER, format="raw"))},
+        CopyMode.HASH_INCREMENTAL,
+        "raw images record no changes",
+    ),
+    ("old qcow2", {"image": _layers(replace(LAYER, version=2))}, CopyMode.HASH_INCREMENTAL, "of version 2 record no"),
     ("forgotten", {"known": ()}, CopyMode.HASH_INCREMENTAL, "does not know"),
     (
         "not covered",
