@@ -177,13 +177,13 @@ def _revert_steps(
 
 
 async def remove(asked: Selected, names: Sequence[str], watch: Watch, confirm: Confirm, *, tree: bool = False) -> Done:
-    """Remove snapshots; what lies over them keeps what it reads. ``tree`` takes their descendants too.
+    """Remove snapshots (no names: all); what lies over them keeps what it reads. ``tree`` takes their descendants too.
 
     Names nobody has are fine where an earlier removal was cut off: it is finished. Raises SnapshotError NF-SNAP-002.
     """
 
     def wanted(seen: Survey) -> list[str]:
-        found: list[str] = []
+        found: list[str] = [] if names else [each.name for each in seen.snapshots]
         for name in names:
             if pending(seen) and seen.find(name) is None:
                 continue

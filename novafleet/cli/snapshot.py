@@ -28,7 +28,7 @@ Vms = Annotated[
     typer.Argument(metavar="[VM]...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.", show_default=False),
 ]
 VmAndNames = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(metavar="[VM] NAME...", help="A VM and snapshots of it; with --environment only names."),
 ]
 Env = Annotated[str, typer.Option("--environment", metavar="ENV", help="All VMs of this environment.")]
@@ -171,7 +171,7 @@ def _list(
 @app.command("show")
 def show(
     context: typer.Context,
-    words: VmAndNames,
+    words: VmAndNames = None,
     inventory: Inventory = None,
     environment: Env = "",
     file: EnvFile = None,
@@ -189,7 +189,7 @@ def show(
 @app.command("revert")
 def revert(
     context: typer.Context,
-    words: VmAndNames,
+    words: VmAndNames = None,
     inventory: Inventory = None,
     environment: Env = "",
     file: EnvFile = None,
@@ -221,11 +221,12 @@ def revert(
 @app.command("rm")
 def rm(
     context: typer.Context,
-    words: VmAndNames,
+    words: VmAndNames = None,
     inventory: Inventory = None,
     environment: Env = "",
     file: EnvFile = None,
     tree: Annotated[bool, typer.Option("--tree", help="With all that descend from them.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All of them; then name only the VM.")] = False,
     yes: Yes = False,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
@@ -235,7 +236,7 @@ def rm(
     from novafleet.app.snapshot import remove
     from novafleet.report.progress import RunProgress
 
-    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait), output)
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait, every=every), output)
     _finish(
         run(lambda: remove(asked, names, RunProgress, _confirm(yes=yes), tree=tree), form=output, timeout=timeout),
         output,
@@ -278,17 +279,20 @@ def prune(
 
 def _named(
     context: typer.Context,
-    words: Sequence[str],
+    words: Sequence[str] | None,
     inventory: Sequence[Path] | None,
     environment: str,
     file: Path | None,
     lock_wait: float = 0.0,
+    *,
+    every: bool = False,
 ) -> tuple[Selected, Sequence[str]]:
-    """``VM NAME…``, or only names for an environment. Raises ConfigError NF-CFG-005."""
-    whole = bool(environment) or file is not None
-    patterns, names = ((), words) if whole else (words[:1], words[1:])
-    if not names:
-        raise ConfigError("name the snapshot: VM NAME", code="NF-CFG-005", hints=(f"novafleet snapshot ls {words[0]}",))
+    """``VM NAME…``, or only names for an environment; with ``every`` no name. Raises ConfigError NF-CFG-005."""
+    given, whole = tuple(words or ()), bool(environment) or file is not None
+    patterns, names = ((), given) if whole else (given[:1], given[1:])
+    if bool(names) == every or not (patterns or whole):
+        wanted = "name only the VM with --all" if every else "name the snapshot: VM NAME"
+        raise ConfigError(wanted, code="NF-CFG-005", hints=("novafleet snapshot ls",))
     return selected(context, inventory, patterns, environment, file, lock_wait), names
 
 

@@ -18,6 +18,18 @@ PART = ".part."
 """Between a file's name and its writer's process id while it is being made."""
 
 IMAGE_PREFIX = "novafleet-image-"
+OVERLAY = re.compile(r"\.nf-[0-9a-f]{8}$")
+"""What the overlay that a snapshot lays over a volume has at its end."""
+
+
+def volume_of(path: str) -> str:
+    """The volume an overlay stands for; any other path as it is."""
+    return OVERLAY.sub("", path)
+
+
+def on_overlay(path: str) -> bool:
+    """Is it an overlay, so that the volume has snapshots?"""
+    return OVERLAY.search(path) is not None
 
 
 def pool_path(facts: HostFacts, pool: str) -> str:

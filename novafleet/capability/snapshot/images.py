@@ -7,27 +7,17 @@ between any two of them is continued by whoever looks next.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-OVERLAY = re.compile(r"\.nf-[0-9a-f]{8}$")
+from novafleet.plan.storage import on_overlay, volume_of
+
 BEGUN, DONE = "begun", "done"
 
 
 def overlay(path: str, token: str) -> str:
     """The overlay of a disk; ``token`` is 8 hex digits."""
-    return f"{stem(path)}.nf-{token}"
-
-
-def stem(path: str) -> str:
-    """The disk's own image."""
-    return OVERLAY.sub("", path)
-
-
-def ours(path: str) -> bool:
-    """Is it an overlay NovaFleet made?"""
-    return OVERLAY.search(path) is not None
+    return f"{volume_of(path)}.nf-{token}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ class Move:
 
 def next_move(family: Family) -> Move | None:
     """The next of the moves that leave only images somebody needs."""
-    mine = [image for path, image in sorted(family.images.items()) if ours(path)]
+    mine = [image for path, image in sorted(family.images.items()) if on_overlay(path)]
     for image in mine:
         if _merged(family, image):
             return Move("settle", family.target, image.path, image.backing)
@@ -101,7 +91,7 @@ def _merge(family: Family, image: Image) -> Move | None:
     """An image goes into the one below when nothing else lies on that, and no snapshot wants it as it is."""
     into = image.backing
     kept = into not in family.images or into in family.pinned or into == family.active or bool(image.internal)
-    if kept or stem(into) != stem(image.path) or len(family.children(into)) != 1:
+    if kept or volume_of(into) != volume_of(image.path) or len(family.children(into)) != 1:
         return None
     kind, above = "fold", ""
     if image.path in family.running:

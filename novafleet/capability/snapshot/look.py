@@ -12,13 +12,14 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from novafleet.capability.snapshot import note, xml
-from novafleet.capability.snapshot.images import Family, Image, stem
+from novafleet.capability.snapshot.images import Family, Image
 from novafleet.capability.snapshot.note import Note
 from novafleet.capability.snapshot.xml import Disk
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
 from novafleet.model.snapshot import DomainSnapshot
+from novafleet.plan.storage import volume_of
 from novafleet.ports import ActionContext, HostSession, Hypervisor
 
 OFF = ("shutoff", "crashed")
@@ -80,11 +81,11 @@ class Survey:
         return tuple(self._family(disk) for disk in self.disks.values() if disk.path)
 
     def _family(self, disk: Disk) -> Family:
-        root = stem(disk.path)
+        root = volume_of(disk.path)
         pinned = {content.path for each in self.snapshots for content in each.contents.values()}
         return Family(
             target=disk.target,
-            images={path: image for path, image in self.images.items() if stem(path) == root},
+            images={path: image for path, image in self.images.items() if volume_of(path) == root},
             active=disk.path,
             running=() if self.off else (disk.path, *disk.chain),
             pinned=pinned | {self.configured.get(disk.target, disk.path)} - {disk.path},
@@ -144,7 +145,7 @@ class _Seen:
 
 
 async def _files(session: HostSession, disks: Mapping[str, Disk], nvram: str) -> _Seen:
-    stems = sorted({stem(disk.path) for disk in disks.values() if disk.path})
+    stems = sorted({volume_of(disk.path) for disk in disks.values() if disk.path})
     seen, mark = _Seen(), f"novafleet-{secrets.token_hex(8)}"
     if not stems:
         return seen

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from novafleet.capability.snapshot import xml
-from novafleet.capability.snapshot.images import overlay, stem
+from novafleet.capability.snapshot.images import overlay
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.errors import SnapshotError, SpaceError
+from novafleet.plan.storage import volume_of
 
 CRASH, FS, LIVE, OFFLINE = "crash", "fs", "live", "offline"
 MODES = (CRASH, FS, LIVE)
@@ -91,7 +92,7 @@ def memory_of(seen: Survey) -> int:
 
 
 def _directory(path: str) -> str:
-    return stem(path).rpartition("/")[0]
+    return volume_of(path).rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

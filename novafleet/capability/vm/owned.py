@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from novafleet.capability.vm.xml import overlaid
 from novafleet.errors import GuardError
 from novafleet.model import address
 from novafleet.model.environment import Environment, Vm
@@ -68,6 +69,19 @@ def vm_address(environment: Environment, held: tuple[Owned, ...], each: Owned, r
     holders = [other.host for other in held if other.name == each.name]
     home = vm.host if vm is not None and (vm.host in holders or each.name in reserved) else holders[0]
     return address.vm(each.name) if home == each.host else f"{address.vm(each.name)}@{each.host}"
+
+
+def refuse_snapshots(environment: Environment, name: str, host: str, domain: Domain) -> None:
+    """Raise GuardError NF-GUARD-005 when a domain that would be forgotten has snapshots: its definition alone tells on
+    which images its disks are."""
+    if overlaid(domain.xml):
+        raise GuardError(
+            f"VM {name} has snapshots",
+            code="NF-GUARD-005",
+            where=host,
+            cause="what it wrote since the first of them would be lost with its definition",
+            hints=(f"novafleet snapshot rm {environment.name}/{name} --all",),
+        )
 
 
 def refuse_foreign(environment: Environment, vm: Vm, domain: Domain) -> None:

@@ -6,7 +6,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from novafleet.capability.vm import diff, shape
-from novafleet.capability.vm.owned import ACTIVE, RUNNING, Owned, elsewhere, observed, owned, refuse_foreign, vm_address
+from novafleet.capability.vm.owned import (
+    ACTIVE,
+    RUNNING,
+    Owned,
+    elsewhere,
+    observed,
+    owned,
+    refuse_foreign,
+    refuse_snapshots,
+    vm_address,
+)
 from novafleet.capability.vm.steps import START, Verbs, removal_steps, steps
 from novafleet.model import address
 from novafleet.model.environment import Environment, GateKind, Vm
@@ -48,18 +58,20 @@ def plan_up(
     changes = [_apply(environment, held, hosts[vm.host], vm) for vm in environment.vms.values() if vm.host in hosts]
     moving = [elsewhere(held, vm) for vm in environment.vms.values()]
     strays = (each for each in held if not _at_home(environment, each) and each not in moving)
-    changes += (_remove(environment, held, each, environment.vms) for each in strays)
+    changes += (_remove(environment, held, each, environment.vms, keep=True) for each in strays)
     return tuple(changes)
 
 
 def plan_down(
     environment: Environment,
     facts: FleetFacts,
-    options: PlanOptions,  # noqa: ARG001 - every capability is planned by the same call
+    options: PlanOptions,
 ) -> tuple[ResourceChange, ...]:
-    """Removal of every VM of this environment, dependants first. Volumes are the volume capability's."""
+    """Removal of every VM of this environment, dependants first. Volumes are the volume capability's.
+
+    Raises GuardError NF-GUARD-005 for a VM with snapshots whose volumes stay."""
     held = owned(environment, facts)
-    return tuple(_remove(environment, held, each, ()) for each in held)
+    return tuple(_remove(environment, held, each, (), keep=not options.volumes) for each in held)
 
 
 def _at_home(environment: Environment, each: Owned) -> bool:
@@ -77,6 +89,8 @@ def _apply(environment: Environment, held: tuple[Owned, ...], host: HostFacts, v
         refuse_foreign(environment, vm, domain)
         found = diff.differences(vm, desired, shape.live(domain, environment, vm, host))
         verdict = _compare(vm, domain, found, tuple(_rebuilt(environment, host, vm)), finished=_finished(domain, gates))
+        if "undefine" in verdict.verbs:
+            refuse_snapshots(environment, vm.name, vm.host, domain)
     elif before is not None:
         verdict = _move(vm, before)
     else:
@@ -144,8 +158,10 @@ def _state_text(domain: Domain) -> str:
 
 
 def _remove(
-    environment: Environment, held: tuple[Owned, ...], each: Owned, reserved: Collection[str]
+    environment: Environment, held: tuple[Owned, ...], each: Owned, reserved: Collection[str], *, keep: bool
 ) -> ResourceChange:
+    if keep and each.domain is not None:
+        refuse_snapshots(environment, each.name, each.host, each.domain)
     vm = environment.vms.get(each.name)
     target = vm_address(environment, held, each, reserved)
     users = tuple(address.step(user, "stop") for user in dependants(environment, address.vm(each.name)))

@@ -13,7 +13,7 @@ from novafleet.capability.vm import devices, overlay, xml
 from novafleet.model.environment import Environment, Vm
 from novafleet.model.facts import Domain, HostFacts
 from novafleet.plan import record
-from novafleet.plan.storage import seed_path
+from novafleet.plan.storage import on_overlay, seed_path, volume_of
 from novafleet.render import cloudinit
 
 Shape = Mapping[str, str]
@@ -114,9 +114,12 @@ def _disks(domain: Element) -> Iterator[tuple[str, str]]:
         if name == devices.SEED_ALIAS:
             yield "seed.path", _attribute(disk, "source", "file")
             continue
-        yield f"disks.{name}.path", _attribute(disk, "source", "file")
+        path = _attribute(disk, "source", "file")
+        yield f"disks.{name}.path", volume_of(path)
         yield f"disks.{name}.bus", _attribute(disk, "target", "bus")
-        yield f"disks.{name}.format", _attribute(disk, "driver", "type")
+        # An overlay is always qcow2; the name of a volume of ours ends with its format.
+        told = volume_of(path).rpartition(".")[2] if on_overlay(path) else _attribute(disk, "driver", "type")
+        yield f"disks.{name}.format", told
 
 
 def disk_name(disk: Element) -> str:

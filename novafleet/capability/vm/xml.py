@@ -11,7 +11,7 @@ from novafleet.errors import ConfigError
 from novafleet.model.environment import Artifact, Environment, Vm
 from novafleet.model.facts import HostFacts
 from novafleet.plan import record
-from novafleet.plan.storage import image_path
+from novafleet.plan.storage import image_path, on_overlay, volume_of
 
 DEFAULT_MACHINE = "q35"
 EMULATED_CPU = "qemu64"
@@ -45,6 +45,8 @@ def domain_xml(
     metadata.append(record.element(record.of_vm(environment.name, vm, applied or {}, run)))
     if before is not None:
         _keep_addresses(domain, before)
+    if live:
+        _keep_overlays(domain, ElementTree.fromstring(live))
     ElementTree.indent(domain)
     return ElementTree.tostring(domain, encoding="unicode")
 
@@ -210,6 +212,27 @@ def _keep_addresses(domain: Element, live: Element) -> None:
         address = known.get(_key(device))
         if address is not None and _address(device) is None:
             device.append(address)
+
+
+def _keep_overlays(domain: Element, live: Element) -> None:
+    """A disk with snapshots stays on its overlay: what was written since the last of them is there and nowhere else."""
+    known = {_alias(disk): path for disk in live.findall("devices/disk") if on_overlay(path := _file(disk))}
+    for disk in domain.findall("devices/disk"):
+        path = known.get(_alias(disk), "")
+        source, driver = disk.find("source"), disk.find("driver")
+        if source is not None and driver is not None and volume_of(path) == _file(disk) != "":
+            source.set("file", path)
+            driver.set("type", "qcow2")
+
+
+def _file(disk: Element) -> str:
+    source = disk.find("source")
+    return source.get("file", "") if source is not None else ""
+
+
+def overlaid(xml: str) -> bool:
+    """Has a domain disks with snapshots?"""
+    return any(on_overlay(_file(disk)) for disk in ElementTree.fromstring(xml).findall("devices/disk"))
 
 
 def _address(device: Element) -> Element | None:

@@ -9,14 +9,14 @@ from importlib import resources
 from typing import Any
 
 from novafleet.capability.volume.check import is_full, too_small
-from novafleet.errors import CommandError, ImageError, NotFoundError, SpaceError
+from novafleet.errors import CommandError, GuardError, ImageError, NotFoundError, SpaceError
 from novafleet.model.command import Command, Completed
 from novafleet.model.environment import Disk, Vm
 from novafleet.model.plan import StepClass
 from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, PROTECTED_SUFFIX, image_path, volume_path
 from novafleet.ports import Action, ActionContext, Json, Outcome, Registry
 
-DELETE = 'rm -f -- "$1" "$1".sha256 "$1".protected "$1".part.*'
+DELETE = 'rm -f -- "$1" "$1".sha256 "$1".protected "$1".part.* "$1".nf-????????*'
 PROTECT = 'if [ "$2" = yes ]; then : >"$1"; else rm -f -- "$1"; fi'
 OFF = "shutoff"
 
@@ -98,6 +98,7 @@ async def resize(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     before = int(info["virtual-size"])
     if before >= disk.size:
         return {"before": before}
+    await _refuse_snapshots(ctx, path)
     words: tuple[str, ...] = ("qemu-img", "resize", "-q", "-f", disk.format, path, str(disk.size))
     if await _in_use(ctx, vm, path):
         words = ("virsh", "-q", "-c", "qemu:///system", "blockresize", vm.domain, path, f"{disk.size}B")
@@ -122,9 +123,25 @@ async def protect(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 
 
 async def delete(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
-    """Delete the file ``args["path"]`` and what lies beside it under its name; absent is fine."""
+    """Delete the file ``args["path"]`` and what lies beside it under its name; absent is fine.
+
+    Raises GuardError NF-GUARD-005 while a domain is on a snapshot of it."""
+    await _refuse_snapshots(ctx, args["path"])
     await ctx.session.run(Command.script(DELETE, args["path"], become=True, mutates=True))
     return {}
+
+
+async def _refuse_snapshots(ctx: ActionContext, path: str) -> None:
+    """Raise GuardError NF-GUARD-005 while a domain is on an overlay of a volume."""
+    for domain in await ctx.hypervisor.domains():
+        if f"{path}.nf-" in domain.xml:
+            raise GuardError(
+                f"{path} has snapshots",
+                code="NF-GUARD-005",
+                where=ctx.host.name,
+                cause=f"{domain.name} is on an overlay of it",
+                hints=(f"novafleet snapshot rm {ctx.host.name}/{domain.name} --all",),
+            )
 
 
 def _yes(flag: bool) -> str:

@@ -16,6 +16,7 @@ from novafleet.capability.snapshot.actions import registry
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, observe
 from novafleet.hypervisor.fake import FakeHypervisor
+from novafleet.hypervisor.guests import source
 from novafleet.model.fleet import Host
 from novafleet.model.snapshot import DomainSnapshot, SnapshotFlag
 from novafleet.ports import Outcome
@@ -60,7 +61,8 @@ class Libvirt(FakeHypervisor):
     ) -> None:
         qemu_img("commit", "-q", "-d", "-f", "qcow2", "-b", base, top)
         if not active:
-            [above] = [path for path, under in self.backing.items() if under == top]
+            images = self.chain(source(self._guests[name].disks(disk)[0]))
+            above = images[images.index(top) - 1]
             form = self._formats.get(base, "qcow2")
             qemu_img("rebase", "-q", "-u", "-f", "qcow2", "-b", base, "-F", form, above)
         await super().block_commit(name, disk, top=top, base=base, active=active, bandwidth=bandwidth)
@@ -115,25 +117,28 @@ class Context:
 
 
 class Machine:
-    """The VM ``db`` with a qcow2 disk vda and a raw disk vdb of 1 MiB."""
+    """The VM ``db`` with a raw disk vdb of 1 MiB, and unless ``lean`` a qcow2 disk vda."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lean: bool = False) -> None:
         self.folder = folder
+        self.lean = lean
         self.libvirt = Libvirt("local")
         self.session = local_session(folder, user="root")
         self.tokens = 0
 
     async def make(self, *, running: bool = False) -> None:
-        qemu_img("create", "-q", "-f", "qcow2", str(self.folder / "vda.qcow2"), str(BLOCK * BLOCKS))
-        qemu_img("create", "-q", "-f", "raw", str(self.folder / "vdb.img"), str(BLOCK * BLOCKS))
+        disks = ""
+        for target, name, form in (("vda", "vda.qcow2", "qcow2"), ("vdb", "vdb.img", "raw")):
+            if target == "vdb" or not self.lean:
+                qemu_img("create", "-q", "-f", form, str(self.folder / name), str(BLOCK * BLOCKS))
+                disks += (
+                    f'<disk type="file" device="disk"><driver name="qemu" type="{form}"/>'
+                    f'<source file="{self.folder}/{name}"/><target dev="{target}" bus="virtio"/></disk>'
+                )
+        channel = '<channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>'
         await self.libvirt.define_domain(
-            f"""<domain type="qemu"><name>{NAME}</name><memory unit="MiB">32</memory><vcpu>1</vcpu>
-            <os><type arch="x86_64">hvm</type></os><devices>
-            <disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{self.folder}/vda.qcow2"/>
-            <target dev="vda" bus="virtio"/></disk>
-            <disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="{self.folder}/vdb.img"/>
-            <target dev="vdb" bus="virtio"/></disk>
-            <channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel></devices></domain>"""
+            f'<domain type="qemu"><name>{NAME}</name><memory unit="MiB">32</memory><vcpu>1</vcpu>'
+            f'<os><type arch="x86_64">hvm</type></os><devices>{disks}{channel}</devices></domain>'
         )
         if running:
             await self.libvirt.start_domain(NAME)
@@ -187,8 +192,8 @@ class Machine:
         for taken in seen.snapshots:
             disks = taken.contents.values()
             found[taken.name] = [self.read(disk.path, seen.images[disk.path].format) for disk in disks]
-        assert all(a == b for a, b in found.values()), found
-        return {name: both[0] for name, both in found.items()}
+        assert all(disks == disks[:1] * len(disks) for disks in found.values()), found
+        return {name: disks[0] for name, disks in found.items()}
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())

@@ -13,11 +13,13 @@ from tests.unit.snapshot.machine import BLOCKS, CutOffError, Fuse, Machine, need
 
 pytestmark = [needs_qemu, pytest.mark.timeout(120)]
 STEMS = ["vda.qcow2", "vdb.img"]
+POINTS = (2, 5, 9, 14, 20, 27, 60)
+"""Calls to be cut off at; the last is never reached."""
 
 
-async def _three(folder: Path, *, running: bool = False) -> tuple[Machine, dict[str, list[int]]]:
+async def _three(folder: Path, *, running: bool = False, lean: bool = False) -> tuple[Machine, dict[str, list[int]]]:
     """Snapshots a, b, c; block 1 was written after a, 2 after b, 3 after c; block 0 each time."""
-    machine = Machine(folder)
+    machine = Machine(folder, lean=lean)
     await machine.make(running=running)
     wanted: dict[str, list[int]] = {}
     now = [0] * BLOCKS
@@ -31,7 +33,7 @@ async def _three(folder: Path, *, running: bool = False) -> tuple[Machine, dict[
 
 
 @pytest.mark.parametrize("running", [False, True])
-@pytest.mark.parametrize("gone", [("a",), ("b",), ("c",), ("a", "b"), ("b", "c"), ("c", "a", "b")])
+@pytest.mark.parametrize("gone", [("c", "a", "b"), ("b", "a")])
 async def test_removing_any_leaves_the_others(tmp_path: Path, gone: tuple[str, ...], running: bool) -> None:
     machine, wanted = await _three(tmp_path, running=running)
     for name in gone:
@@ -81,10 +83,10 @@ async def test_a_name_that_is_taken_is_refused_and_one_that_is_not_there_named(t
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, before: bool, running: bool) -> None:
-    for left in range(1, 100):
+    for left in POINTS:
         folder = tmp_path / str(left)
         folder.mkdir()
-        machine, wanted = await _three(folder, running=running)
+        machine, wanted = await _three(folder, running=running, lean=True)
         fuse = Fuse(left, before)
         with contextlib.suppress(CutOffError):
             await machine.remove("b", fuse=fuse)
@@ -94,7 +96,7 @@ async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, b
         await machine.remove("b")
         assert await machine.contents() == wanted
         assert not pending(await machine.seen())
-        assert len((await machine.seen()).images) == 6
+        assert len((await machine.seen()).images) == 3
         if fuse.left:
             return
     pytest.fail("the removal never ran to its end")
@@ -102,10 +104,10 @@ async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, b
 
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, before: bool) -> None:
-    for left in range(1, 40):
+    for left in POINTS:
         folder = tmp_path / str(left)
         folder.mkdir()
-        machine, wanted = await _three(folder)
+        machine, wanted = await _three(folder, lean=True)
         fuse = Fuse(left, before)
         with contextlib.suppress(CutOffError):
             await machine.create("d", fuse)
@@ -114,7 +116,7 @@ async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, b
         assert found.get("d", wanted[""]) == wanted[""]
         await machine.act("tidy")
         assert await machine.contents() == found
-        assert len((await machine.seen()).images) == 2 * len(found)
+        assert len((await machine.seen()).images) == len(found)
         if fuse.left:
             return
     pytest.fail("it never ran to its end")
@@ -122,10 +124,10 @@ async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, b
 
 @pytest.mark.parametrize("before", [True, False])
 async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, before: bool) -> None:
-    for left in range(1, 40):
+    for left in POINTS:
         folder = tmp_path / str(left)
         folder.mkdir()
-        machine, wanted = await _three(folder)
+        machine, wanted = await _three(folder, lean=True)
         await machine.create("safety")
         wanted["safety"] = wanted[""]
         fuse = Fuse(left, before)
@@ -136,7 +138,7 @@ async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, bef
         assert found == {name: content for name, content in wanted.items() if name}
         await machine.revert("a")
         assert await machine.contents() == {**wanted, "": wanted["a"]}
-        assert len((await machine.seen()).images) == 10
+        assert len((await machine.seen()).images) == 5
         if fuse.left:
             return
     pytest.fail("it never ran to its end")
