@@ -66,12 +66,16 @@ echo "none of socat, nc and python3 is installed" >&2; exit 127
 
 async def unix_relay(shell: RemoteShell, host: Host, path: str) -> Relay:
     """A relay to a UNIX socket, as root when only root may and ``become`` is there. Raises ChannelError NF-SSH-402."""
+    command = Command.script(UNIX, path, PUMP)
     try:
-        return await Relay.open(shell, host, Command.script(UNIX, path, PUMP), path)
+        try:
+            return await Relay.open(shell, host, command, path)
+        except _DeniedError:
+            if not host.become.enabled:
+                raise
+            return await Relay.open(shell, host, command.as_root(), path)
     except _DeniedError as exc:
-        if not host.become.enabled:
-            raise not_forwarded(host.name, path, str(exc)) from exc
-        return await Relay.open(shell, host, Command.script(UNIX, path, PUMP, become=True), path)
+        raise not_forwarded(host.name, path, str(exc)) from exc
 
 
 async def tcp_relay(shell: RemoteShell, host: Host, address: str, port: int) -> Relay:
