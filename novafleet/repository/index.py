@@ -1,19 +1,24 @@
 """Where every chunk is: sorted segments in the store (``index/WRITER-NUMBER``), one compact table in memory.
 
-10 TiB of 1 MiB chunks are 10.5 million entries: 29 bytes each in memory, none of them a Python object. The first 12
-bytes of the id are kept: that two chunks of so many agree in them has a probability of 2^-50, and as ids are keyed
-nobody can make them. What is read is verified by its whole id.
+10 TiB of 1 MiB chunks are 10.5 million entries: 16 bytes each in memory, none of them a Python object, and 18 in an
+anonymous temporary file, which are looked at when a chunk was found. The first 12 bytes of the id are kept: that two
+chunks of so many agree in them has a probability of 2^-50, and as ids are keyed nobody can make them. What is read is
+verified by its whole id.
 """
 
 from __future__ import annotations
 
+import os
 import struct
+import tempfile
 import threading
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from novafleet.errors import SpaceError
 from novafleet.repository.compress import Codec
 from novafleet.repository.pack import Entry
 from novafleet.repository.seal import INDEX, Keyring, Kind, damaged
@@ -26,8 +31,10 @@ PACKROW = struct.Struct("<32s32s")
 ROW = struct.Struct("<32sIIIIBB")
 """Id, number of the pack in this segment, offset, length, plain size, kind, codec; sorted by id."""
 KEPT = 12
-RECORD = struct.Struct("<12s3sIIIBB")
-"""In memory: beginning of the id, pack, offset, length, plain size, kind, codec."""
+RECORD = struct.Struct("<12sI")
+"""In memory: beginning of the id, number of its detail."""
+DETAIL = struct.Struct("<IIIIBB")
+"""In a temporary file: number of the pack, offset, length, plain size, kind, codec."""
 FLUSH = 1 << 16
 
 
@@ -94,38 +101,56 @@ class Index:
         self._fresh: dict[bytes, bytes] = {}
         self._buckets = [bytearray() for _ in range(256)]
         self._unsorted: set[int] = set()
+        self._details = _anonymous_file()
+        weakref.finalize(self, os.close, self._details)
         self.chunks = 0
 
     def load(self, table: memoryview, rows: memoryview) -> None:
-        """Take in a segment."""
+        """Take in a segment. Raises SpaceError."""
+        content = bytes(rows)
         with self._lock:
-            base = len(self._packs) // PACKROW.size
+            details = _details(content, len(self._packs) // PACKROW.size)
             self._packs += table
-            self._spread(_records(rows, base))
-            self.chunks += len(rows) // ROW.size
+            self._spread(_records(content, self._append(details)))
 
     def add(self, packed: Packed) -> None:
-        """Take in a pack that was just stored."""
+        """Take in a pack that was just stored. Raises SpaceError."""
         with self._lock:
-            number = (len(self._packs) // PACKROW.size).to_bytes(3, "little")
+            pack = len(self._packs) // PACKROW.size
             self._packs += PACKROW.pack(bytes.fromhex(packed.name), packed.salt)
-            for each in packed.entries:
-                record = RECORD.pack(each.id[:KEPT], number, each.offset, each.length, each.size, each.kind, each.codec)
-                self._fresh[record[:KEPT]] = record
-            self.chunks += len(packed.entries)
+            first = self._append(
+                b"".join(
+                    DETAIL.pack(pack, each.offset, each.length, each.size, each.kind, each.codec)
+                    for each in packed.entries
+                )
+            )
+            for number, each in enumerate(packed.entries, first):
+                self._fresh[each.id[:KEPT]] = RECORD.pack(each.id[:KEPT], number)
             if len(self._fresh) >= FLUSH:
                 self._spread(b"".join(sorted(self._fresh.values())))
                 self._fresh = {}
 
     def locations(self, chunk: bytes) -> tuple[Location, ...]:
         """Every place a chunk is at: more than one after a repair, or when two writers had the same content."""
-        found = []
         with self._lock:
-            for record in self._candidates(chunk[:KEPT]):
-                _, number, offset, length, size, kind, codec = RECORD.unpack(record)
-                name, salt = PACKROW.unpack_from(self._packs, int.from_bytes(number, "little") * PACKROW.size)
-                found.append(Location(name.hex(), salt, offset, length, size, Kind(kind), Codec(codec)))
-        return tuple(found)
+            return tuple(self._location(number) for number in self._numbers(chunk[:KEPT]))
+
+    def _location(self, number: int) -> Location:
+        detail = os.pread(self._details, DETAIL.size, number * DETAIL.size)
+        pack, offset, length, size, kind, codec = DETAIL.unpack(detail)
+        name, salt = PACKROW.unpack_from(self._packs, pack * PACKROW.size)
+        return Location(name.hex(), salt, offset, length, size, Kind(kind), Codec(codec))
+
+    def _append(self, details: bytes) -> int:
+        """The number of the first of them."""
+        first, done = self.chunks, 0
+        try:
+            while done < len(details):
+                done += os.pwrite(self._details, details[done:], first * DETAIL.size + done)
+        except OSError as exc:
+            raise SpaceError("the index finds no room in the directory for temporary files", cause=str(exc)) from exc
+        self.chunks += len(details) // DETAIL.size
+        return first
 
     def packs(self) -> frozenset[str]:
         """The names of all packs listed."""
@@ -142,9 +167,9 @@ class Index:
             self._buckets[bucket] += memoryview(records)[start * RECORD.size : end * RECORD.size]
             start = end
 
-    def _candidates(self, key: bytes) -> Iterator[bytes | bytearray]:
+    def _numbers(self, key: bytes) -> Iterator[int]:
         if key in self._fresh:
-            yield self._fresh[key]
+            yield RECORD.unpack(self._fresh[key])[1]
         records = self._bucket(key[0])
         size = RECORD.size
         low, high = 0, len(records) // size
@@ -155,7 +180,7 @@ class Index:
             else:
                 high = middle
         while records[low * size : low * size + KEPT] == key:
-            yield records[low * size : (low + 1) * size]
+            yield RECORD.unpack_from(records, low * size)[1]
             low += 1
 
     def _bucket(self, number: int) -> bytearray:
@@ -163,28 +188,41 @@ class Index:
         if number in self._unsorted:
             records, size = self._buckets[number], RECORD.size
             ordered = sorted([records[at : at + size] for at in range(0, len(records), size)])
-            self._buckets[number] = bytearray().join(ordered)
+            records[:] = b"".join(ordered)  # in place: memory given back here is no use to other threads
             self._unsorted.remove(number)
         return self._buckets[number]
 
 
-def _records(rows: memoryview, base: int) -> bytes:
+def _records(content: bytes, first: int) -> bytes:
     """Rows of a segment as records, column by column: strided copies run in C."""
-    content, count = bytes(rows), len(rows) // ROW.size
+    count = len(content) // ROW.size
+    numbers = struct.pack(f"<{count}I", *range(first, first + count))
     records = bytearray(count * RECORD.size)
     for column in range(KEPT):
         records[column :: RECORD.size] = content[column :: ROW.size]
-    numbers = _numbers(content, base)
-    for byte in range(3):
-        records[KEPT + byte :: RECORD.size] = numbers[byte::4]
-    for column in range(KEPT + 3, RECORD.size):
-        records[column :: RECORD.size] = content[column + ROW.size - RECORD.size :: ROW.size]
+    for column in range(4):
+        records[KEPT + column :: RECORD.size] = numbers[column::4]
     return bytes(records)
 
 
-def _numbers(content: bytes, base: int) -> bytes:
-    """The column of pack numbers, moved up by ``base``."""
-    column = bytearray(len(content) // ROW.size * 4)
-    for byte in range(4):
-        column[byte::4] = content[32 + byte :: ROW.size]
-    return struct.pack(f"<{len(column) // 4}I", *(number + base for (number,) in struct.iter_unpack("<I", column)))
+def _details(content: bytes, base: int) -> bytes:
+    """What follows the ids in the rows, pack numbers moved up by ``base``."""
+    details = bytearray(len(content) // ROW.size * DETAIL.size)
+    for column in range(DETAIL.size):
+        details[column :: DETAIL.size] = content[32 + column :: ROW.size]
+    packs = bytearray(len(content) // ROW.size * 4)
+    for column in range(4):
+        packs[column::4] = details[column :: DETAIL.size]
+    moved = struct.pack(f"<{len(packs) // 4}I", *(base + number for (number,) in struct.iter_unpack("<I", packs)))
+    for column in range(4):
+        details[column :: DETAIL.size] = moved[column::4]
+    return bytes(details)
+
+
+def _anonymous_file() -> int:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="novafleet-index-")
+        os.unlink(name)  # noqa: PTH108 - gone for everybody but us, whatever becomes of us
+    except OSError as exc:
+        raise SpaceError("the index finds no room in the directory for temporary files", cause=str(exc)) from exc
+    return descriptor
