@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from novafleet.errors import ConfigError
-from novafleet.ports import ObjectStore
 from novafleet.source.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from novafleet.ports import ObjectStore
 
 SCHEMES = ("file", "nfs", "s3")
 S3_OPTIONS = ("endpoint", "region", "credentials", "profile", "style", "ca")

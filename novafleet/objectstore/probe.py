@@ -6,10 +6,12 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from novafleet.errors import Retry, StoreError
-from novafleet.ports import ObjectStore
+
+if TYPE_CHECKING:
+    from novafleet.ports import ObjectStore
 
 BODY = bytes(range(256)) * 32
 
