@@ -153,9 +153,7 @@ class _Client(asyncssh.SSHClient):
 
     def __init__(self, target: SshTarget, own: Path) -> None:
         self.target = target
-        self.known = KnownHosts.read([*map(Path, target.known_hosts), own]).of(
-            target.host_key_alias or target.host, target.port
-        )
+        self.known = KnownHosts.read([*target.known_hosts, own]).of(target.host_key_alias or target.host, target.port)
         self.refusal: NovaFleetError | None = None
         self.deadline: asyncio.Timeout | None = None
         self.offered = Offered()

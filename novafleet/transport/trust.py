@@ -92,9 +92,9 @@ class KnownHosts:
     others: list[_Entry] = field(default_factory=list)
 
     @classmethod
-    def read(cls, files: Iterable[Path]) -> KnownHosts:
+    def read(cls, files: Iterable[str | Path]) -> KnownHosts:
         """All files that exist, parsed once while unchanged. A line that cannot be read is skipped and logged."""
-        return _assembled(tuple((path, *_stamp(path)) for path in files))
+        return _assembled(tuple((name, *_stamp(name)) for name in map(str, files)))
 
     def add(self, entry: _Entry) -> None:
         """Index one entry."""
@@ -123,10 +123,10 @@ class KnownHosts:
 
 
 @lru_cache(maxsize=64)
-def _assembled(files: tuple[tuple[Path, int, int], ...]) -> KnownHosts:
+def _assembled(files: tuple[tuple[str, int, int], ...]) -> KnownHosts:
     known = KnownHosts()
-    for path, _changed, size in files:
-        for entry in _read(path) if size > 0 else ():
+    for name, _changed, size in files:
+        for entry in _read(Path(name)) if size > 0 else ():
             known.add(entry)
     return known
 
@@ -140,9 +140,9 @@ def _same(pattern: str, name: str) -> bool:
     return hmac.compare_digest(expected, base64.b64decode(digest))
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(name: str) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = os.stat(name)  # noqa: PTH116 - at every login, for every file
     except OSError:
         return (0, -1)
     return (status.st_mtime_ns, status.st_size)
