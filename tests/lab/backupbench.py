@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
+import pytest
+
+from novafleet.objectstore.open import open_store
+from novafleet.repository import KeySource, Repository
 from tests.labfixture import Lab, fleet_environment
 
 FOLDER = "/var/lib/libvirt/images/f-backup"
@@ -201,3 +206,39 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     """As the kernel does when memory is out."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def reading(machine: Machine) -> bool:
+    """Is it being backed up, with its guard watching?"""
+    uuid = machine.shop.virsh("domuuid", machine.name).strip()
+    return machine.shop.lab.answers(machine.shop.host, "systemctl", "-q", "is-active", f"nf-guard-{uuid}.service")
+
+
+HOSTS = ("kvm1", "kvm3")
+"""libvirt 9.0 as root; libvirt 11 as a user who may sudo."""
+TWO = (("vda", "qcow2", "64M"), ("vdb", "qcow2", "32M"))
+SLOW = ("--bandwidth", "1M")
+
+
+@pytest.fixture(params=HOSTS)
+async def shop(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Shop:
+    """A host and an empty repository."""
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    place = tmp_path / "repository"
+    place.mkdir()
+    store = open_store(str(place))
+    await Repository.create(store, KeySource(key, ""), at=time.time())
+    await store.close()
+    return Shop(lab, request.param, fleet_home, key, place)
+
+
+@pytest.fixture
+def machine(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A VM named after the test."""
+    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:40]
+    made = Machine(shop, f"f-{name}")
+    made.remove()
+    yield made
+    made.remove()

@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
 import pytest
 
-from novafleet.objectstore.open import open_store
-from novafleet.repository import KeySource, Repository
-from tests.lab.backupbench import Machine, Shop, kill, modes, until
-from tests.labfixture import Lab
+from tests.lab.backupbench import SLOW, TWO, Machine, Shop, kill, machine, modes, reading, shop, until
+
+__all__ = ["machine", "shop"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-HOSTS = ("kvm1", "kvm3")
-"""libvirt 9.0 as root; libvirt 11 as a user who may sudo."""
-TWO = (("vda", "qcow2", "64M"), ("vdb", "qcow2", "32M"))
-SLOW = ("--bandwidth", "1M")
-
-
-@pytest.fixture(params=HOSTS)
-async def shop(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Shop:
-    """A host and an empty repository."""
-    key = tmp_path / "key"
-    key.write_bytes(os.urandom(32))
-    key.chmod(0o600)
-    place = tmp_path / "repository"
-    place.mkdir()
-    store = open_store(str(place))
-    await Repository.create(store, KeySource(key, ""), at=time.time())
-    await store.close()
-    return Shop(lab, request.param, fleet_home, key, place)
-
-
-@pytest.fixture
-def machine(shop: Shop, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A VM named after the test."""
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:40]
-    made = Machine(shop, f"f-{name}")
-    made.remove()
-    yield made
-    made.remove()
 
 
 @pytest.fixture
@@ -145,7 +113,7 @@ def test_a_killed_controller_is_cleaned_up_after(running: Machine) -> None:
     running.back_up()
     running.write("vda", "write -P 0x21 0 8M")
     process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW)
-    until(lambda: "nf-read" in _job(running))
+    until(lambda: reading(running))
     running.write("vda", "write -P 0x23 0 1M")
     kill(process)
     assert len(running.checkpoints()) == 2
@@ -156,19 +124,12 @@ def test_a_killed_controller_is_cleaned_up_after(running: Machine) -> None:
     assert running.left_over() == ""
 
 
-def _job(machine: Machine) -> str:
-    """The socket of the backup job under way, once its guard watches over it."""
-    uuid = machine.shop.virsh("domuuid", machine.name).strip()
-    guarded = machine.shop.lab.answers(machine.shop.host, "systemctl", "-q", "is-active", f"nf-guard-{uuid}.service")
-    return "nf-read" if guarded else ""
-
-
 def _meanwhile(machine: Machine, disturb: Callable[[int], object]) -> dict[str, object]:
     """A slow backup, disturbed (with its process id) once it reads; the disks are as they were when it began."""
     machine.write("vda", "write -P 0x31 0 6M")
     before = machine.digests()
     process = machine.shop.start("backup", "run", f"{machine.shop.host}/{machine.name}", *SLOW, "-o", "json")
-    until(lambda: bool(_job(machine)))
+    until(lambda: reading(machine))
     disturb(process.pid)
     [row] = machine.shop.ended(process)["vms"]
     machine.taken[row["snapshot"]] = before
@@ -214,7 +175,7 @@ def test_scratch_never_fills_the_file_system(machine: Machine) -> None:
     machine.write("vda", "write -P 0x41 0 90M")
     words = ("backup", "run", f"{machine.shop.host}/{machine.name}", "--bandwidth", "4M", "-o", "json")
     process = machine.shop.start(*words)
-    until(lambda: bool(_job(machine)))
+    until(lambda: reading(machine))
     for step in range(11):
         machine.write("vda", f"write -P {50 + step} {8 * step}M 8M")
     _, complaint = process.communicate(timeout=300)
