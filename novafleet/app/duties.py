@@ -9,16 +9,17 @@ from pathlib import Path
 
 from novafleet.app.backup import BackupRequest, VmBackup, run_backup
 from novafleet.app.context import Emit
+from novafleet.app.drill import DrillRequest, run_drill
 from novafleet.app.repo import check
 from novafleet.app.repository import key_source, open_repository
 from novafleet.app.retention import Rule, by_policy, prune
 from novafleet.app.vmselect import Chosen, Selection, look
 from novafleet.app.wiring import open_world
-from novafleet.errors import ConfigError, NovaFleetError, RepositoryError, ScheduleError
+from novafleet.errors import BackupError, ConfigError, NovaFleetError, RepositoryError, ScheduleError
 from novafleet.model.policy import Keep, Policy
 from novafleet.model.schedule import Duty, Job, Member, Schedule, VmOutcome
 from novafleet.ports import Clock
-from novafleet.render.schedule import amount
+from novafleet.render.schedule import amount, duration
 from novafleet.repository import KeySource
 from novafleet.source import cron
 
@@ -81,9 +82,32 @@ class ByPolicy:
         read = f"{amount(done.bytes_read)} read"
         return Duty("verify", f"{policy.verify * 100:.4g}% of {done.packs} packs, {read}: clean")
 
-    async def drill(self, schedule: Schedule, job: Job) -> Duty:
-        """Boot the newest backups to prove them."""
-        raise NotImplementedError
+    async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
+        """Boot what this run backed up, one VM after the other. Raises BackupError when one does not come up."""
+        drilled = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot]
+        failed = [(vm, error) for vm, _, error in drilled if error]
+        if failed or not drilled:
+            vm, error = failed[0] if failed else (job.name, {"code": BackupError.code, "what": "there is no backup"})
+            what = f"{len(failed)} of {len(drilled)} VMs did not come up"
+            cause = f"{error['code']}: {error['what']}"
+            hints = (f"novafleet backup drill {vm}",)
+            raise BackupError(what, code=str(error["code"]), where=vm, cause=cause, hints=hints)
+        slowest = max(seconds for _, seconds, _ in drilled)
+        return Duty("drill", f"{len(drilled)} VMs came up, the slowest in {duration(slowest)}")
+
+    async def _drilled(
+        self, schedule: Schedule, job: Job, vm: VmOutcome
+    ) -> tuple[str, float, Mapping[str, object] | None]:
+        """The VM, how long it took, and why it did not come up, if so."""
+        file = Path(schedule.file) if schedule.file else None
+        inventory = tuple(Path(path) for path in schedule.inventory)
+        request = DrillRequest(inventory, job.policy.repository, key_of(job.policy), vm.vm, file=file)
+        try:
+            done = await run_drill(request, self.watch)
+        except NovaFleetError as error:
+            return vm.vm, 0.0, error.finding()
+        lacking = {"code": BackupError.code, "what": "it was stopped"}
+        return vm.vm, done.rto, None if done.ok else done.error or lacking
 
 
 def rules(job: Job, claimed: Collection[str]) -> tuple[Rule, ...]:

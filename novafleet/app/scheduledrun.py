@@ -47,8 +47,8 @@ class Duties(Protocol):
     async def verify(self, job: Job) -> Duty:
         """Read and check the job's share of the repository."""
 
-    async def drill(self, schedule: Schedule, job: Job) -> Duty:
-        """Boot newest backups to prove them."""
+    async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
+        """Boot what was backed up, to prove it."""
 
 
 async def run(name: str, duties: Duties, places: Places, clock: Clock) -> ScheduledRun:
@@ -133,7 +133,7 @@ async def _ran(
     except NovaFleetError as error:
         failed = replace(began, exit_code=error.exit_code, errors=tuple(findings(error)))
         return _closed(replace(failed, repository=job.policy.repository), RunState.FAILED, clock)
-    done = tuple([await each for each in _due(schedule, job, claimed, duties, memory, clock)])
+    done = tuple([await each for each in _due(schedule, job, vms, claimed, duties, memory, clock)])
     status = exit_code(vms, done)
     ran = replace(began, vms=vms, duties=done, exit_code=status, repository=job.policy.repository)
     return _closed(ran, RunState.FAILED if status else RunState.DONE, clock)
@@ -156,7 +156,13 @@ def _job(schedule: Schedule, memory: Schedules) -> Job:
 
 
 def _due(
-    schedule: Schedule, job: Job, claimed: Collection[str], duties: Duties, memory: Schedules, clock: Clock
+    schedule: Schedule,
+    job: Job,
+    vms: Collection[VmOutcome],
+    claimed: Collection[str],
+    duties: Duties,
+    memory: Schedules,
+    clock: Clock,
 ) -> Iterable[Coroutine[Any, Any, Duty]]:
     policy = job.policy
     if any(_keeps(member.policy) for member in job.members):
@@ -166,7 +172,7 @@ def _due(
     if policy.verify:
         yield _duty("verify", duties.verify(job))
     if policy.drill and _last(memory, schedule, "drill") < _drill_due(policy, clock.now()):
-        yield _duty("drill", duties.drill(schedule, job))
+        yield _duty("drill", duties.drill(schedule, job, vms))
 
 
 def _keeps(policy: Policy) -> bool:

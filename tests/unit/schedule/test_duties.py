@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from novafleet.app import duties
 from novafleet.app.backup import DiskBackup, VmBackup
+from novafleet.app.drill import Drilled, DrillRequest
 from novafleet.app.duties import ByPolicy, _assigned, _lacking, outcome, rules
 from novafleet.app.guard import refuse_unprotected
 from novafleet.app.plan import Planned
 from novafleet.app.repository import key_source, open_repository, opened_store
 from novafleet.app.vmselect import Chosen, Selection
-from novafleet.errors import GuardError, RepositoryError, UnreachableError
+from novafleet.errors import BackupError, GuardError, RepositoryError, UnreachableError
 from novafleet.model.backup import Consistency, DiskCopy, Snapshot
 from novafleet.model.facts import Domain, FleetFacts
 from novafleet.model.fleet import Host
 from novafleet.model.plan import Plan
 from novafleet.model.policy import Keep, Policy
-from novafleet.model.schedule import Job, Member
+from novafleet.model.schedule import Job, Member, Schedule, VmOutcome
 from novafleet.report.progress import RunProgress
 from novafleet.repository import Repository
 from tests.unit.playbook.fleet import environment
@@ -203,3 +205,30 @@ def test_an_outcome() -> None:
     cancelled = outcome(VmBackup("db", "dev-db", "kvm1", "cancelled"))
     assert cancelled.error is not None
     assert "cancelled" in str(cancelled.error["what"])
+
+
+async def test_drills(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
+    """Which VMs are booted, and what becomes of one that does not come up; booting is ``backup drill``'s own test."""
+    asked: list[str] = []
+
+    async def run_drill(request: DrillRequest, watch: object) -> Drilled:
+        asked.append(request.vm)
+        if request.vm.endswith("full"):
+            raise BackupError("no host has room", code="NF-BAK-050")
+        error = {"code": "NF-GATE-001", "what": "no login"} if request.vm.endswith("web") else None
+        return Drilled(request.vm, "s", "kvm3", error is None, 42.0, error=error)
+
+    monkeypatch.setattr(duties, "run_drill", run_drill)
+    schedule = Schedule("dev", ("/i",), "0 1 * * *", "cron", NOW, "/env.yml", "dev")
+    db, web, full = (VmOutcome(f"kvm1/dev-{name}", "s") for name in ("db", "web", "full"))
+    lacking = VmOutcome("kvm1/dev-gone", error={"code": "NF-VM-006"})
+    job = Job("dev", policy, ())
+    done = await work().drill(schedule, job, (db, lacking))
+    assert (done.text, asked) == ("1 VMs came up, the slowest in 42 s", ["kvm1/dev-db"])
+    with pytest.raises(BackupError, match="2 of 3 VMs did not come up") as raised:
+        await work().drill(schedule, job, (web, full, db))
+    assert (raised.value.code, raised.value.cause) == ("NF-GATE-001", "NF-GATE-001: no login")
+    assert raised.value.hints == ("novafleet backup drill kvm1/dev-web",)
+    assert asked[1:] == ["kvm1/dev-web", "kvm1/dev-full", "kvm1/dev-db"], "one that fails does not keep the others"
+    with pytest.raises(BackupError, match="there is no backup"):
+        await work().drill(schedule, job, (lacking,))

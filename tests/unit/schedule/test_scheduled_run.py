@@ -79,7 +79,7 @@ class Work:
     async def verify(self, job: Job) -> Duty:
         return self._do(f"verify {job.policy.verify:g}")
 
-    async def drill(self, schedule: Schedule, job: Job) -> Duty:
+    async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
         return self._do("drill")
 
     def _do(self, what: str) -> Duty:
