@@ -110,11 +110,13 @@ class Walk:
         self.vm.disks = {target: f"{self.vm.folder}/{target}-{self.layers}.qcow2" for target in self.vm.disks}
 
     def abandon(self) -> None:
-        """A controller that dies while it reads."""
+        """A controller that dies while it reads; until the next backup its job stands in the way of other changes."""
         self.vm.write("vda", f"write -P {self.chance.randrange(1, 256)} 0 6M")
         process = self.vm.shop.start("backup", "run", f"{self.vm.shop.host}/{self.vm.name}", *SLOW)
         until(lambda: reading(self.vm) or process.poll() is not None)
         kill(process)
+        self.write()
+        self.back_up()
 
 
 def test_a_random_life(machine: Machine) -> None:
@@ -123,10 +125,12 @@ def test_a_random_life(machine: Machine) -> None:
     machine.write("vda", "write -P 0x11 0 9M", "write -P 0x22 20M 300k")
     walk = Walk(machine, random.Random(int(SEED)))
     walk.back_up()
-    for _ in range(int(STEPS or 14)):
-        walk.step()
-    walk.back_up()
-    print("walked:", *walk.told)
-    machine.verify()
+    try:
+        for _ in range(int(STEPS or 14)):
+            walk.step()
+        walk.back_up()
+        machine.verify()
+    finally:
+        print(f"NOVAFLEET_WALK={SEED}:{STEPS or 14}", *walk.told)
     assert machine.left_over() == ""
     assert len(machine.checkpoints()) <= 1

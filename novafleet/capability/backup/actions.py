@@ -16,9 +16,10 @@ from novafleet.capability.backup.names import checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, parent_of, plan
 from novafleet.capability.backup.read import Reading, copy
+from novafleet.capability.backup.together import together
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out
 from novafleet.errors import BackupError, HypervisorError
-from novafleet.model.backup import DiskCopy, Snapshot
+from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.ports import ActionContext, Clock
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
@@ -71,11 +72,8 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
         undo.push_async_callback(_undo, work)
         exported = (online if work.sight.running else offline).exported
         async with exported(ctx, work.sight, prepared.plans, order, work.checkpoint) as export:
-            snapshot = replace(_frame(work, export, clock.now()), disks=await _copies(work, store, export))
-        files = {name: await store.blob(data) for name, data in (await beside.files(ctx, work.sight)).items()}
-        facts = await _facts(ctx, work.sight)
-        done = replace(snapshot, files=files, facts=facts, seconds=clock.now() - began)
-        committed = await store.commit(done)
+            snapshot = await _content(work, store, export)
+        committed = await store.commit(replace(snapshot, seconds=clock.now() - began))
         undo.pop_all()
     await if_possible(ctx, _advance(work, committed))
     return committed
@@ -122,6 +120,19 @@ def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: O
                 cause=each.image.error,
             )
     return Prepared(sight, parent, plans)
+
+
+async def _content(work: Work, store: Backup, export: Exported) -> Snapshot:
+    """Disks, and meanwhile what lies beside them."""
+    frame = _frame(work, export, work.clock.now())
+    ctx, sight = work.ctx, work.sight
+    disks, facts, files = await together(_copies(work, store, export), _facts(ctx, sight), _files(work, store))
+    return replace(frame, disks=disks, facts=facts, files=files)
+
+
+async def _files(work: Work, store: Backup) -> Mapping[str, Blob]:
+    found = await beside.files(work.ctx, work.sight)
+    return {name: await store.blob(content) for name, content in found.items()}
 
 
 def _frame(work: Work, export: Exported, at: float) -> Snapshot:

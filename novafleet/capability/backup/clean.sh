@@ -1,4 +1,4 @@
-# Removes what a backup left on a host beside checkpoints; nothing there is fine.
+# Removes what a backup left on a host beside checkpoints (nothing there is fine), and makes the folder of the next.
 # shellcheck shell=sh
 # $1 the domain's UUID  $2 directory of these backups  $3 … directories that may hold scratch files
 # Out: "frozen" when nobody has thawed the guest yet.
@@ -10,3 +10,4 @@ for directory; do
   rm -f -- "$directory/.nf-$uuid-"*.scratch
 done
 rm -rf -- "${folder:?}/$uuid"
+mkdir -p "$folder/$uuid" && chmod 700 "$folder" "$folder/$uuid"

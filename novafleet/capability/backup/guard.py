@@ -12,14 +12,14 @@ from novafleet.errors import SpaceError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext
 
-SILENCE = 300
+SILENCE = 180
 """Seconds without a sign of the controller after which a backup is ended on the host."""
 FROZEN = 60
 """Seconds after which a guest is thawed whatever happens."""
 LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 2 << 30, 0.05
 """What stays free on a file system that scratch files grow on: a share of it, between two bounds."""
 
-MAKE = 'mkdir -p "$1" && chmod 700 "${1%/*}" "$1"'
+END = 'systemctl stop "$1.service"; rm -rf -- "$2"'
 REASON = 'cat -- "$1" 2>/dev/null'
 REASONS = {
     "full": "its scratch file left too little room; the guest would have been paused",
@@ -55,13 +55,12 @@ async def guarded(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str)
     floors = [word for directory, total in rooms.items() for word in (directory, str(reserve(total)))]
     words = (names.uuid, socket, heartbeat, str(SILENCE), names.reason, *(floors if sight.running else ()))
     argv = ("sh", "-c", script("guard.sh"), "novafleet", *words)
-    await ctx.session.run(Command.script(MAKE, names.folder, become=True, mutates=True))
     await ctx.session.run(Command(transient(names.guard, argv), become=True, mutates=True))
     try:
         yield
     finally:
-        await if_possible(ctx, stop(ctx, f"{names.guard}.service"))
-        await if_possible(ctx, ctx.session.run(Command(("rm", "-rf", "--", names.folder), become=True, mutates=True)))
+        end = Command.script(END, names.guard, names.folder, become=True, mutates=True)
+        await if_possible(ctx, ctx.session.run(end))
 
 
 async def stop(ctx: ActionContext, *units: str) -> None:

@@ -10,6 +10,7 @@ from importlib import resources
 
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.image import Image, Looked, read
+from novafleet.capability.backup.together import together
 from novafleet.capability.backup.xml import Around, GuestDisk
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
@@ -74,17 +75,17 @@ async def look(ctx: ActionContext, name: str) -> Sight:
     running = domain.state not in OFF
     definition = (await ctx.hypervisor.running_xml(name) if running else "") or domain.xml
     disks = tuple([await _located(ctx, disk) for disk in xml.disks_of(definition)])
-    seen = await _images(ctx, xml.domain_id(definition), disks)
-    return Sight(
-        domain=domain,
-        xml=definition,
-        disks=disks,
-        around=xml.around(definition),
-        home=seen.home,
-        images=seen.images,
-        checkpoints=await ctx.hypervisor.checkpoints(name),
-        job=await ctx.hypervisor.backup_job(name) if running else None,
+    seen, checkpoints, job = await together(
+        _images(ctx, xml.domain_id(definition), disks),
+        ctx.hypervisor.checkpoints(name),
+        ctx.hypervisor.backup_job(name) if running else _no_job(),
     )
+    around = xml.around(definition)
+    return Sight(domain, definition, disks, around, seen.home, seen.images, checkpoints, job)
+
+
+async def _no_job() -> None:
+    """What is off has none."""
 
 
 async def _located(ctx: ActionContext, disk: GuestDisk) -> GuestDisk:
