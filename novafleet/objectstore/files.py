@@ -27,7 +27,7 @@ STALE_AFTER = 3600.0
 """Seconds since the last write, by the store's clock, after which a temporary file has no living writer."""
 THREADS = 8
 REOPENS = 5
-"""How often a read begins anew when the file was replaced under it (ESTALE, only seen on NFS)."""
+"""How often an operation begins anew when the file went or was replaced under it (ESTALE, only seen on NFS)."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
@@ -222,13 +222,7 @@ class FileStore:
                 continue
 
     def _read(self, key: str, offset: int, length: int | None) -> bytes:
-        for _ in range(REOPENS):
-            try:
-                return self._files.read(key, offset, length)
-            except OSError as exc:
-                if exc.errno != errno.ESTALE:
-                    raise
-        return self._files.read(key, offset, length)
+        return _again_if_stale(lambda: self._files.read(key, offset, length))
 
     def _stat(self, key: str) -> FileEntry:
         found = self._files.stat(key)
@@ -244,12 +238,23 @@ class FileStore:
 
     def _delete(self, key: str) -> None:
         try:
-            self._files.unlink(key)
+            _again_if_stale(lambda: self._files.unlink(key))
         except OSError as exc:
             if exc.errno not in _ABSENT:
                 raise
         else:
             self._files.sync(_folder(key))
+
+
+def _again_if_stale(act: Callable[[], T]) -> T:
+    """A file that was replaced or removed under an operation is looked up anew."""
+    for _ in range(REOPENS):
+        try:
+            return act()
+        except OSError as exc:
+            if exc.errno != errno.ESTALE:
+                raise
+    return act()
 
 
 def _folder(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Processes that prune, copy and repair a real directory, killed at random moments; and several that do it at once."""
+"""Processes that prune, copy and repair a real repository, killed at random moments; and several at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +15,18 @@ import pytest
 
 from novafleet.app.retention import collect_rounds
 from novafleet.model.backup import Snapshot
-from novafleet.objectstore.directory import DirectoryStore
+from novafleet.objectstore.open import open_store
+from novafleet.ports import ObjectStore
 from novafleet.repository import Repository, trash
 from novafleet.repository.check import check
 from novafleet.repository.gc import Rules
-from novafleet.repository.repair import repair
-from novafleet.repository.replicate import replicate
+from novafleet.repository.lease import exists
+from tests.property.repositorychild import Place, act
 from tests.unit.repository.disks import BLOCK, StillClock, fresh, key_file, read_back, snapshot_of
 
-ROUNDS = 20
-AT_ONCE = Rules(grace=0.0, stale_after=0.0)
-"""Whoever was killed is fenced by the next; nobody else runs."""
+ROOT = Path(__file__).parents[2]
 SIZE = 32 * BLOCK
 Content = dict[str, dict[int, bytes]]
-Work = Callable[[Path, random.Random], Awaitable[None]]
 
 
 class JumpingClock(StillClock):
@@ -46,9 +45,8 @@ async def back_up(repository: Repository, blocks: dict[int, bytes], clock: Still
         return await backup.commit(replace(snapshot_of(root, SIZE), vm=vm, uuid=vm))
 
 
-async def filled(folder: Path) -> Content:
+async def filled(folder: Path, store: ObjectStore) -> Content:
     """A repository of overlapping snapshots."""
-    store = DirectoryStore(folder / "repo")
     repository = await fresh(folder, store)
     shared, content, clock = {n: os.urandom(BLOCK) for n in range(0, 16, 2)}, {}, StillClock()
     for number in range(6):
@@ -58,9 +56,9 @@ async def filled(folder: Path) -> Content:
     return content
 
 
-async def assert_whole(folder: Path, place: str, content: Content) -> int:
+async def assert_whole(folder: Path, url: str, content: Content) -> int:
     """Clean, and every snapshot there is reads back; how many there are."""
-    store = DirectoryStore(folder / place)
+    store = open_store(url)
     repository = await Repository.open(store, key_file(folder))
     done = await check(repository, share=1.0)
     assert done.clean, done.damage
@@ -70,76 +68,66 @@ async def assert_whole(folder: Path, place: str, content: Content) -> int:
     return done.snapshots
 
 
-async def pruned(folder: Path, chance: random.Random) -> None:
-    store = DirectoryStore(folder / "repo")
-    repository = await Repository.open(store, key_file(folder))
-    found = await repository.snapshots()
-    if len(found) > 2:
-        await trash.forget(store, StillClock(), [chance.choice(found).id])
-    for each in await trash.trashed(store):
-        if chance.random() < 0.3:
-            await trash.undo(store, StillClock(), each.snapshot)
-    await collect_rounds(repository, StillClock(), AT_ONCE)
+async def is_there(url: str) -> bool:
+    store = open_store(url)
+    found = await exists(store, "config")
     await store.close()
+    return found
 
 
-async def repaired(folder: Path, chance: random.Random) -> None:
-    """Loses its index every other time; packs are never damaged, so that nothing may ever be lost."""
-    store = DirectoryStore(folder / "repo")
-    if chance.random() < 0.5:
-        for each in [found async for found in store.list("index/")]:
-            await store.delete(each.key)
-    repository = await Repository.open(store, key_file(folder))
-    await repair(repository, StillClock(), read_data=True)
-    await store.close()
-
-
-async def copied(folder: Path, chance: random.Random) -> None:
-    source, target = DirectoryStore(folder / "repo"), DirectoryStore(folder / "replica")
-    repository = await Repository.open(source, key_file(folder))
-    await replicate(source, target, StillClock(), delete=chance.random() < 0.5)
-    await repository.snapshots()
-    await source.close()
-    await target.close()
-
-
-def run_and_kill(work: Work, folder: Path, seed: int, after: float) -> bool:
-    """In a process of its own, which a timer ends without any ado; True when it came to its end before."""
+def forked(work: str, place: Place, seed: int, after: float) -> int:
+    """Quick, and only for directories: other stores have threads that do not survive it."""
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, after)
         try:
-            asyncio.run(work(folder, random.Random(seed)))
+            act(work, place, seed, after)
         except BaseException:  # noqa: BLE001 - the child must not come back into pytest
             os._exit(3)
         os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert status in (0, signal.SIGALRM), f"the child failed: {status}"
-    return status == 0
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("work", [pruned, repaired, copied], ids=lambda work: work.__name__)
-def test_killed_at_random_moments(work: Work, tmp_path: Path) -> None:
-    content = asyncio.run(filled(tmp_path))
-    chance, longest, ended = random.Random(7), 0.4, 0
-    for seed in range(ROUNDS):
-        ended += run_and_kill(work, tmp_path, seed, chance.uniform(0.005, longest))
-        if work is repaired:
-            asyncio.run(repaired(tmp_path, random.Random(1)))
-        asyncio.run(assert_whole(tmp_path, "repo", content))
-        if work is copied and (tmp_path / "replica" / "config").exists():
-            asyncio.run(assert_whole(tmp_path, "replica", content))
-    assert ended < ROUNDS, "some were killed"
-    assert run_and_kill(work, tmp_path, 1, 60.0)
-    left = asyncio.run(assert_whole(tmp_path, "replica" if work is copied else "repo", content))
-    assert left == 6 if work is not pruned else left >= 2
+def spawned(work: str, place: Place, seed: int, after: float) -> int:
+    words = [work, place.url, place.replica, str(place.folder), str(seed), str(after)]
+    argv = [sys.executable, "-m", "tests.property.repositorychild", *words]
+    return subprocess.run(argv, cwd=ROOT, check=False, timeout=120).returncode
 
 
-async def test_two_prunes_and_backups_at_once(tmp_path: Path) -> None:
+@pytest.fixture(
+    params=["directory", pytest.param("s3", marks=pytest.mark.slow), pytest.param("nfs", marks=pytest.mark.slow)]
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "directory":
+        return Place(str(tmp_path / "repo"), str(tmp_path / "replica"), tmp_path)
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    path, question, options = url.partition("?")
+    return Place(f"{path}/repo{question}{options}", f"{path}/replica{question}{options}", tmp_path)
+
+
+@pytest.mark.parametrize("work", ["pruned", "repaired", "copied"])
+def test_killed_at_random_moments(work: str, place: Place, tmp_path: Path) -> None:
+    local = "://" not in place.url
+    run, rounds, longest = (forked, 20, 0.4) if local else (spawned, 8, 1.5)
+    content = asyncio.run(filled(tmp_path, open_store(place.url)))
+    chance, ends = random.Random(7), []
+    for seed in range(rounds):
+        ends.append(run(work, place, seed, chance.uniform(0.005, longest)))
+        if work == "repaired":
+            assert run(work, place, 1, 60.0) == 0
+        asyncio.run(assert_whole(tmp_path, place.url, content))
+        if work == "copied" and asyncio.run(is_there(place.replica)):
+            asyncio.run(assert_whole(tmp_path, place.replica, content))
+    assert set(ends) <= {0, -signal.SIGALRM}, ends
+    assert -signal.SIGALRM in ends, "some were killed"
+    assert run(work, place, 1, 60.0) == 0
+    left = asyncio.run(assert_whole(tmp_path, place.replica if work == "copied" else place.url, content))
+    assert left == 6 if work != "pruned" else left >= 2
+
+
+async def test_two_prunes_and_backups_at_once(place: Place, tmp_path: Path) -> None:
     """Three controllers, each with a store and a clock of its own; nobody waits for anybody."""
-    content = await filled(tmp_path)
-    stores = [DirectoryStore(tmp_path / "repo") for _ in range(3)]
+    content = await filled(tmp_path, open_store(place.url))
+    stores = [open_store(place.url) for _ in range(3)]
     repositories = [await Repository.open(store, key_file(tmp_path)) for store in stores]
     old = [each.id for each in await repositories[0].snapshots()]
     shared = content[old[0]]
@@ -157,4 +145,4 @@ async def test_two_prunes_and_backups_at_once(tmp_path: Path) -> None:
     await asyncio.gather(prune(repositories[0]), prune(repositories[1]), backups(repositories[2]))
     for store in stores:
         await store.close()
-    assert await assert_whole(tmp_path, "repo", content) == 7
+    assert await assert_whole(tmp_path, place.url, content) == 7
