@@ -10,7 +10,7 @@ from novafleet.model.backup import Extent
 from novafleet.repository.chunkmap import PAGE_CELLS, ZERO, Page, Root, Span
 from novafleet.repository.seal import Kind, damaged
 
-CACHE = 64 << 20
+CACHE = 32 << 20
 """Bytes of decoded chunks kept."""
 PAGES = 64
 """Pages kept: 64 GiB of disk."""
