@@ -16,6 +16,7 @@ from novafleet.app.repository import open_repository
 from novafleet.app.vmselect import Chosen, Selection, look
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.backup.actions import Prepared, back_up, estimate
+from novafleet.capability.backup.history import History
 from novafleet.capability.backup.order import Order
 from novafleet.capability.backup.read import Pace
 from novafleet.errors import ExitCode, Location, NovaFleetError
@@ -127,6 +128,7 @@ class Party:
     failed: Mapping[str, NovaFleetError]
     run_id: str
     pace: Pace
+    history: History
 
     def of(self, label: str) -> Chosen:
         """A VM by its label."""
@@ -150,6 +152,7 @@ class Party:
             environment=chosen.environment,
             heartbeat=heartbeat,
             pace=self.pace,
+            history=self.history,
             consistency=request.consistency,
             full=request.full,
             tags=request.tags,
@@ -184,7 +187,7 @@ async def _gathered(world: World, repository: Repository, request: BackupRequest
     selection = await look(world, request.patterns, request.environment)
     reached, failed = await reach(world, {each.host.name for each in selection.chosen})
     pace = Pace(world.clock, request.bandwidth)
-    return Party(world, repository, request, selection, reached, failed, run_id, pace)
+    return Party(world, repository, request, selection, reached, failed, run_id, pace, History(repository))
 
 
 async def _carried_out(party: Party, journal: Journal, emit: Emit) -> tuple[Sequence[NodeResult], bool]:
@@ -296,7 +299,7 @@ async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
     row = VmBackup(chosen.vm, chosen.domain.name, chosen.host.name, "planned", chosen.environment)
     try:
         context = party.context(chosen, f"{chosen.label}/estimate", lambda _event: None)
-        prepared = await estimate(context, party.repository, party.order(chosen))
+        prepared = await estimate(context, party.order(chosen))
     except NovaFleetError as error:
         finding = error.at(chosen.host.name).finding()
         return replace(row, state=_state(finding), error=finding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -9,18 +10,19 @@ from functools import partial
 from typing import Any
 
 from novafleet.capability.backup import beside, offline, online
+from novafleet.capability.backup.audit import missed
 from novafleet.capability.backup.clean import clean, forget_checkpoint, if_possible, kept
 from novafleet.capability.backup.export import opened
 from novafleet.capability.backup.look import Sight, look
 from novafleet.capability.backup.names import checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
-from novafleet.capability.backup.plan import DiskPlan, parent_of, plan
+from novafleet.capability.backup.plan import DiskPlan, plan, without
 from novafleet.capability.backup.read import Reading, copy
 from novafleet.capability.backup.together import together
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out
 from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
-from novafleet.ports import ActionContext, Clock
+from novafleet.ports import ActionContext, BlockSource, Clock
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
 
@@ -43,6 +45,7 @@ class Work:
 
     ctx: ActionContext
     clock: Clock
+    repository: Repository
     order: Order
     prepared: Prepared
     checkpoint: str
@@ -53,10 +56,10 @@ class Work:
         return self.prepared.sight
 
 
-async def estimate(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
+async def estimate(ctx: ActionContext, order: Order) -> Prepared:
     """What a backup would do. Changes nothing."""
     sight = await look(ctx, order.domain)
-    return _planned(ctx, sight, parent_of(await repository.snapshots(), sight.domain.uuid), order)
+    return _planned(ctx, sight, await order.history.newest(sight.domain.uuid), order)
 
 
 async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, order: Order) -> Snapshot:
@@ -66,8 +69,8 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     backup is then still what the next one builds upon.
     """
     began = clock.now()
-    prepared = await _prepare(ctx, repository, order)
-    work = Work(ctx, clock, order, prepared, checkpoint_name(repository.id, began))
+    prepared = await _prepare(ctx, repository.id, order)
+    work = Work(ctx, clock, repository, order, prepared, checkpoint_name(repository.id, began))
     async with AsyncExitStack() as undo, repository.backup(clock) as store:
         undo.push_async_callback(_undo, work)
         exported = (online if work.sight.running else offline).exported
@@ -79,10 +82,10 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     return committed
 
 
-async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
+async def _prepare(ctx: ActionContext, repository: str, order: Order) -> Prepared:
     sight = await look(ctx, order.domain)
-    parent = parent_of(await repository.snapshots(), sight.domain.uuid)
-    await clean(ctx, sight, repository.id, kept(parent))
+    parent = await order.history.newest(sight.domain.uuid)
+    await clean(ctx, sight, repository, kept(parent))
     if sight.job is not None:
         sight = await look(ctx, order.domain)
     if sight.running and parent is not None:
@@ -170,6 +173,9 @@ async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, t
     async with opened(work.ctx.session, address, work.clock, ended) as source:
         writer = await store.disk(source.size, plan.parent)
         count = await copy(source, source.size, writer, reading)
+        if plan.since and plan.parent and (lie := await _lie(work, source, plan.parent)):
+            [plan] = without([plan], {plan.disk.target: lie})
+            count += await copy(source, source.size, writer, replace(reading, changes=False))
         root, stored = await writer.finish(source.size)
     return DiskCopy(
         name=plan.disk.name,
@@ -184,6 +190,12 @@ async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, t
         bytes_read=count,
         bytes_stored=stored,
     )
+
+
+async def _lie(work: Work, source: BlockSource, parent: DiskCopy) -> str:
+    """What a bitmap did not tell, or ""."""
+    place = await missed(source, await work.repository.disk(parent), random.SystemRandom())
+    return "" if place is None else f"its bitmap missed a change at byte {place}"
 
 
 @dataclass(slots=True)

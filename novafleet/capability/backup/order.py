@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from novafleet.capability.backup.export import Address
+from novafleet.capability.backup.history import History
 from novafleet.capability.backup.plan import DiskPlan
 from novafleet.capability.backup.read import Pace
 from novafleet.model.backup import Consistency
@@ -21,6 +22,7 @@ class Order:
     environment: str
     heartbeat: str
     pace: Pace
+    history: History
     consistency: str = "auto"
     full: bool = False
     tags: tuple[str, ...] = ()

@@ -82,9 +82,3 @@ def without(plans: Sequence[DiskPlan], broken: Mapping[str, str]) -> tuple[DiskP
 
 def _whole(plan: DiskPlan, reason: str) -> DiskPlan:
     return _made(plan.disk, plan.image, plan.parent, Verdict("", reason), CopyMode.HASH_INCREMENTAL, running=True)
-
-
-def parent_of(snapshots: Sequence[Snapshot], uuid: str) -> Snapshot | None:
-    """The newest snapshot of a domain, wherever it ran then."""
-    mine = [each for each in snapshots if each.uuid == uuid]
-    return max(mine, key=lambda each: each.id, default=None)

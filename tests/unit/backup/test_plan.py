@@ -8,7 +8,7 @@ import pytest
 
 from novafleet.capability.backup.image import IN_ORDER, Image, Layer, read
 from novafleet.capability.backup.names import checkpoint_name, transient
-from novafleet.capability.backup.plan import parent_of, plan, without
+from novafleet.capability.backup.plan import plan, without
 from novafleet.capability.backup.xml import GuestDisk, checkpoint_xml
 from novafleet.model.backup import Consistency, CopyMode, DiskCopy, Snapshot
 from novafleet.model.snapshot import Checkpoint
@@ -112,12 +112,6 @@ def test_one_broken_bitmap_costs_one_disk() -> None:
     assert (first.mode, first.why, first.since) == (CopyMode.HASH_INCREMENTAL, "broken", "")
     assert second.mode is CopyMode.INCREMENTAL
     assert first.parent is not None
-
-
-def test_the_newest_snapshot_of_that_domain() -> None:
-    later, other = replace(PARENT, id="s2"), replace(PARENT, id="s3", uuid="v")
-    assert parent_of([PARENT, later, other], "u") is later
-    assert parent_of([other], "u") is None
 
 
 def test_what_the_host_says() -> None:
