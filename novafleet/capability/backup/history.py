@@ -24,7 +24,7 @@ class History:
         self._reading = asyncio.Lock()
 
     async def newest(self, uuid: str) -> Snapshot | None:
-        """The newest snapshot of a domain as of now. Damaged ones are passed over: a backup costs more then, no more."""
+        """The newest snapshot of a domain as of now. Damaged ones are passed over: the backup then only costs more."""
         async with self._reading:
             names = sorted(await self._repository.snapshot_ids(), reverse=True)
             for start in range(0, len(names), AT_ONCE):
