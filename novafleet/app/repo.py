@@ -19,7 +19,7 @@ from novafleet.repository import stats as counting
 from novafleet.repository.check import Checked, Progress, Scrubbed
 from novafleet.repository.epochs import outstanding
 from novafleet.repository.keys import Slot, new_key_file
-from novafleet.repository.lease import leases
+from novafleet.repository.lease import REPLICA, exists, leases
 from novafleet.repository.records import holds
 from novafleet.repository.repair import QUARANTINE, Repaired
 from novafleet.repository.replicate import Copied, replicate
@@ -70,6 +70,7 @@ class Info:
     """Packs that wait for their deletion."""
     quarantined: int
     newest: str = ""
+    replica: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ async def info(url: str, key: KeySource) -> Info:
             sum(len(each.avoided) for each in lists),
             len([each.key async for each in store.list(QUARANTINE)]),
             ids[-1] if ids else "",
+            await exists(store, REPLICA),
         )
 
 

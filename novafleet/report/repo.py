@@ -43,7 +43,7 @@ def show_info(info: Info, form: str) -> None:
     grid = console.table("", "", "")
     facts: dict[str, Any] = {
         "repository": info.id,
-        "url": info.url,
+        "url": info.url + (" (replica)" if info.replica else ""),
         "cell": human(info.cell),
         "snapshots": f"{info.snapshots} ({info.trash} in the trash, {info.holds} held)",
         "newest": info.newest or "-",
@@ -113,7 +113,7 @@ def show_repaired(done: Repaired, form: str) -> None:
     for names, what in (
         (done.indexed, "packs listed in the index again"),
         (done.unlisted, "packs that are gone taken out of the index"),
-        (done.dropped, "index objects that could not be read removed"),
+        (done.dropped, "objects that could not be read removed"),
         (done.quarantined, f"damaged packs put aside, {done.salvaged} chunks of them saved"),
     ):
         if names:

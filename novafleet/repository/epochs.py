@@ -51,7 +51,7 @@ class CondemnList:
 
 async def latest(store: ObjectStore) -> int:
     """The newest epoch; 0 before the first collection."""
-    return max([number_of(each.key, LOG) async for each in store.list(LOG)], default=0)
+    return max([number_of(each.key, LOG) or 0 async for each in store.list(LOG)], default=0)
 
 
 async def outstanding(store: ObjectStore) -> tuple[CondemnList, ...]:
@@ -96,20 +96,33 @@ async def finish(store: ObjectStore, condemned: CondemnList) -> None:
 async def stillborn(store: ObjectStore) -> tuple[str, ...]:
     """Keys of lists that lost their epoch to another, left by collectors that were killed."""
     keys = sorted([each.key async for each in store.list(LISTS)])
-    return tuple([key for key in keys if await _winner(store, number_of(key, LISTS)) not in (None, _nonce(key))])
+    return tuple([key for key in keys if await _winner(store, number_of(key, LISTS) or 0) not in (None, _nonce(key))])
 
 
-def number_of(key: str, prefix: str) -> int:
-    """The epoch in a key. Raises RepositoryError NF-REPO-030 when it is none."""
+async def drop_damaged(store: ObjectStore) -> tuple[str, ...]:
+    """Remove lists that cannot be read, or whose decision cannot: what they condemned is garbage to be found again.
+
+    Only while nothing else uses the repository: packs of such a list may be on their way out.
+    """
+    dropped = []
+    for each in [found async for found in store.list(LISTS)]:
+        try:
+            await _read(store, each)
+        except RepositoryError:
+            await store.delete(each.key)
+            dropped.append(each.key)
+    return tuple(dropped)
+
+
+def number_of(key: str, prefix: str) -> int | None:
+    """The epoch in a key; None for one that is not ours."""
     digits = key.removeprefix(prefix)[:DIGITS]
-    if len(digits) != DIGITS or not (digits.isascii() and digits.isdecimal()):
-        raise _damaged(key, "its name has no number")
-    return int(digits)
+    return int(digits) if len(digits) == DIGITS and digits.isascii() and digits.isdecimal() else None
 
 
 async def _read(store: ObjectStore, found: StoredObject) -> CondemnList | None:
     epoch, nonce = number_of(found.key, LISTS), _nonce(found.key)
-    if await _winner(store, epoch) != nonce:
+    if epoch is None or await _winner(store, epoch) != nonce:
         return None
     try:
         body = await _document(store, found.key)

@@ -41,6 +41,11 @@ GRACE = 86400.0
 REPACK_BELOW = 0.6
 """Share of a pack that must be needed; below it, what is needed is stored again elsewhere and the pack condemned."""
 
+MERGE_ABOVE = 64
+"""Small index objects there may be before they are written as one: each costs whoever opens the repository."""
+SMALL, AT_MOST = 1 << 12, 1 << 18
+"""Entries of an index object that counts as small, and how many are merged at a time: they are in memory meanwhile."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -71,6 +76,7 @@ class Rules:
     grace: float = GRACE
     stale_after: float = STALE_AFTER
     repack_below: float = REPACK_BELOW
+    merge_above: int = MERGE_ABOVE
 
 
 PATIENT = Rules()
@@ -150,6 +156,7 @@ class Collection:
         needed = await self._survey(marks, lists)
         lists = await self._decide(lists, ripe, needed, marks)
         deleted, emptied = await self._sweep(lists)
+        await self._merge(frozenset[str]().union(*(each.doomed for each in lists)))
         return await self._condemn(
             Collected(
                 deleted=tuple(sorted(deleted)),
@@ -307,6 +314,22 @@ class Collection:
                 if rest:
                     await self._contents.publish(self._lease, rest)
                 await self._store.delete(key)
+
+    async def _merge(self, doomed: frozenset[str]) -> None:
+        """Write many small index objects as few; the new ones are durable before the old ones go."""
+        small: dict[str, Sequence[Packed]] = {}
+        entries = 0
+        async for key, packs in self._contents.segments():
+            count = sum(len(each.entries) for each in packs)
+            if count < SMALL and entries + count < AT_MOST:
+                small[key] = packs
+                entries += count
+        if len(small) <= self._rules.merge_above:
+            return
+        merged = {each.name: each for packs in small.values() for each in packs if each.name not in doomed}
+        await self._contents.publish(self._lease, list(merged.values()))
+        for key in small:
+            await self._store.delete(key)
 
     async def _condemn(
         self,

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from novafleet.errors import FencedError, MissingObjectError, RepositoryError, StoreError
+from novafleet.errors import FencedError, MissingObjectError, RepositoryError, SpaceError, StoreError
 from novafleet.ports import Clock, ObjectStore
 from novafleet.repository import epochs
 
@@ -176,7 +176,7 @@ async def _renew(lease: Lease, clock: Clock, every: float) -> None:
             await lease.renew()
         except FencedError:
             return
-        except StoreError:
+        except (StoreError, SpaceError):
             continue
 
 

@@ -35,7 +35,7 @@ class Repaired:
     unlisted: list[str] = field(default_factory=list)
     """Packs an index listed that are gone."""
     dropped: list[str] = field(default_factory=list)
-    """Index objects that could not be read."""
+    """Index objects, and records of garbage collection, that could not be read."""
     quarantined: list[str] = field(default_factory=list)
     salvaged: int = 0
     """Chunks of damaged packs that were stored again."""
@@ -52,12 +52,14 @@ async def repair(
 ) -> Repaired:
     """Mend what can be mended; may be killed and run again. ``read_data``: read every pack to find damaged ones.
     ``promote``: the repository is a replica, and becomes one of its own."""
+    lists = await epochs.drop_damaged(repository.store)
     async with hold(repository.store, clock, snapshot=COLLECTOR, replica_too=promote) as lease:
         work = _Repair(repository, lease, progress)
         await work.index()
         await work.packs(read_data=read_data)
         if promote:
             await repository.store.delete(REPLICA)
+        work.done.dropped += lists
         work.done.lost = await lost(repository, progress=progress)
         return work.done
 

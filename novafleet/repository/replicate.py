@@ -48,7 +48,7 @@ async def replicate(
     Raises RepositoryError NF-REPO-002 (no source), NF-REPO-035 (the target is another repository, or one of its own).
     """
     await _prepare(source, target)
-    async with hold(source, clock):
+    async with hold(source, clock, replica_too=True):
         return await _Copying(source, target, progress).run(delete=delete)
 
 

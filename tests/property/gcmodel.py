@@ -204,7 +204,8 @@ class ToyContents:
         return decoded(await self.view.get(key_of(name)))[0]
 
     async def publish(self, lease: Lease, packs: Sequence[Packed]) -> None:
-        await lease.publish(encoded(packs))
+        if packs:
+            await lease.publish(encoded(packs))
 
     async def repack(self, lease: Lease, needed: Mapping[str, Sequence[bytes]]) -> int:
         chunks = sorted({each for ids in needed.values() for each in ids})
@@ -266,9 +267,9 @@ async def undo_one(view: View, clock: Clock, number: int) -> None:
         await undo(view, clock, ids[number % len(ids)])
 
 
-async def collect(view: View, clock: Clock, *, newest_first: bool = True) -> gc.Collected:
+async def collect(view: View, clock: Clock, *, newest_first: bool = True, merge_above: int = 64) -> gc.Collected:
     view.newest_first = newest_first
-    return await gc.collect(view, ToyContents(view), clock)
+    return await gc.collect(view, ToyContents(view), clock, gc.Rules(merge_above=merge_above))
 
 
 class Stage:

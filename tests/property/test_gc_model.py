@@ -375,7 +375,7 @@ def actor(kind: str, who: int, amount: int) -> Callable[..., Awaitable[object]]:
     chunks = [number for number in range(6) if amount >> number & 1]
     return {
         "backup": backup_of(*chunks, inherit=who % 2 == 1, early=who % 4 == 3),
-        "collect": partial(collect, newest_first=who % 2 == 0),
+        "collect": partial(collect, newest_first=who % 2 == 0, merge_above=1 + amount % 4),
         "forget": partial(forget_all_but, kept=who % 2),
         "undo": partial(undo_one, number=who),
     }[kind]

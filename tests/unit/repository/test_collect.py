@@ -11,6 +11,8 @@ from novafleet.errors import GuardError, RepositoryError
 from novafleet.model.policy import Keep
 from novafleet.repository import records, trash
 from novafleet.repository.check import check
+from novafleet.repository.contents import RepositoryContents
+from novafleet.repository.gc import Rules, collect
 from novafleet.repository.lease import SEAL
 from novafleet.repository.records import Hold, Proof
 from tests.unit.repository.upkeep import DAY, HOUR, Shelf, noise
@@ -183,3 +185,13 @@ async def test_the_last_backup_of_a_vm_is_guarded(tmp_path: Path) -> None:
     with pytest.raises(GuardError) as caught:
         _leave_one([made], [made.id])
     assert caught.value.code == "NF-GUARD-010"
+
+
+async def test_many_small_index_objects_become_one(shelf: Shelf) -> None:
+    for number in range(8):
+        await shelf.back_up({number: noise()})
+    rules = Rules(merge_above=4)
+    await collect(shelf.store, RepositoryContents(shelf.repository), shelf.clock, rules)
+    assert len([key for key in shelf.store.objects if key.startswith("index/")]) == 1
+    assert await shelf.restores() == 8
+    assert (await check(shelf.repository, share=1.0)).clean

@@ -159,6 +159,7 @@ async def test_a_replica_is_whole_and_written_by_copying_only(shelf: Shelf, tmp_
     copy = Shelf(await Repository.open(replica, key_file(tmp_path)), replica)
     copy.content = shelf.content
     assert await copy.restores() == 2
+    assert len((await replicate(replica, DatedStore(), shelf.clock)).snapshots) == 2, "a replica can be copied"
     with pytest.raises(RepositoryError) as caught:
         await copy.back_up({1: noise()})
     assert caught.value.code == "NF-REPO-036"
@@ -237,3 +238,23 @@ async def test_nothing_is_lost_in_a_sound_repository(shelf: Shelf) -> None:
     made = await shelf.back_up({1: noise()})
     assert await lost(shelf.repository) == ()
     assert await read_back(await shelf.repository.disk(made.disks["vda"])) == shelf.content[made.id]
+
+
+async def test_a_damaged_record_of_collection_stops_writers_until_it_is_repaired(shelf: Shelf) -> None:
+    from novafleet.repository import trash
+
+    first = await shelf.back_up({1: noise()})
+    await shelf.back_up({2: noise()})
+    await trash.forget(shelf.store, shelf.clock, [first.id])
+    await shelf.collect()
+    record = next(key for key in shelf.store.objects if key.startswith("gc/lists/"))
+    shelf.store.objects[record] = b"{"
+    shelf.store.objects["gc/log/stray"] = b""
+    with pytest.raises(RepositoryError) as caught:
+        await shelf.back_up({3: noise()})
+    assert caught.value.code == "NF-REPO-030"
+    assert (await repair(shelf.repository, shelf.clock)).dropped == [record]
+    await shelf.back_up({3: noise()})
+    for _ in range(5):
+        await shelf.collect(grace=0)
+    assert await shelf.restores() == 2
