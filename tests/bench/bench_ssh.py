@@ -50,8 +50,9 @@ PERSIST = 30
 ANSIBLE = {"ANSIBLE_SSH_CONTROL_PATH_DIR": "/tmp/nf-bench-cp", "ANSIBLE_HOME": "/tmp/nf-bench-ansible"}
 
 NOVAFLEET = """
-import asyncio, json, resource, sys, time
+import asyncio, atexit, gc, json, resource, sys, time
 from pathlib import Path
+atexit.register(gc.freeze)  # as novafleet.__main__ does
 from novafleet.model.command import Command
 from novafleet.model.fleet import Fleet, Host
 from novafleet.model.secret import Secret
