@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from novafleet.timer.systemd import Systemd
 from novafleet.timer.unit import Task, command, service, timer
 from tests.e2e.controller import wait_for
 from tests.labfixture import Lab
@@ -99,3 +102,40 @@ def test_a_killed_run_is_settled(units: Lab) -> None:
     state = ("systemctl", "show", "-P", "SubState", f"novafleet-{NAME}.service")
     wait_for(lambda: units.on(HOST, *state).strip() == "failed", 30, "the unit has failed")
     assert recorded(units, "settled.environment")[:2] == ENVIRONMENT[:2]
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+# systemctl of a lab host: its units are those of a folder here.
+if [ "$1" = daemon-reload ]; then
+  docker exec {container} sh -c 'rm -f /etc/systemd/system/novafleet-h-*'
+  tar -C {folder} -c . | docker exec --interactive {container} tar -C /etc/systemd/system -x --no-overwrite-dir
+fi
+exec docker exec {container} systemctl "$@"
+"""
+
+
+def test_installed_listed_and_removed(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, program = tmp_path / "units", tmp_path / "bin/systemctl"
+    folder.mkdir()
+    program.parent.mkdir()
+    program.write_text(SYSTEMCTL.format(container=lab.hosts[HOST].container, folder=folder))
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    timers = Systemd(folder, system=True)
+    words = ("/bin/true",)
+    task = Task("h-installed", "a test", words, words, ("*-*-* 1:00:00",), 600)
+    try:
+        assert timers.install(task) == ()
+        assert timers.install(task) == (), "again: nothing is done twice"
+        assert timers.states(["h-installed", "h-never"]) == {"h-installed": "active", "h-never": "inactive"}
+        enabled = ("systemctl", "is-enabled", "novafleet-h-installed.timer")
+        assert lab.on(HOST, *enabled).strip() == "enabled"
+        lab.on(HOST, "systemctl", "start", "novafleet-h-installed.service")
+    finally:
+        timers.remove("h-installed")
+    assert timers.states(["h-installed"]) == {"h-installed": "inactive"}
+    assert list(folder.iterdir()) == []
+    assert lab.on(HOST, *enabled, check=False).strip() in {"", "not-found"}
+    timers.remove("h-installed")
+    lab.on(HOST, "rm", "-f", "/var/lib/systemd/timers/stamp-novafleet-h-installed.timer")
