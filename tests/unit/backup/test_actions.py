@@ -1,0 +1,222 @@
+"""One VM's backup from the first look to the new checkpoint, over a libvirt in memory and a host of paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from novafleet.capability.backup.actions import back_up
+from novafleet.capability.backup.history import History
+from novafleet.capability.backup.order import Order
+from novafleet.capability.backup.read import Pace
+from novafleet.errors import BackupError, HypervisorError, NovaFleetError, SpaceError, StoreError
+from novafleet.hypervisor.fake import FakeHypervisor
+from novafleet.model.backup import Consistency, CopyMode, Snapshot
+from novafleet.model.command import Command, Completed
+from novafleet.model.fleet import Host
+from novafleet.ports import ActionContext, Channel
+from novafleet.repository import Repository
+from novafleet.transport.local import open_local
+from tests.unit.nbd.memory import MemoryDisk, served
+from tests.unit.repository.disks import StillClock, fresh
+
+NAME = "db"
+IMAGE = "/pool/db.qcow2"
+XML = f"""<domain type='qemu'><name>{NAME}</name><memory>1024</memory><os><type arch='x86_64'>hvm</type></os><devices>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{IMAGE}'/><target dev='disk'/></disk>
+</devices></domain>"""
+CONTENT = b"data" * 65536
+ROOMY = 100 << 30
+
+
+class Libvirt(FakeHypervisor):
+    """Remembers what it was asked for, in order; ``refuse`` may raise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.refuse: Callable[[str], None] = lambda _job: None
+
+    async def begin_backup(self, name: str, backup_xml: str, checkpoint_xml: str = "") -> None:
+        self.asked.append("begin")
+        self.refuse(backup_xml)
+        await super().begin_backup(name, backup_xml, checkpoint_xml)
+
+    async def abort_job(self, name: str) -> None:
+        self.asked.append("abort")
+        await super().abort_job(name)
+
+    async def freeze(self, name: str, mountpoints: Any = ()) -> int:
+        self.asked.append("freeze")
+        return await super().freeze(name, mountpoints)
+
+    async def thaw(self, name: str) -> int:
+        self.asked.append("thaw")
+        return await super().thaw(name)
+
+
+@dataclass
+class Paper:
+    """A session: ``look.sh`` is answered, everything else succeeds and is remembered by its unit or first words."""
+
+    socket: str
+    libvirt: Libvirt
+    free: int = ROOMY
+    left: str = ""
+    host: Host = field(default_factory=lambda: Host("kvm1", "192.0.2.1"))
+
+    async def run(self, command: Command, **_options: Any) -> Completed:
+        text = " ".join(command.argv)
+        said = ""
+        if "qemu-img info" in text:
+            mark = command.argv[4]
+            specific = {"data": {"compat": "1.1", "bitmaps": []}}
+            image = {"filename": IMAGE, "format": "qcow2", "virtual-size": len(CONTENT), "format-specific": specific}
+            said = f"{mark} home /q\n{mark} disk disk 0 {self.free} {ROOMY}\n{json.dumps([image])}\n"
+        elif command.argv[0] == "systemd-run":
+            self.libvirt.asked.append(command.argv[3].removeprefix("--unit=")[:7])
+        elif "is-active" in text:
+            said = self.left
+        return Completed(command.argv, 0, said.encode(), b"")
+
+    async def open_unix(self, path: str, *, timeout: float = 10.0) -> Channel:
+        assert path == "/q/nf-backup.sock"
+        return await open_local(self.socket)
+
+
+@dataclass
+class Context:
+    """``ports.ActionContext``, as far as it is used."""
+
+    session: Paper
+    hypervisor: Libvirt
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def host(self) -> Host:
+        return self.session.host
+
+    def progress(self, text: str, done: int = 0, total: int = 0) -> None:
+        self.told.append(text)
+
+
+@dataclass
+class Bench:
+    """A running VM with an agent, and an empty repository."""
+
+    context: Context
+    repository: Repository
+    clock: StillClock = field(default_factory=StillClock)
+
+    @property
+    def libvirt(self) -> Libvirt:
+        return self.context.hypervisor
+
+    async def back_up(self, consistency: str = "auto", *, full: bool = False) -> Snapshot:
+        history = History(self.repository)
+        order = Order(NAME, NAME, "", "/lease", Pace(self.clock, 0), history, consistency, full)
+        return await back_up(cast("ActionContext", self.context), self.repository, self.clock, order)
+
+    async def checkpoints(self) -> list[str]:
+        return [each.name for each in await self.libvirt.checkpoints(NAME)]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        socket = await stack.enter_async_context(served(tmp_path, MemoryDisk(CONTENT)))
+        libvirt = Libvirt()
+        libvirt.agents[NAME] = lambda _request: '{"return": 2}'
+        await libvirt.define_domain(XML)
+        await libvirt.start_domain(NAME)
+        yield Bench(Context(Paper(socket, libvirt), libvirt), await fresh(tmp_path))
+
+
+async def test_the_guest_is_frozen_only_while_the_job_begins(bench: Bench) -> None:
+    snapshot = await bench.back_up("fs")
+    assert bench.libvirt.asked == ["nf-thaw", "freeze", "begin", "thaw", "nf-guar", "abort"]
+    assert snapshot.consistency is Consistency.FS
+    disk = snapshot.disks["disk"]
+    assert (disk.mode, disk.why, disk.size) == (CopyMode.FULL, "first backup of this VM", len(CONTENT))
+    assert await bench.checkpoints() == [disk.checkpoint]
+    assert await (await bench.repository.disk(disk)).read(0, disk.size) == CONTENT
+    assert snapshot.files.keys() == {"domain.xml", "running.xml"}
+
+
+async def test_thawed_even_when_the_job_does_not_begin(bench: Bench) -> None:
+    def refuse(_job: str) -> None:
+        raise HypervisorError("no")
+
+    bench.libvirt.refuse = refuse
+    with pytest.raises(HypervisorError):
+        await bench.back_up("fs")
+    assert bench.libvirt.asked == ["nf-thaw", "freeze", "begin", "thaw", "abort"]
+
+
+async def test_without_an_agent_it_is_as_after_a_power_cut(bench: Bench) -> None:
+    bench.libvirt.agents.clear()
+    with pytest.raises(BackupError) as refused:
+        await bench.back_up("fs")
+    assert refused.value.code == "NF-BAK-014"
+    assert (await bench.back_up()).consistency is Consistency.CRASH
+
+
+async def test_a_broken_bitmap_costs_a_whole_read(bench: Bench) -> None:
+    def refuse(job: str) -> None:
+        if "incremental" in job:
+            raise HypervisorError("broken", code="NF-LV-171")
+
+    first = await bench.back_up("crash")
+    bench.libvirt.refuse = refuse
+    disk = (await bench.back_up("crash")).disks["disk"]
+    assert (disk.mode, disk.bytes_read) == (CopyMode.HASH_INCREMENTAL, len(CONTENT))
+    assert "missing or was not closed cleanly" in disk.why
+    assert await bench.checkpoints() == [disk.checkpoint]
+    assert first.disks["disk"].checkpoint != disk.checkpoint
+
+
+async def test_what_is_not_committed_leaves_the_old_checkpoint(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = (await bench.back_up("crash")).disks["disk"].checkpoint
+
+    async def create(_key: str, _data: bytes) -> bool:
+        raise StoreError("the bucket is gone")
+
+    monkeypatch.setattr(bench.repository.store, "create", create)
+    with pytest.raises(NovaFleetError):
+        await bench.back_up("crash", full=True)
+    assert await bench.checkpoints() == [first]
+    assert await bench.libvirt.backup_job(NAME) is None
+
+
+async def test_what_a_killed_run_left_is_removed(bench: Bench) -> None:
+    await bench.libvirt.begin_backup(NAME, "<domainbackup><server socket='/q/nf-backup.sock'/></domainbackup>")
+    stale = f"nf-{bench.repository.id[:8]}-0"
+    for name in (stale, "theirs", "nf-00000000-1"):
+        await bench.libvirt.redefine_checkpoint(NAME, f"<domaincheckpoint><name>{name}</name></domaincheckpoint>")
+    bench.context.session.left = "frozen\n"
+    bench.libvirt.asked.clear()
+    snapshot = await bench.back_up("crash")
+    assert bench.libvirt.asked[:2] == ["abort", "thaw"]
+    assert set(await bench.checkpoints()) == {"theirs", "nf-00000000-1", snapshot.disks["disk"].checkpoint}
+
+
+async def test_a_job_of_somebody_else_is_left_alone(bench: Bench) -> None:
+    await bench.libvirt.begin_backup(NAME, "<domainbackup><server socket='/theirs'/></domainbackup>")
+    with pytest.raises(BackupError) as refused:
+        await bench.back_up()
+    assert refused.value.code == "NF-BAK-010"
+    assert await bench.libvirt.backup_job(NAME) is not None
+
+
+async def test_no_room_no_job(bench: Bench) -> None:
+    bench.context.session.free = 1 << 30
+    with pytest.raises(SpaceError) as refused:
+        await bench.back_up()
+    assert refused.value.code == "NF-BAK-012"
+    assert "begin" not in bench.libvirt.asked
