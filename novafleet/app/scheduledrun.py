@@ -22,7 +22,7 @@ from novafleet.notify.message import Message
 from novafleet.notify.send import send
 from novafleet.playbook.policy import expression
 from novafleet.ports import Clock
-from novafleet.render.schedule import headline, lines
+from novafleet.render.schedule import first_line, headline, lines
 from novafleet.source import cron
 from novafleet.store.schedules import Schedules
 
@@ -199,8 +199,9 @@ async def _duty(kind: str, work: Coroutine[Any, Any, Duty]) -> Duty:
 
 
 def findings(error: NovaFleetError) -> Iterable[Mapping[str, Any]]:
-    """Every finding of an error."""
-    return [each.finding() for each in (error.errors if isinstance(error, ConfigErrors) else (error,))]
+    """Every finding of an error, without the lines of files it shows: findings are sent to others."""
+    each = error.errors if isinstance(error, ConfigErrors) else (error,)
+    return [{**one.finding(), "cause": first_line(one.cause)} for one in each]
 
 
 def exit_code(vms: Collection[VmOutcome], duties: Iterable[Duty]) -> ExitCode:

@@ -72,9 +72,14 @@ def _finding(error: Mapping[str, Any]) -> str:
 
 
 def _cause(text: str) -> str:
-    """Its first line: the others show the file, which may hold what should not be mailed."""
-    first = text.strip("\n").partition("\n")[0]
-    return f" ({first})" if first and " | " not in first else ""
+    first = first_line(text)
+    return f" ({first})" if first else ""
+
+
+def first_line(cause: str) -> str:
+    """Of a finding's cause: the others show the file, which may hold what should not be mailed."""
+    first = cause.strip("\n").partition("\n")[0]
+    return "" if " | " in first else first
 
 
 def amount(count: int) -> str:
