@@ -290,6 +290,12 @@ class NotifyError(NovaFleetError):
     retry = Retry.LATER
 
 
+class FileSystemError(NovaFleetError):
+    """A file could not be read out of a disk (NF-FS-*)."""
+
+    code = "NF-FS-001"
+
+
 class LabError(NovaFleetError):
     """The practice fleet could not be built or started (NF-LAB-*)."""
 
