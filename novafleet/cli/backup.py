@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from novafleet.cli import drill, retention
+from novafleet.cli import browse, drill, retention
 from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
@@ -196,3 +196,4 @@ def _leave(status: ExitCode) -> None:
 
 retention.register(app)
 drill.register(app)
+browse.register(app)

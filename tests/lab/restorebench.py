@@ -113,12 +113,12 @@ def remove(lab: Lab, host: str, name: str) -> None:
 
 def left_over(lab: Lab, host: str) -> str:
     """What a restore should have taken away again."""
-    units = lab.on(host, "systemctl", "list-units", "--all", "--plain", "--no-legend", "nf-restore-*")
+    units = lab.on(host, "systemctl", "list-units", "--all", "--plain", "--no-legend", "nf-restore-*", "nf-instant-*")
     files = lab.on(
         host,
         "sh",
         "-c",
-        'ls -A "$1" | grep "^.nf-restore"; ls -A /run/novafleet/restore 2>/dev/null',
+        'ls -A "$1" | grep "^.nf-restore"; ls -A /run/novafleet/restore /run/novafleet/instant/*/ 2>/dev/null',
         "sh",
         POOL,
         check=False,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.backupbench import Shop, kill, until
+from tests.lab.backupbench import QUIET, Shop, kill, until
 from tests.lab.restorebench import (
     BOOTED,
     POOL,
@@ -153,21 +154,21 @@ def test_instantly(guest: Guest, target: str) -> None:
     assert left_over(lab, target) == ""
 
 
+def there(lab: Lab, host: str) -> list[str]:
+    """Files, domains and networks of a drill on a host."""
+    script = 'ls -A "$1"; virsh -q list --all --name; virsh -q net-list --all --name'
+    said = lab.on(host, "sh", "-c", script, "sh", POOL)
+    return [line for line in said.splitlines() if "drill-d-" in line or "nfd-" in line]
+
+
 def test_a_drill_proves_and_leaves_nothing(guest: Guest, target: str) -> None:
     shop, lab = guest.shop, guest.shop.lab
     row = guest.back_up()
-    before = lab.on(
-        target, "sh", "-c", 'ls -A "$1"; virsh -q list --all --name; virsh -q net-list --all --name', "sh", POOL
-    )
     done = shop.run("backup", "drill", f"{shop.host}/d-source", "--host", target, "--serial", BOOTED)
     assert (done["ok"], done["snapshot"], done["host"]) == (True, row["snapshot"], target)
     assert done["rto"] > 0
     assert BOOTED in done["gates"][f"serial:{BOOTED}"]
-    after = lab.on(
-        target, "sh", "-c", 'ls -A "$1"; virsh -q list --all --name; virsh -q net-list --all --name', "sh", POOL
-    )
-    mine = [line for line in after.splitlines() if "d-source" in line or "nfd-" in line]
-    assert mine == [line for line in before.splitlines() if "d-source" in line or "nfd-" in line]
+    assert there(lab, target) == []
     assert left_over(lab, target) == ""
 
 
@@ -177,3 +178,39 @@ def test_a_drill_that_fails_says_so(guest: Guest, target: str) -> None:
     done = guest.shop.run(*words, status=1)
     assert (done["ok"], done["error"]["code"]) == (False, "NF-GATE-001")
     assert not guest.shop.lab.answers(target, "virsh", "-q", "dominfo", "drill-d-source")
+
+
+def cut(lab: Lab, host: str, process: subprocess.Popen[bytes]) -> None:
+    """End a process's SSH connection to a host, from the host's side."""
+    said = subprocess.run(("ss", "-Htnp"), capture_output=True, text=True, check=True).stdout
+    address = lab.hosts[host].address
+    ports = [
+        line.split()[3].rpartition(":")[2]
+        for line in said.splitlines()
+        if f"pid={process.pid}," in line and f" {address}:22 " in line
+    ]
+    assert ports
+    for port in ports:
+        lab.on(host, "sh", "-c", CUT, "sh", port)
+
+
+CUT = """\
+ss -Htnp | grep ":$1 " | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u | xargs -r kill -9
+"""
+
+
+@pytest.mark.parametrize("how", [cut, lambda _lab, _host, process: kill(process)], ids=["cut", "killed"])
+def test_an_instant_restore_goes_on(guest: Guest, target: str, how: Callable[..., None]) -> None:
+    shop, lab = guest.shop, guest.shop.lab
+    row = guest.back_up()
+    words = ("restore", row["snapshot"], "--host", target, "--as", "d-copy", "--instant", "--yes")
+    process = shop.start(*words, "-o", "json")
+    until(lambda: "running" in lab.on(target, *QUIET, "domstate", "d-copy", check=False))
+    how(lab, target, process)
+    done = shop.ended(process) if how is cut else shop.run(*words)
+    until_booted(lab, target, "d-copy")
+    lab.on(target, *QUIET, "destroy", "d-copy")
+    images = {disk["target"]: disk["path"] for disk in done["disks"]}
+    assert digest(lab, target, images["vdb"]) == guest.taken[row["snapshot"]]["vdb"]
+    assert "backing" not in lab.on(target, "qemu-img", "info", images["vda"])
+    assert left_over(lab, target) == ""
