@@ -55,7 +55,8 @@ def test_the_standalone_reader_restores_it(folder: Path, tmp_path: Path, options
     shutil.copy(SOURCE, tmp_path / "reader.py")
     repository = str(folder / "repository")
     key = [options[0], str(folder / options[1]), *options[2:]]
-    for name, digest in expected(folder).items():
+    few = slice(None if options[0] == "--key-file" else 1)  # a passphrase takes its time
+    for name, digest in list(expected(folder).items())[few]:
         out = tmp_path / name
         _run(tmp_path, repository, *key, "restore", *name.split(), str(out))
         assert hashlib.sha256(out.read_bytes()).hexdigest() == digest
