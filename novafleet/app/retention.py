@@ -14,8 +14,9 @@ from novafleet.model.policy import Keep
 from novafleet.ports import Clock
 from novafleet.repository import KeySource, Repository, records, trash
 from novafleet.repository.check import Progress
+from novafleet.repository.collected import PATIENT, Collected, Rules
 from novafleet.repository.contents import RepositoryContents
-from novafleet.repository.gc import PATIENT, Collected, Rules, collect
+from novafleet.repository.gc import collect
 from novafleet.repository.records import Hold
 from novafleet.repository.retention import Protection, Verdict, decide
 from novafleet.repository.trash import Trashed
@@ -106,7 +107,7 @@ async def collect_rounds(
     while len(rounds) < ROUNDS:
         done = await collect(repository.store, RepositoryContents(repository), clock, limits, progress)
         rounds.append(done)
-        if not (done.emptied or limits.grace == 0 and (done.epoch or done.deleted)):
+        if not (done.emptied or (limits.grace == 0 and (done.epoch or done.deleted))):
             break
     trashed = {each.snapshot for each in await trash.trashed(repository.store)}
     await records.forget_records(repository, frozenset(await repository.snapshot_ids()) | trashed)

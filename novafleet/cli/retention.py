@@ -119,7 +119,7 @@ def prune(
     from novafleet.app.wiring import SystemClock
     from novafleet.report.repoprogress import Steps
     from novafleet.report.retention import show_pruned
-    from novafleet.repository.gc import Rules
+    from novafleet.repository.collected import Rules
 
     counts = {"last": keep_last, "hourly": keep_hourly, "daily": keep_daily}
     counts |= {"weekly": keep_weekly, "monthly": keep_monthly, "yearly": keep_yearly}

@@ -12,7 +12,7 @@ from novafleet.report import console
 from novafleet.report.backup import human
 from novafleet.report.repo import say
 from novafleet.report.runs import when
-from novafleet.repository.gc import Collected
+from novafleet.repository.collected import Collected
 from novafleet.repository.records import Hold
 from novafleet.repository.retention import Verdict
 from novafleet.repository.trash import Trashed

@@ -20,84 +20,33 @@ What was in a killed writer's or collector's mind does not matter: everything th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
 from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.model.backup import StoredObject
 from novafleet.ports import Clock, ObjectStore
 from novafleet.repository import epochs, pack
+from novafleet.repository.collected import PATIENT, Collected, Contents, Progress, Rules
 from novafleet.repository.epochs import CondemnList
 from novafleet.repository.index import Packed
-from novafleet.repository.lease import COLLECTOR, SEAL, SNAPSHOTS, STALE_AFTER, TRASH, Held, Lease, fence, hold, leases
+from novafleet.repository.lease import (
+    COLLECTOR,
+    INDEX,
+    SEAL,
+    SNAPSHOTS,
+    TRASH,
+    Held,
+    Lease,
+    fence,
+    hold,
+    leases,
+)
 from novafleet.repository.marks import Marks
 
-if TYPE_CHECKING:
-    from novafleet.repository.repository import Repository
-
-GRACE = 86400.0
-"""Seconds a condemned pack lies there before it may be deleted, by the store's clock."""
-REPACK_BELOW = 0.6
-"""Share of a pack that must be needed; below it, what is needed is stored again elsewhere and the pack condemned."""
-
-MERGE_ABOVE = 64
-"""Small index objects there may be before they are written as one: each costs whoever opens the repository."""
+SMALL_BYTES = 256 << 10
 SMALL, AT_MOST = 1 << 12, 1 << 18
 """Entries of an index object that counts as small, and how many are merged at a time: they are in memory meanwhile."""
-
-Progress = Callable[[str, int, int], None]
-
-
-class Contents(Protocol):
-    """What collection needs to know of snapshots and index segments, and the key to it."""
-
-    def references(self, key: str) -> AsyncIterator[Iterable[bytes]]:
-        """Ids of all chunks the snapshot object at ``key`` needs, in batches; what a batch before named may be left
-        out. Raises MissingObjectError, or RepositoryError when it or its map cannot be read."""
-
-    def segments(self) -> AsyncIterator[tuple[str, Sequence[Packed]]]:
-        """Every index object, newest first: its key and the packs it lists."""
-
-    async def packed(self, name: str) -> Packed:
-        """A pack as its own table lists it. Raises RepositoryError, MissingObjectError."""
-
-    async def publish(self, lease: Lease, packs: Sequence[Packed]) -> None:
-        """Add an index object."""
-
-    async def repack(self, lease: Lease, needed: Mapping[str, Sequence[bytes]]) -> int:
-        """Store these chunks of these packs again, durable and in the index; the bytes written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How patient a collection is; seconds by the store's clock."""
-
-    grace: float = GRACE
-    stale_after: float = STALE_AFTER
-    repack_below: float = REPACK_BELOW
-    merge_above: int = MERGE_ABOVE
-
-
-PATIENT = Rules()
-"""What everybody uses who asks for nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What one call did. ``waiting`` says what keeps condemned packs from being deleted; bytes are of whole packs."""
-
-    epoch: int = 0
-    condemned: tuple[str, ...] = ()
-    condemned_bytes: int = 0
-    deleted: tuple[str, ...] = ()
-    deleted_bytes: int = 0
-    emptied: tuple[str, ...] = ()
-    """Snapshots that left the trash."""
-    repacked_bytes: int = 0
-    missing: int = 0
-    """Chunks that snapshots need and no index lists: the repository is damaged."""
-    waiting: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,11 +61,6 @@ class Use:
     def share(self) -> float:
         """What part of it is needed."""
         return self.needed / ((self.needed + self.garbage) or 1)
-
-
-async def condemned(repository: Repository) -> frozenset[str]:
-    """Names (hexadecimal) of packs that nothing new may build upon: they will be deleted."""
-    return epochs.avoided(await epochs.outstanding(repository.store))
 
 
 async def collect(
@@ -317,6 +261,9 @@ class Collection:
 
     async def _merge(self, doomed: frozenset[str]) -> None:
         """Write many small index objects as few; the new ones are durable before the old ones go."""
+        sizes = [each.size async for each in self._store.list(INDEX) if each.size != len(SEAL)]
+        if sum(size < SMALL_BYTES for size in sizes) <= self._rules.merge_above:
+            return
         small: dict[str, Sequence[Packed]] = {}
         entries = 0
         async for key, packs in self._contents.segments():

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from novafleet.errors import MissingObjectError, NovaFleetError, StoreError
 from novafleet.model.backup import StoredObject
 from novafleet.repository import gc
+from novafleet.repository.collected import Collected, Rules
 from novafleet.repository.compress import Codec
 from novafleet.repository.index import Packed
 from novafleet.repository.lease import INDEX, SEAL, SNAPSHOTS, TRASH, Lease, hold
@@ -267,9 +268,9 @@ async def undo_one(view: View, clock: Clock, number: int) -> None:
         await undo(view, clock, ids[number % len(ids)])
 
 
-async def collect(view: View, clock: Clock, *, newest_first: bool = True, merge_above: int = 64) -> gc.Collected:
+async def collect(view: View, clock: Clock, *, newest_first: bool = True, merge_above: int = 64) -> Collected:
     view.newest_first = newest_first
-    return await gc.collect(view, ToyContents(view), clock, gc.Rules(merge_above=merge_above))
+    return await gc.collect(view, ToyContents(view), clock, Rules(merge_above=merge_above))
 
 
 class Stage:

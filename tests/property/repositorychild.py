@@ -17,7 +17,7 @@ from pathlib import Path
 from novafleet.app.retention import collect_rounds
 from novafleet.objectstore.open import open_store
 from novafleet.repository import Repository, trash
-from novafleet.repository.gc import Rules
+from novafleet.repository.collected import Rules
 from novafleet.repository.repair import repair
 from novafleet.repository.replicate import replicate
 from tests.unit.repository.disks import StillClock, key_file

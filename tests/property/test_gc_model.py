@@ -18,6 +18,7 @@ from novafleet.errors import FencedError, RepositoryError
 from novafleet.ports import ObjectStore
 from novafleet.repository import epochs, gc, lease
 from novafleet.repository.epochs import CondemnList
+from novafleet.repository.index import Packed
 from novafleet.repository.lease import Held, Lease
 from novafleet.repository.marks import Marks
 from novafleet.repository.pack import key_of
@@ -242,7 +243,7 @@ async def two_rewriters(stage: Stage) -> None:
     await stage.run("writer", backup_of(5, 6))
 
 
-def segment(stage: Stage) -> Sequence[gc.Packed]:
+def segment(stage: Stage) -> Sequence[Packed]:
     return decoded(stage.world.objects[stage.world.keys("index/")[0]][0])
 
 

@@ -19,7 +19,7 @@ from novafleet.objectstore.open import open_store
 from novafleet.ports import ObjectStore
 from novafleet.repository import Repository, trash
 from novafleet.repository.check import check
-from novafleet.repository.gc import Rules
+from novafleet.repository.collected import Rules
 from novafleet.repository.lease import exists
 from tests.property.repositorychild import Place, act
 from tests.unit.repository.disks import BLOCK, StillClock, fresh, key_file, read_back, snapshot_of

@@ -11,8 +11,9 @@ from novafleet.errors import GuardError, RepositoryError
 from novafleet.model.policy import Keep
 from novafleet.repository import records, trash
 from novafleet.repository.check import check
+from novafleet.repository.collected import Rules
 from novafleet.repository.contents import RepositoryContents
-from novafleet.repository.gc import Rules, collect
+from novafleet.repository.gc import collect
 from novafleet.repository.lease import SEAL
 from novafleet.repository.records import Hold, Proof
 from tests.unit.repository.upkeep import DAY, HOUR, Shelf, noise

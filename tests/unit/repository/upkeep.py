@@ -8,8 +8,9 @@ from pathlib import Path
 
 from novafleet.model.backup import Snapshot
 from novafleet.repository import Repository
+from novafleet.repository.collected import Collected, Rules
 from novafleet.repository.contents import RepositoryContents
-from novafleet.repository.gc import Collected, Rules, collect
+from novafleet.repository.gc import collect
 from tests.fakes.memorystore import MemoryStore
 from tests.unit.repository.disks import BLOCK, StillClock, fresh, read_back, snapshot_of
 
