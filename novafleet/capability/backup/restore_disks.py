@@ -80,11 +80,13 @@ async def _disk(
 
 async def _finish(ctx: ActionContext, unit: str, final: NewDisk, part: str, size: int) -> None:
     words = (unit, final.format, part)
-    done = await _run(ctx, Command.script(script("restore_finish.sh"), *words, become=True, mutates=True), part)
     try:
-        found = json.loads(done).get("virtual-size")
+        done = await ctx.session.run(Command.script(script("restore_finish.sh"), *words, become=True, mutates=True))
+        found = json.loads(done.stdout).get("virtual-size")
+    except CommandError as error:
+        raise _differs(ctx, part, error.stderr.strip()) from error
     except ValueError as exc:
-        raise _differs(ctx, part, f"qemu-img says {done[:200]!r}") from exc
+        raise _differs(ctx, part, f"qemu-img says {done.text[:200]!r}") from exc
     if not isinstance(found, int) or not size <= found < size + 512:  # qcow2 counts in sectors
         raise _differs(ctx, part, f"{found} bytes instead of {size}")
 

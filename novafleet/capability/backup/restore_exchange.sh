@@ -13,6 +13,15 @@ exchange() {
   done
 }
 
+# Whatever has a name we would give is none of ours.
+taken() {
+  while [ $# -gt 2 ]; do
+    if [ -e "$2$kept" ]; then echo "$2$kept is there already" >&2 && return 0; fi
+    shift 3
+  done
+  return 1
+}
+
 # QEMU's own lock tells whether anybody uses an image.
 used() {
   while [ $# -gt 2 ]; do
@@ -22,6 +31,7 @@ used() {
   return 1
 }
 
+if taken "$@"; then exit 1; fi
 if used "$@"; then exit 75; fi
 exchange "$@" && exit
 while [ $# -gt 2 ]; do
