@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from novafleet.capability.backup.clean import if_possible
 from novafleet.capability.backup.look import Sight, scratch_directory, script
 from novafleet.capability.backup.names import Names, transient
 from novafleet.errors import SpaceError
@@ -19,7 +15,7 @@ FROZEN = 60
 LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 2 << 30, 0.05
 """What stays free on a file system that scratch files grow on: a share of it, between two bounds."""
 
-END = 'systemctl stop "$1.service"; rm -rf -- "$2"'
+END = 'folder=$1; shift; systemctl stop "$@"; rm -rf -- "$folder"'
 REASON = 'cat -- "$1" 2>/dev/null'
 REASONS = {
     "full": "its scratch file left too little room; the guest would have been paused",
@@ -47,8 +43,7 @@ def refuse_without_room(ctx: ActionContext, sight: Sight) -> None:
             )
 
 
-@asynccontextmanager
-async def guarded(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str) -> AsyncIterator[None]:
+async def guard(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str) -> None:
     """Have the host end the backup when room runs out or ``heartbeat`` (the lease's file) grows old."""
     names = Names(sight.domain.uuid)
     rooms = {scratch_directory(disk, sight.disks): sight.images[disk.target].total for disk in sight.copied}
@@ -56,16 +51,12 @@ async def guarded(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str)
     words = (names.uuid, socket, heartbeat, str(SILENCE), names.reason, *(floors if sight.running else ()))
     argv = ("sh", "-c", script("guard.sh"), "novafleet", *words)
     await ctx.session.run(Command(transient(names.guard, argv), become=True, mutates=True))
-    try:
-        yield
-    finally:
-        end = Command.script(END, names.guard, names.folder, become=True, mutates=True)
-        await if_possible(ctx, ctx.session.run(end))
 
 
-async def stop(ctx: ActionContext, *units: str) -> None:
-    """Stop units; those that ended by themselves are fine."""
-    await ctx.session.run(Command(("systemctl", "stop", *units), become=True, mutates=True), check=False)
+async def end(ctx: ActionContext, names: Names, *units: str) -> None:
+    """Stop the guard and other units, and last of all remove the folder that says a backup is under way."""
+    words = (names.folder, f"{names.guard}.service", *(f"{unit}.service" for unit in units))
+    await ctx.session.run(Command.script(END, *words, become=True, mutates=True))
 
 
 async def why_ended(ctx: ActionContext, names: Names) -> str:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.clean import forget_bitmaps, if_possible
 from novafleet.capability.backup.export import Address
-from novafleet.capability.backup.guard import guarded, stop, why_ended
+from novafleet.capability.backup.guard import end, guard, why_ended
 from novafleet.capability.backup.look import OFF, Sight, script
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
@@ -44,11 +44,11 @@ async def exported(
             each.disk.target: Address(names.reader_socket(each.disk.target), each.disk.target, each.since)
             for each in plans
         }
-        async with guarded(ctx, sight, names.reader_socket(plans[0].disk.target), order.heartbeat):
-            yield Exported(tuple(plans), Consistency.OFFLINE, addresses)
+        await guard(ctx, sight, names.reader_socket(plans[0].disk.target), order.heartbeat)
+        yield Exported(tuple(plans), Consistency.OFFLINE, addresses)
         await _refuse_started(ctx, sight, unwritten=await _written(ctx, paths) == before)
     finally:
-        await if_possible(ctx, stop(ctx, *(f"{names.reader(each.disk.target)}.service" for each in plans)))
+        await if_possible(ctx, end(ctx, names, *(names.reader(each.disk.target) for each in plans)))
 
 
 async def ended(ctx: ActionContext, sight: Sight) -> str:

@@ -12,7 +12,7 @@ from novafleet.capability.backup import plan as planning
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.clean import if_possible, thawed
 from novafleet.capability.backup.export import Address
-from novafleet.capability.backup.guard import arm_thaw, guarded, refuse_without_room, why_ended
+from novafleet.capability.backup.guard import arm_thaw, end, guard, refuse_without_room, why_ended
 from novafleet.capability.backup.look import Sight, scratch_directory
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
@@ -32,18 +32,23 @@ async def exported(
 ) -> AsyncIterator[Exported]:
     """The frozen disks, and the new checkpoint from which their next changes are recorded. Whoever uses this deletes
     the checkpoint when what was read is not kept. Raises SpaceError NF-BAK-012, BackupError NF-BAK-014."""
-    refuse_without_room(ctx, sight)
     domain, names = sight.domain, Names(sight.domain.uuid)
     socket = names.socket(sight.home)
     try:
+        refuse_without_room(ctx, sight)
         consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
         addresses = {
             each.disk.target: Address(socket, each.disk.target, EXPORT_BITMAP if each.since else "") for each in plans
         }
-        async with guarded(ctx, sight, socket, order.heartbeat):
-            yield Exported(tuple(plans), consistency, addresses)
+        await guard(ctx, sight, socket, order.heartbeat)
+        yield Exported(tuple(plans), consistency, addresses)
     finally:
-        await if_possible(ctx, ctx.hypervisor.abort_job(domain.name))
+        await if_possible(ctx, _closed(ctx, domain.name, names))
+
+
+async def _closed(ctx: ActionContext, domain: str, names: Names) -> None:
+    await ctx.hypervisor.abort_job(domain)
+    await end(ctx, names)
 
 
 async def ended(ctx: ActionContext, sight: Sight) -> str:
