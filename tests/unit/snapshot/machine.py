@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,17 @@ class Machine:
         )
         if running:
             await self.libvirt.start_domain(NAME)
+
+    def keep(self) -> None:
+        """Remember how everything is, for ``again``."""
+        shutil.copytree(self.folder, f"{self.folder}.kept")
+        self._kept = deepcopy((self.libvirt._guests, self.libvirt.backing, self.libvirt._formats))
+
+    def again(self) -> None:
+        """As it was."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(f"{self.folder}.kept", self.folder)
+        self.libvirt._guests, self.libvirt.backing, self.libvirt._formats = deepcopy(self._kept)
 
     async def seen(self) -> Survey:
         return await observe(self.session, self.libvirt, NAME)

@@ -80,19 +80,23 @@ async def test_a_name_that_is_taken_is_refused_and_one_that_is_not_there_named(t
     assert (caught.value.code, caught.value.hints) == ("NF-SNAP-002", ("did you mean b?",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, before: bool, running: bool) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    machine, held = await _three(folder, running=running, lean=True)
+    machine.keep()
     for left in POINTS:
-        folder = tmp_path / str(left)
-        folder.mkdir()
-        machine, wanted = await _three(folder, running=running, lean=True)
+        machine.again()
+        wanted = dict(held)
         fuse = Fuse(left, before)
         with contextlib.suppress(CutOffError):
             await machine.remove("b", fuse=fuse)
-        held = {name: content for name, content in (await machine.contents()).items() if name != "b"}
+        found = {name: content for name, content in (await machine.contents()).items() if name != "b"}
         del wanted["b"]
-        assert held == wanted, f"cut off at call {left}"
+        assert found == wanted, f"cut off at call {left}"
         await machine.remove("b")
         assert await machine.contents() == wanted
         assert not pending(await machine.seen())
@@ -102,12 +106,16 @@ async def test_a_removal_cut_off_anywhere_is_ended_by_the_next(tmp_path: Path, b
     pytest.fail("the removal never ran to its end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, before: bool) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    machine, held = await _three(folder, lean=True)
+    machine.keep()
     for left in POINTS:
-        folder = tmp_path / str(left)
-        folder.mkdir()
-        machine, wanted = await _three(folder, lean=True)
+        machine.again()
+        wanted = dict(held)
         fuse = Fuse(left, before)
         with contextlib.suppress(CutOffError):
             await machine.create("d", fuse)
@@ -122,14 +130,18 @@ async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, b
     pytest.fail("it never ran to its end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, before: bool) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    machine, held = await _three(folder, lean=True)
+    await machine.create("safety")
+    held["safety"] = held[""]
+    machine.keep()
     for left in POINTS:
-        folder = tmp_path / str(left)
-        folder.mkdir()
-        machine, wanted = await _three(folder, lean=True)
-        await machine.create("safety")
-        wanted["safety"] = wanted[""]
+        machine.again()
+        wanted = dict(held)
         fuse = Fuse(left, before)
         with contextlib.suppress(CutOffError):
             await machine.revert("a", fuse)

@@ -1,0 +1,207 @@
+"""Notes, XML, moves and retention: what needs no host."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from novafleet.capability.snapshot import note, xml
+from novafleet.capability.snapshot.images import Family, Image, Move, next_move
+from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.note import Note
+from novafleet.capability.snapshot.plan import nearest, plan_creation, plan_return
+from novafleet.capability.snapshot.retention import expired
+from novafleet.capability.snapshot.xml import Disk
+from novafleet.errors import SnapshotError, SpaceError
+from novafleet.model.facts import Domain
+from novafleet.model.policy import Keep
+from novafleet.model.snapshot import DomainSnapshot
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
+BASE, ONE, TWO = "/p/d.qcow2", "/p/d.qcow2.nf-00000001", "/p/d.qcow2.nf-00000002"
+DOMAIN = f"""<domain><name>db</name><uuid>u</uuid><memory unit="KiB">131072</memory><os><nvram>/n/db.fd</nvram></os>
+<devices><disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="{BASE}" index="1"/>
+<backingStore type="file"><source file="/p/old"/><backingStore/></backingStore><target dev="vda"/>
+<alias name="ua-disk-root"/></disk>
+<disk type="file" device="disk"><source file="/p/seed.iso"/><target dev="vdb"/><readonly/></disk>
+<disk type="file" device="cdrom"><target dev="sda"/></disk></devices></domain>"""
+
+
+@settings(max_examples=60)
+@given(
+    st.builds(
+        Note,
+        text=TEXT.map(str.strip),
+        mode=st.sampled_from(("crash", "fs", "live", "offline")),
+        why=TEXT,
+        tags=st.lists(TEXT, max_size=3).map(tuple),
+        expires=st.floats(0, 1e10, allow_nan=False),
+        hold=st.booleans(),
+        images=st.dictionaries(TEXT, TEXT, max_size=2),
+    )
+)
+def test_a_note_is_read_as_it_was_written(made: Note) -> None:
+    assert note.read(note.write(made)) == made
+
+
+@pytest.mark.parametrize("text", ["", "by hand", "novafleet: {", "novafleet: []", "a\nnovafleet: 3"])
+def test_what_others_wrote_is_no_note(text: str) -> None:
+    assert note.read(text) is None
+
+
+@settings(max_examples=60)
+@given(TEXT)
+def test_a_spoilt_note_does_no_harm(text: str) -> None:
+    note.read(f"x\nnovafleet: {text}")
+    assert note.read('novafleet: {"tags": 1, "expires": "never", "images": []}') == Note()
+
+
+def test_only_disks_a_guest_writes_to_count() -> None:
+    assert xml.disks(ElementTree.fromstring(DOMAIN)) == (Disk("vda", "root", "file", BASE, "raw", ("/p/old",)),)
+
+
+def test_a_definition_moves_to_other_images_and_forgets_what_lay_under_the_old() -> None:
+    moved = xml.on_images(ElementTree.fromstring(DOMAIN), {"vda": (ONE, "qcow2")})
+    assert xml.disks(moved) == (Disk("vda", "root", "file", ONE, "qcow2"),)
+    assert "index" not in ElementTree.tostring(moved, encoding="unicode")
+
+
+def test_a_snapshot_names_its_overlays_and_nothing_else() -> None:
+    tree = xml.snapshot("a", "why & when", {"vda": ONE}, ("vdb",), "")
+    assert xml.kind(tree) == "external"
+    assert [(each.get("name"), each.get("snapshot")) for each in tree.iterfind("disks/disk")] == [
+        ("vda", "external"),
+        ("vdb", "no"),
+    ]
+    record = xml.record(tree, ElementTree.fromstring(DOMAIN), "p", 7)
+    assert (record.findtext("parent/name"), record.findtext("creationTime")) == ("p", "7")
+    assert xml.contents(record)["vda"].path == BASE
+    assert xml.contents(xml.recorded_on(record, {"vda": (TWO, "qcow2")}))["vda"].path == TWO
+
+
+def family(*images: Image, active: str, pinned: tuple[str, ...] = (), running: tuple[str, ...] = ()) -> Family:
+    return Family("vda", {each.path: each for each in images}, active, running, pinned)
+
+
+STEM = Image(BASE, format="raw")
+FIRST, SECOND = Image(ONE, BASE), Image(TWO, ONE)
+MOVES = {
+    "nothing of ours": (family(STEM, active=BASE), None),
+    "the snapshot needs its image": (family(STEM, FIRST, active=ONE, pinned=(BASE,)), None),
+    "the last one went, off": (family(STEM, FIRST, active=ONE), ("fold", ONE, BASE, "")),
+    "the last one went, running": (
+        family(STEM, FIRST, active=ONE, running=(ONE, BASE)),
+        ("pivot", ONE, BASE, ""),
+    ),
+    "the first of two went, running": (
+        family(STEM, FIRST, SECOND, active=TWO, pinned=(ONE,), running=(TWO, ONE, BASE)),
+        ("commit", ONE, BASE, TWO),
+    ),
+    "the second of two went": (family(STEM, FIRST, SECOND, active=TWO, pinned=(BASE,)), ("fold", TWO, ONE, "")),
+    "a branch nobody needs": (
+        family(STEM, FIRST, Image(TWO, BASE), active=TWO, pinned=(BASE,)),
+        ("delete", ONE, "", ""),
+    ),
+    "two branches share a base": (family(STEM, FIRST, Image(TWO, BASE), active=TWO, pinned=(ONE,)), None),
+    "an image with snapshots inside": (
+        family(STEM, Image(ONE, BASE, internal=("x",)), active=ONE),
+        None,
+    ),
+    "merged, to be settled": (
+        family(STEM, Image(ONE, BASE, merge="done"), SECOND, active=TWO, pinned=(ONE,)),
+        ("settle", ONE, BASE, ""),
+    ),
+    "committed by QEMU, unmarked": (
+        family(STEM, Image(ONE, BASE, merge=f"begun {TWO}"), Image(TWO, BASE), active=TWO, pinned=(ONE,)),
+        ("settle", ONE, BASE, ""),
+    ),
+    "begun and cut off": (
+        family(STEM, Image(ONE, BASE, merge=f"begun {TWO}"), SECOND, active=TWO, pinned=(ONE,)),
+        ("fold", ONE, BASE, ""),
+    ),
+    "the base belongs to others": (family(Image(ONE, "/p/golden.qcow2"), active=ONE), None),
+    "another disk's image below": (
+        family(Image("/p/e.qcow2"), Image(ONE, "/p/e.qcow2"), active=ONE),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MOVES)
+def test_the_next_move(case: str) -> None:
+    given_family, wanted = MOVES[case]
+    found = next_move(given_family)
+    assert (found and (found.kind, found.image, found.into, found.above)) == wanted
+
+
+def taken(name: str, at: int, known: Note | None, path: str = BASE) -> Taken:
+    fact = DomainSnapshot(name, "", "shutoff", at, "<domainsnapshot/>")
+    return Taken(fact, "external", {"vda": Disk("vda", "root", "file", path, "raw")}, known)
+
+
+def survey(*snapshots: Taken, free: int = 1 << 40, kind: str = "file") -> Survey:
+    path = BASE if kind == "file" else ""
+    return Survey(
+        Domain("db", "u", "shutoff", DOMAIN),
+        {"vda": Disk("vda", "root", kind, path, "raw")},
+        snapshots,
+        {BASE: STEM, ONE: FIRST},
+        free={"/p": free},
+        nvram="/n/db.fd",
+    )
+
+
+def test_a_creation_lays_an_overlay_over_each_disk_and_copies_the_variables() -> None:
+    made = plan_creation(survey(), "a", "crash", "0000000a")
+    assert dict(made.overlays) == {"vda": f"{BASE}.nf-0000000a"}
+    assert dict(made.under) == {"vda": (BASE, "raw")}
+    assert (made.nvram, made.memory) == ("/n/db.fd.nf-0000000a", "")
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [
+        (survey(taken("a", 1, None)), "NF-SNAP-003"),
+        (survey(kind="block"), "NF-SNAP-004"),
+        (survey(free=1 << 20), "NF-SNAP-007"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(seen: Survey, code: str) -> None:
+    with pytest.raises((SnapshotError, SpaceError)) as caught:
+        plan_creation(seen, "a", "crash", "0000000a")
+    assert caught.value.code == code
+
+
+def test_going_back_needs_the_images() -> None:
+    back = plan_return(survey(), taken("a", 1, None), "0000000b")
+    assert dict(back.under) == {"vda": (BASE, "raw")}
+    with pytest.raises(SnapshotError, match="cannot be gone back to") as caught:
+        plan_return(survey(), taken("a", 1, None, "/p/gone"), "0000000b")
+    assert caught.value.code == "NF-SNAP-009"
+    with pytest.raises(SnapshotError, match="no snapshot nigthly"):
+        nearest(survey(taken("nightly", 1, None)), "nigthly")
+
+
+NOW = 1_000_000.0
+HELD = (
+    taken("old", 1, Note(expires=NOW - 1)),
+    taken("held", 2, Note(expires=NOW - 1, hold=True)),
+    taken("foreign", 3, None),
+    taken("young", 4, Note(expires=NOW + 1)),
+    taken("plain", 5, Note()),
+)
+
+
+@pytest.mark.parametrize(
+    ("keep", "gone"),
+    [(Keep(), ["old"]), (Keep(last=1), ["old", "young"]), (Keep(last=2), ["old"])],
+)
+def test_prune_takes_what_is_late_or_not_kept_and_only_our_own(keep: Keep, gone: list[str]) -> None:
+    assert expired(survey(*HELD), keep, NOW) == gone
+
+
+def test_a_move_knows_its_bytes() -> None:
+    assert next_move(family(STEM, Image(ONE, BASE, allocated=5), active=ONE)) == Move("fold", "vda", ONE, BASE, "", 5)
