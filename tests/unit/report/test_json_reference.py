@@ -19,13 +19,13 @@ from novafleet.errors import Location
 from novafleet.inventory import Why
 from novafleet.inventory.explain import Origin
 from novafleet.model.fleet import Host
-from novafleet.report import doctor, findings, inventory, plan, run, runs, schedule, status, trust, validate, vm
+from novafleet.report import backup, doctor, findings, inventory, plan, run, runs, schedule, status, trust, validate, vm
 from novafleet.report import exec as ran
-from tests.unit.report import samples, schedules
+from tests.unit.report import backups, samples, schedules
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
-FREE = frozenset({"payload", "request", "summary", "outcome", "unreachable", "labels", "modes"})
+FREE = frozenset({"payload", "request", "summary", "outcome", "unreachable", "labels", "modes", "facts", "files"})
 """Mappings whose keys are data; the summary of a plan is not, but its keys are the same in every plan."""
 DRIFTED = samples.STATUS[2:]
 HISTORY = RunHistory(samples.RUN, history(samples.RECORDS))
@@ -47,6 +47,11 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "runs ls": lambda form: runs.show_list((samples.RUN,), form),
     "runs show": lambda form: runs.show_one(HISTORY, form),
     "runs log": lambda form: runs.show_log(samples.RECORDS, form),
+    "backup run": lambda form: backup.show_run(backups.RUN, form),
+    "backup ls": lambda form: backup.show_list((backups.SNAPSHOT,), form),
+    "backup show": lambda form: backup.show_snapshot(backups.SNAPSHOT, form),
+    "backup diff": lambda form: backup.show_difference(backups.DIFFERENCE, form),
+    "backup verify": lambda form: backup.show_verified((backups.VERIFIED,), form),
     "schedule install": lambda form: schedule.show_installed(schedules.INSTALLED, form),
     "schedule ls": lambda form: schedule.show_list(schedules.LISTED[:1], form),
     "schedule run": lambda form: schedule.show_run(schedules.RUN, form),
