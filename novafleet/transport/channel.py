@@ -106,6 +106,16 @@ class Stream:
         self.inbox.end()
 
 
+def abandon(task: asyncio.Future[object], stream: Stream) -> None:
+    """Close a channel that opens after we gave up on it."""
+
+    def close(ended: asyncio.Future[object]) -> None:
+        if not ended.cancelled() and ended.exception() is None:
+            stream.abort()
+
+    task.add_done_callback(close)
+
+
 class SshProcess(Stream):
     """A remote process (``link.Process``). ``on_end`` is called once when its channel is closed."""
 

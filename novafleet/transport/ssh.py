@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import AuthError, NovaFleetError, TrustError
 from novafleet.transport import translate
-from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors
+from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
 from novafleet.transport.lean import lean_loading
@@ -96,9 +96,7 @@ def _options(client: _Client, via: SshLink | None) -> dict[str, Any]:
         "known_hosts": ([], authorities, _public(known.revoked), [], [], [], []),
         "x509_trusted_certs": None,
         "host_key_alias": target.host_key_alias or None,
-        "server_host_key_algs": _host_key_algs(
-            frozenset(key.algorithm for key in known.keys), certificates=bool(authorities)
-        ),
+        "server_host_key_algs": _host_key_algs(known.keys, certificates=bool(authorities)),
         "encryption_algs": CIPHERS,
         "compression_algs": None,
         "login_timeout": 0,
@@ -117,11 +115,12 @@ def _public(keys: Iterable[HostKey]) -> list[asyncssh.SSHKey]:
     return found
 
 
-@lru_cache(maxsize=64)
-def _host_key_algs(known: frozenset[str], *, certificates: bool) -> list[str]:
+@lru_cache(maxsize=256)
+def _host_key_algs(known: tuple[HostKey, ...], *, certificates: bool) -> list[str]:
     """Ask first for the kind of key that is known, as ssh does; certificates only where an authority is trusted."""
     plain = [name.decode() for name in get_default_public_key_algs()]
-    kinds = known | ({"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in known else set())
+    kinds = {key.algorithm for key in known}
+    kinds |= {"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in kinds else set()
     first = [name.decode() for name in get_default_certificate_algs()] if certificates else []
     return first + sorted(plain, key=lambda name: name not in kinds)
 
@@ -307,10 +306,10 @@ class SshLink:
         try:
             done, _ = await asyncio.wait({task}, timeout=CHANNEL_TIMEOUT)
         except asyncio.CancelledError:
-            _abandon(task, stream)
+            abandon(task, stream)
             raise
         if not done:
-            _abandon(task, stream)
+            abandon(task, stream)
             raise translate.channel_too_slow(self._label, CHANNEL_TIMEOUT)
         try:
             task.result()
@@ -394,11 +393,3 @@ async def _listening(listener: asyncssh.SSHListener) -> AsyncIterator[None]:
 def _made(session: Stream) -> Callable[[], Any]:
     """asyncssh asks for a factory, and for its own base classes, of which it uses only the methods ``Stream`` has."""
     return lambda: session
-
-
-def _abandon(task: asyncio.Future[object], stream: Stream) -> None:
-    def close(ended: asyncio.Future[object]) -> None:
-        if not ended.cancelled() and ended.exception() is None:
-            stream.abort()
-
-    task.add_done_callback(close)
