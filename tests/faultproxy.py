@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -93,10 +94,10 @@ REFUSALS = {
 
 
 @asynccontextmanager
-async def proxied(backend: str) -> AsyncIterator[Proxy]:
-    """A proxy before an endpoint, on a free port."""
+async def proxied(backend: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+    """A proxy before an endpoint, on a free port; with ``tls`` it speaks HTTPS."""
     proxy = Proxy(backend)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=1 << 20)
-    proxy.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
+    proxy.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield proxy

@@ -190,7 +190,13 @@ def _client(address: Address, credentials: Credentials, **seconds: int) -> Bucke
     options |= {"allow_http": address.endpoint.startswith("http:"), "connect_timeout": "10s"}
     if address.authority:
         options["root_certificate"] = address.authority
-    settings: dict[str, Any] = {"region": address.region, "virtual_hosted_style_request": address.virtual_host}
+    settings: dict[str, Any] = {
+        "region": address.region,
+        "virtual_hosted_style_request": address.virtual_host,
+        # TLS protects the body already; SHA-256 costs more than the rest of a backup where the processor has no
+        # instructions for it (5.6 CPU seconds per GB, measured).
+        "unsigned_payload": not address.endpoint.startswith("http:"),
+    }
     if address.endpoint:
         settings["endpoint"] = address.endpoint
     return Bucket(

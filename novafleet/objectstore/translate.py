@@ -11,6 +11,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _INNER = re.compile(r'(?:message|error): "([^"]{1,300})"')
+_CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*([A-Za-z]{1,60})")
 _TIMED_OUT = re.compile(r"\bTimedOut\b|\bkind: Timeout\b")
 _CONNECT = re.compile(r"\bkind: Connect\b|\bConnect,|dns error")
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "InsufficientCapacity", "StorageFull"}
@@ -95,4 +96,6 @@ def _cause(text: str, status: int, code: str) -> str:
         return " ".join(word for word in (str(status), code, _found(_MESSAGE, text)) if word)
     if _TIMED_OUT.search(text):
         return "timeout"
+    if certificate := _found(_CERTIFICATE, text):
+        return f"its certificate: {certificate}"
     return _found(_INNER, text) or text.splitlines()[0][:300]

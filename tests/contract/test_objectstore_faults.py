@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +141,33 @@ async def test_an_endpoint_that_is_not_there(s3_server: S3Server, monkeypatch: p
         assert found.cause
     found = await _error(s3_server.url("x", s3_server.endpoint.replace("http:", "https:")))
     assert found.code == "NF-STORE-022"
+
+
+def certificate(folder: Path) -> Path:
+    """An authority nobody knows (``ca.pem``), and what it says of 127.0.0.1 (``leaf.pem``, ``leaf.key``)."""
+    request = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    authority, key = folder / "ca.pem", folder / "ca.key"
+    subprocess.run((*request, "-subj", "/CN=authority", "-keyout", key, "-out", authority), check=True)
+    names = ("-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE")
+    files = ("-keyout", folder / "leaf.key", "-out", folder / "leaf.pem")
+    subprocess.run((*request, "-CA", authority, "-CAkey", key, *names, *files), check=True)
+    return authority
+
+
+async def test_a_private_authority(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.1)
+    authority = await asyncio.to_thread(certificate, tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "leaf.pem", tmp_path / "leaf.key")
+    async with proxied(s3_server.endpoint, tls) as proxy:
+        url = s3_server.url("tls", proxy.endpoint)
+        found = await _error(url)
+        assert (found.code, found.cause) == ("NF-STORE-022", "its certificate: UnknownIssuer")
+        store = open_store(f"{url}&ca={authority}")
+        assert [await store.create("object", BODY) for _ in range(2)] == [True, False]
+        assert await store.get("object") == BODY
+        await store.delete("object")
+        await store.close()
 
 
 async def test_the_process_ends_as_it_should(s3_url: str) -> None:
