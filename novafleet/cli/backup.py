@@ -56,7 +56,7 @@ def key_of(file: Path | None, passphrase: str) -> KeySource:
 
 def bytes_of(text: str, option: str) -> int:
     """``50MiB``, ``50M`` or plain bytes; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:iB|B)?", text or "0", re.IGNORECASE)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:iB|B)?(?:/s)?", text or "0", re.IGNORECASE)
     if found is None:
         raise ConfigError(f"{option} takes bytes, as in 50MiB, not {text!r}", code="NF-CFG-005")
     return int(float(found[1]) * UNITS[found[2].upper()])
