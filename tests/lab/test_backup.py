@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from xml.etree import ElementTree
@@ -124,6 +125,25 @@ def test_a_killed_controller_is_cleaned_up_after(running: Machine) -> None:
     assert running.left_over() == ""
 
 
+def test_an_interrupt_takes_everything_back(running: Machine) -> None:
+    running.back_up()
+    before = running.checkpoints()
+    running.write("vda", "write -P 0x24 0 8M")
+    process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW, "-o", "json")
+    until(lambda: reading(running))
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while b"Ctrl-C again" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    [row] = running.shop.ended(process, status=130)["vms"]
+    assert row["state"] == "cancelled"
+    assert running.checkpoints() == before
+    assert running.left_over() == ""
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+
+
 def _meanwhile(machine: Machine, disturb: Callable[[int], object]) -> dict[str, object]:
     """A slow backup, disturbed (with its process id) once it reads; the disks are as they were when it began."""
     machine.write("vda", "write -P 0x31 0 6M")
@@ -221,6 +241,27 @@ def test_an_overlay_made_by_hand_is_read_whole(running: Machine) -> None:
     assert "changes since" in why(row, "vdb")
     running.start()
     running.write("vda", "write -P 0x62 5M 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.verify()
+
+
+def test_overlays_libvirt_makes_and_merges_keep_the_bitmaps(running: Machine) -> None:
+    running.back_up()
+    running.write("vda", "write -P 0x63 2M 1M")
+    base, overlay = running.disks["vda"], f"{running.folder}/overlay.qcow2"
+    disks = ("--diskspec", f"vda,file={overlay}", "--diskspec", "vdb,snapshot=no")
+    running.shop.virsh("snapshot-create-as", running.name, "s", "--disk-only", "--no-metadata", *disks)
+    running.disks["vda"] = overlay
+    running.write("vda", "write -P 0x64 3M 1M", "discard 1M 1M")
+    assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
+    running.write("vda", "write -P 0x65 4M 1M")
+    running.shop.virsh("blockcommit", running.name, "vda", "--active", "--pivot")
+    running.disks["vda"] = base
+    running.write("vda", "write -P 0x66 5M 1M")
+    row = running.back_up()
+    assert row["state"] == "done"
+    assert modes(row)["vdb"] == "incremental"
+    running.write("vda", "write -P 0x67 6M 1M")
     assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
     running.verify()
 

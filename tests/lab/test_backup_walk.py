@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable
 from xml.etree import ElementTree
 
@@ -35,7 +36,7 @@ class Walk:
     def step(self) -> None:
         """One thing, and now and then a backup."""
         always = [self.write, self.write, self.zero, self.discard, self.back_up, self.back_up]
-        online = [self.stop, self.kill, self.grow, self.plug, self.overlay, self.abandon]
+        online = [self.stop, self.kill, self.grow, self.plug, self.overlay, self.merge, self.abandon]
         act: Callable[[], None] = (
             self.chance.choice(always + online)
             if self.running
@@ -108,6 +109,18 @@ class Walk:
         ]
         self.vm.shop.virsh("snapshot-create-as", self.vm.name, f"s{self.layers}", *words, *disks)
         self.vm.disks = {target: f"{self.vm.folder}/{target}-{self.layers}.qcow2" for target in self.vm.disks}
+
+    def merge(self) -> None:
+        """All overlays down into the images they began with."""
+        if not self.layers:
+            return
+        self.layers = 0
+        for target, path in self.vm.disks.items():
+            chain = self.vm.shop.on("qemu-img", "info", "-U", "--backing-chain", path)
+            base = re.findall(r"^image: (.+)$", chain, re.MULTILINE)[-1]
+            if base != path:
+                self.vm.shop.virsh("blockcommit", self.vm.name, target, "--active", "--pivot")
+                self.vm.disks[target] = base
 
     def abandon(self) -> None:
         """A controller that dies while it reads; until the next backup its job stands in the way of other changes."""

@@ -12,7 +12,7 @@ SILENCE = 180
 """Seconds without a sign of the controller after which a backup is ended on the host."""
 FROZEN = 60
 """Seconds after which a guest is thawed whatever happens."""
-LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 2 << 30, 0.05
+LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 4 << 30, 0.05
 """What stays free on a file system that scratch files grow on: a share of it, between two bounds."""
 
 END = 'folder=$1; shift; systemctl stop "$@"; rm -rf -- "$folder"'

@@ -14,7 +14,7 @@ room() {
   echo $(($1 * $3)) $(($2 * $3))
 }
 
-home=
+home=${number:+/var/lib/libvirt/qemu}
 for directory in /var/lib/libvirt/qemu/domain-"${number:-none}"-*; do
   [ ! -d "$directory" ] || home=$directory
 done
