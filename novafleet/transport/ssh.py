@@ -329,7 +329,7 @@ class SshLink:
         """A connection to a UNIX socket on the host. Raises ForwardingOffError: OpenSSH never says why."""
         socket = SshSocket(self._label)
         return await self._socket(
-            self.connection.create_unix_connection(_made(socket), path, encoding=None, window=WINDOW), socket
+            self.connection.create_unix_connection(_made(socket), path, encoding=None, window=BULK_WINDOW), socket
         )
 
     async def _socket(self, opening: Coroutine[object, object, object], socket: SshSocket) -> SshSocket:
