@@ -23,6 +23,7 @@ File = Annotated[
 ]
 Serial = Annotated[str, typer.Option("--serial", metavar="REGEX", help="Instead: the serial console must say this.")]
 Port = Annotated[int, typer.Option("--tcp", metavar="PORT", help="Instead: this port must be open.")]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long these gates may take.")]
 Pool = Annotated[str, typer.Option("--pool", metavar="NAME", help="The storage pool its disks go to.")]
 
 
@@ -42,6 +43,7 @@ def drill(
     file: File = None,
     serial: Serial = "",
     tcp: Port = 0,
+    wait: Wait = 300.0,
     pool: Pool = "default",
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
@@ -61,7 +63,7 @@ def drill(
             vm=vm,
             host=host,
             file=file,
-            gates=_gates(serial, tcp),
+            gates=_gates(serial, tcp, wait),
             pool=pool,
             lock_wait=lock_wait,
         ),
@@ -73,10 +75,9 @@ def drill(
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _gates(serial: str, tcp: int) -> tuple[Gate, ...]:
-    from novafleet.app.drill import BOOT_SECONDS
+def _gates(serial: str, tcp: int, wait: float) -> tuple[Gate, ...]:
     from novafleet.model.environment import Gate, GateKind
 
-    said = (Gate(GateKind.SERIAL, {"pattern": serial}, timeout=BOOT_SECONDS),) if serial else ()
-    opened = (Gate(GateKind.TCP, {"port": tcp}, timeout=BOOT_SECONDS),) if tcp else ()
+    said = (Gate(GateKind.SERIAL, {"pattern": serial}, timeout=wait),) if serial else ()
+    opened = (Gate(GateKind.TCP, {"port": tcp}, timeout=wait),) if tcp else ()
     return (*said, *opened)

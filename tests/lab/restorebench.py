@@ -118,7 +118,7 @@ def left_over(lab: Lab, host: str) -> str:
         host,
         "sh",
         "-c",
-        'ls -A "$1" | grep "^.nf-restore"; ls -A /run/novafleet/restore /run/novafleet/instant/*/ 2>/dev/null',
+        'ls -A "$1" | grep "^.nf-restore"; ls -A /run/novafleet/restore; ls -A /run/novafleet/instant',
         "sh",
         POOL,
         check=False,

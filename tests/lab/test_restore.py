@@ -174,7 +174,7 @@ def test_a_drill_proves_and_leaves_nothing(guest: Guest, target: str) -> None:
 
 def test_a_drill_that_fails_says_so(guest: Guest, target: str) -> None:
     guest.back_up()
-    words = ("backup", "drill", "d-source", "--host", target, "--tcp", "22")
+    words = ("backup", "drill", "d-source", "--host", target, "--tcp", "22", "--wait", "15")
     done = guest.shop.run(*words, status=1)
     assert (done["ok"], done["error"]["code"]) == (False, "NF-GATE-001")
     assert not guest.shop.lab.answers(target, "virsh", "-q", "dominfo", "drill-d-source")
