@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from novafleet.app.snapshotrun import (
     Done,
@@ -26,6 +27,7 @@ from novafleet.app.vmselect import Chosen
 from novafleet.capability.snapshot.actions import registry
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.note import SAFETY
 from novafleet.capability.snapshot.plan import CRASH, FS, nearest, plan_return
 from novafleet.capability.snapshot.retention import expired
 from novafleet.capability.snapshot.tidy import pending
@@ -35,8 +37,6 @@ from novafleet.model.policy import Keep
 from novafleet.model.run import NodeResult
 
 A_WEEK = 7 * 86400.0
-SAFETY = "safety"
-"""Tag of the snapshot made before going back."""
 Confirm = Callable[[Sequence[str]], bool]
 
 
@@ -74,35 +74,29 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
 
 
 def _create_steps(crew: Party, wish: Wish, group: str) -> list[Step]:
-    freezes = [_freeze_step(each, wish) for each in crew.chosen]
-    everybody = [each.id for each in freezes]
-    makes = [_create_step(crew, each, wish, group, everybody if group else ["freeze"]) for each in crew.chosen]
-    return [*freezes, *makes]
+    pairs = [_pair(crew, each, wish, group) for each in crew.chosen]
+    everybody = tuple(freeze.id for freeze, _ in pairs)
+    makes = [replace(make, after=everybody if group else make.after) for _, make in pairs]
+    return [*(freeze for freeze, _ in pairs), *makes]
 
 
-def _freeze_step(chosen: Chosen, wish: Wish, part: str = "freeze") -> Step:
-    return step(chosen, "snapshot.freeze", part=part, mode=wish.mode, require=wish.require)
-
-
-def _create_step(
-    crew: Party, chosen: Chosen, wish: Wish, group: str, after: Sequence[str], part: str = "create"
-) -> Step:
+def _pair(crew: Party, chosen: Chosen, wish: Wish, group: str = "", part: str = "create") -> tuple[Step, Step]:
+    """The step that prepares and freezes, and the one that takes the snapshot and thaws."""
     now = crew.world.clock.now()
-    return step(
-        chosen,
-        "snapshot.create",
-        after,
-        part=part,
-        name=wish.name or default_name(now),
-        text=wish.text,
-        mode=wish.mode,
-        tags=list(wish.tags),
-        expires=now + wish.ttl if wish.ttl else 0.0,
-        hold=wish.hold,
-        group=group,
-        environment=chosen.environment,
-        token=secrets.token_hex(4),
-    )
+    words: dict[str, Any] = {
+        "name": wish.name or default_name(now),
+        "text": wish.text,
+        "mode": wish.mode,
+        "require": wish.require,
+        "tags": list(wish.tags),
+        "expires": now + wish.ttl if wish.ttl else 0.0,
+        "hold": wish.hold,
+        "group": group,
+        "environment": chosen.environment,
+        "token": secrets.token_hex(4),
+    }
+    freeze = step(chosen, "snapshot.freeze", **words)
+    return freeze, step(chosen, "snapshot.create", ["freeze"], part=part, **words)
 
 
 def default_name(now: float) -> str:
@@ -164,8 +158,7 @@ def _revert_steps(
     if safety:
         wish = Wish(f"before-{default_name(crew.world.clock.now())}", f"before going back to {taken.name}", CRASH)
         wish = replace(wish, tags=(SAFETY,), ttl=A_WEEK)
-        steps.append(_freeze_step(chosen, wish))
-        steps.append(_create_step(crew, chosen, wish, "", ["freeze"], part="safety"))
+        steps += _pair(crew, chosen, wish, part="safety")
     after = ["safety"] if safety else []
     steps.append(step(chosen, "snapshot.stop", after))
     steps.append(step(chosen, "snapshot.switch", ["stop"], name=taken.name, token=secrets.token_hex(4)))
@@ -248,7 +241,7 @@ def _foretold(
     crew: Party, going: Mapping[str, list[str]], failed: Mapping[str, NovaFleetError]
 ) -> tuple[VmResult, ...]:
     return tuple(
-        replace(row, outcome={"removed": going.get(f"{row.host}/{row.domain}", [])})
+        replace(row, outcome={"removed": going.get(f"{row.host}/{row.domain}", []), "foretold": True})
         for row in results_of(crew, (), failed)
     )
 

@@ -124,7 +124,7 @@ def done(finished: Done, form: str) -> None:
             findings.show_finding({**vm.error, "where": f"{vm.host}/{vm.domain}"})
         else:
             console.out().print(_line(finished.verb, vm), soft_wrap=True)
-    if finished.skew_ms is not None and finished.verb == "create":
+    if finished.skew_ms is not None and finished.group:
         text = f"{len(finished.vms)} snapshots within {finished.skew_ms:g} ms"
         console.out().print(console.text(text, "bold"), soft_wrap=True)
 
@@ -141,6 +141,8 @@ def _line(verb: str, vm: VmResult) -> Text:
         safety = f"; what it was: {said['safety']}" if said.get("safety") else ""
         return line + console.text(f"is at {said['snapshot']}{safety}")
     removed = ", ".join(said.get("removed", ())) or "nothing"
+    if said.get("foretold"):
+        return line + console.text(f"would remove {removed}")
     return line + console.text(f"removed {removed}; merged {size(int(said.get('merged', 0)))}")
 
 

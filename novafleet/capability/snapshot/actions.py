@@ -17,7 +17,7 @@ def registry(freezer: Freezer) -> Registry:
         return await create.create(ctx, args, freezer)
 
     return {
-        "snapshot.freeze": Action(freezer.freeze, StepClass.CONVERGENT),
+        "snapshot.freeze": Action(freezer.ready, StepClass.CONVERGENT),
         "snapshot.create": Action(make, StepClass.PROBED, create.created),
         "snapshot.stop": Action(revert.stop, StepClass.CONVERGENT),
         "snapshot.switch": Action(revert.switch, StepClass.CONVERGENT),

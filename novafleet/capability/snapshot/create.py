@@ -11,11 +11,10 @@ from xml.etree.ElementTree import Element
 
 from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.freeze import Freezer, Frozen
-from novafleet.capability.snapshot.look import Survey, Taken, script, survey
+from novafleet.capability.snapshot.look import Survey, Taken, survey
 from novafleet.capability.snapshot.note import Note
-from novafleet.capability.snapshot.plan import CRASH, FS, Creation, plan_creation
-from novafleet.errors import CommandError, SnapshotError, SpaceError
-from novafleet.model.command import Command
+from novafleet.capability.snapshot.plan import CRASH, FS, Creation
+from novafleet.capability.snapshot.prepare import Prepared, prepare, run_script
 from novafleet.model.snapshot import SnapshotFlag
 from novafleet.ports import ActionContext, Json, Outcome
 
@@ -25,7 +24,8 @@ async def create(ctx: ActionContext, args: Mapping[str, Json], freezer: Freezer)
     SpaceError NF-SNAP-007, and what libvirt raises."""
     label, held = args["label"], freezer.of(args["label"])
     try:
-        began, ended = await _make(ctx, args, held)
+        prepared = freezer.prepared.pop(label, None) or await prepare(ctx, args)
+        began, ended = await _make(ctx, args, held, prepared)
     finally:
         after = await freezer.thaw(ctx, label)
     if held.mode == FS and after.mode == CRASH:
@@ -51,12 +51,8 @@ async def created(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | Non
     return {"snapshot": found.name, "mode": found.note.mode, "why": found.note.why, "adopted": True}
 
 
-async def _make(ctx: ActionContext, args: Mapping[str, Json], held: Frozen) -> tuple[float, float]:
-    seen = await survey(ctx, args["domain"])
-    await _refuse_jobs(ctx, seen)
-    creation = plan_creation(seen, args["name"], held.mode, args["token"])
-    if creation.nvram:
-        await run_script(ctx, "copy.sh", seen.nvram, creation.nvram)
+async def _make(ctx: ActionContext, args: Mapping[str, Json], held: Frozen, prepared: Prepared) -> tuple[float, float]:
+    seen, creation = prepared.seen, prepared.creation
     wanted = xml.snapshot(
         args["name"], _description(ctx, args, held, creation), creation.overlays, creation.others, creation.memory
     )
@@ -89,18 +85,6 @@ def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, crea
     )
 
 
-async def _refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
-    """libvirt would wait 30 s for the end of a backup."""
-    if seen.off or await ctx.hypervisor.backup_job(seen.domain.name) is None:
-        return
-    raise SnapshotError(
-        f"a backup of {seen.domain.name} is under way",
-        code="NF-SNAP-006",
-        where=ctx.host.name,
-        hints=("try again when it has ended",),
-    )
-
-
 async def _offline(ctx: ActionContext, seen: Survey, creation: Creation, wanted: Element) -> None:
     """Overlays, then the definition on them, then the record: cut off anywhere, no snapshot claims what may change."""
     words = [word for target, path in creation.overlays.items() for word in (path, *creation.under[target])]
@@ -125,15 +109,3 @@ async def redefine(ctx: ActionContext, domain: str, taken: Taken, record: Elemen
     """Replace what libvirt records of a snapshot."""
     flags = SnapshotFlag.REDEFINE | (SnapshotFlag.CURRENT if taken.fact.current else SnapshotFlag.NONE)
     await ctx.hypervisor.create_snapshot(domain, xml.text_of(record), flags)
-
-
-async def run_script(ctx: ActionContext, name: str, *words: str) -> None:
-    """Run one of our scripts as root, behind the lease. Raises CommandError, SpaceError NF-SNAP-007."""
-    try:
-        await ctx.session.run(Command.script(script(name), *words, become=True, mutates=True))
-    except CommandError as error:
-        if "No space left" not in error.stderr:
-            raise
-        raise SpaceError(
-            "no room for a snapshot", code="NF-SNAP-007", where=ctx.host.name, cause=error.stderr.strip()
-        ) from error

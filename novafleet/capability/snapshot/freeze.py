@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from novafleet.capability.snapshot.look import OFF, script
 from novafleet.capability.snapshot.plan import CRASH, FS, LIVE, OFFLINE
+from novafleet.capability.snapshot.prepare import Prepared, prepare
 from novafleet.errors import CommandError, HypervisorError, SnapshotError
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
@@ -33,10 +34,16 @@ class Frozen:
 
 @dataclass(slots=True)
 class Freezer:
-    """Remembers whom this run froze, and thaws them."""
+    """Remembers for whom this run prepared a snapshot and whom it froze, and thaws them."""
 
     seconds: float = SECONDS
     frozen: dict[str, Frozen] = field(default_factory=dict)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+
+    async def ready(self, ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
+        """Prepare the snapshot of ``args["label"]``, then freeze it. Raises what either raises."""
+        self.prepared[args["label"]] = await prepare(ctx, args)
+        return await self.freeze(ctx, args)
 
     async def freeze(self, ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         """Freeze ``args["domain"]`` if ``args["mode"]`` is fs and it runs. Raises SnapshotError NF-SNAP-005 when

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PREFIX = "novafleet: "
+SAFETY = "safety"
+"""Tag of a snapshot made before going back: it lives until its time is over, and takes no other's place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.note import SAFETY
 from novafleet.model.backup import Consistency, Snapshot
 from novafleet.model.policy import Keep
 from novafleet.repository.retention import Protection, decide
@@ -15,10 +16,14 @@ def expired(seen: Survey, keep: Keep, now: float) -> list[str]:
     """
     ours = [each for each in seen.snapshots if each.note is not None and not each.note.hold]
     late = {each.name for each in ours if each.note is not None and 0 < each.note.expires <= now}
-    counted = [_as_counted(seen, each) for each in ours if each.name not in late]
+    counted = [_as_counted(seen, each) for each in ours if each.name not in late and not _safety(each)]
     verdicts = decide(counted, keep, Protection({}), now=now) if keep != Keep() else ()
     gone = late | {verdict.snapshot.id for verdict in verdicts if not verdict.keep}
     return [each.name for each in seen.snapshots if each.name in gone]
+
+
+def _safety(taken: Taken) -> bool:
+    return taken.note is not None and SAFETY in taken.note.tags and taken.note.expires > 0
 
 
 def _as_counted(seen: Survey, taken: Taken) -> Snapshot:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from xml.etree.ElementTree import Element
 
 from novafleet.capability.snapshot import xml
-from novafleet.capability.snapshot.create import redefine, run_script
+from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.look import Survey, Taken, script, survey
 from novafleet.capability.snapshot.plan import Return, nearest, plan_return
+from novafleet.capability.snapshot.prepare import run_script
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
 

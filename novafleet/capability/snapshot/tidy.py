@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from novafleet.capability.snapshot import note, xml
-from novafleet.capability.snapshot.create import redefine, run_script
+from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.images import BEGUN, DONE, Move, next_move
 from novafleet.capability.snapshot.look import Survey, Taken, survey
+from novafleet.capability.snapshot.prepare import run_script
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome

@@ -1,0 +1,58 @@
+"""What a snapshot takes before its moment comes: done first, so that guests stand still for as short as can be and the
+snapshots of a group lie close together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from novafleet.capability.snapshot.look import Survey, script, survey
+from novafleet.capability.snapshot.plan import Creation, plan_creation
+from novafleet.errors import CommandError, SnapshotError, SpaceError
+from novafleet.model.command import Command
+from novafleet.ports import ActionContext, Json
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A VM as it was looked at, and what is to be made of it."""
+
+    seen: Survey
+    creation: Creation
+
+
+async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
+    """Look at ``args["domain"]`` and plan snapshot ``args["name"]`` of mode ``args["mode"]``.
+
+    Raises SnapshotError NF-SNAP-003, -004, -006, SpaceError NF-SNAP-007.
+    """
+    seen = await survey(ctx, args["domain"])
+    await _refuse_jobs(ctx, seen)
+    creation = plan_creation(seen, args["name"], args["mode"], args["token"])
+    if creation.nvram:
+        await run_script(ctx, "copy.sh", seen.nvram, creation.nvram)
+    return Prepared(seen, creation)
+
+
+async def _refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
+    """libvirt would wait 30 s for the end of a backup."""
+    if seen.off or await ctx.hypervisor.backup_job(seen.domain.name) is None:
+        return
+    raise SnapshotError(
+        f"a backup of {seen.domain.name} is under way",
+        code="NF-SNAP-006",
+        where=ctx.host.name,
+        hints=("try again when it has ended",),
+    )
+
+
+async def run_script(ctx: ActionContext, name: str, *words: str) -> None:
+    """Run one of our scripts as root, behind the lease. Raises CommandError, SpaceError NF-SNAP-007."""
+    try:
+        await ctx.session.run(Command.script(script(name), *words, become=True, mutates=True))
+    except CommandError as error:
+        if "No space left" not in error.stderr:
+            raise
+        raise SpaceError(
+            "no room for a snapshot", code="NF-SNAP-007", where=ctx.host.name, cause=error.stderr.strip()
+        ) from error
