@@ -84,13 +84,20 @@ class S3Server:
 
     def start(self) -> None:
         """Return when a bucket can be written to."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Only from the main thread: the server ends with the thread that launched it, even when we are killed."""
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
-        # The server ends with us, even when we are killed.
         argv = ("setpriv", "--pdeathsig", "KILL", *self.argv)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
             )
+
+    def wait(self) -> None:
+        """Until a bucket can be written to."""
         wait_for(self.answers, f"{Path(self.argv[0]).name} does not answer")
 
     def answers(self) -> bool:

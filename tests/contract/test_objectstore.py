@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from novafleet.objectstore.open import open_store
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import ObjectStore
 from tests.fakes.memorystore import MemoryStore
-from tests.objectstores import NfsServer, S3Server, wait_for
+from tests.objectstores import NfsServer, S3Server
 
 EXCLUSIVE = ("memory", "directory", "s3", "nfs")
 FILES = ("directory", "nfs")
@@ -303,14 +303,14 @@ async def _work(store: ObjectStore, done: Counter[str]) -> None:
         done["turns"] += 1
 
 
-async def _through(store: ObjectStore, disturb: object) -> None:
+async def _through(store: ObjectStore, disturb: Callable[[], Awaitable[None]]) -> None:
     """Work on while a server is killed and comes back, twice; everything said to be done must be there."""
     done = Counter[str]()
     workers = [asyncio.ensure_future(_work(store, done)) for _ in range(3)]
     for _ in range(2):
         had = done["turns"]
-        await asyncio.to_thread(disturb)  # type: ignore[arg-type]
-        async with asyncio.timeout(60):
+        await disturb()
+        async with asyncio.timeout(120):
             while done["turns"] < had + 6:
                 for worker in workers:
                     if worker.done():
@@ -324,16 +324,16 @@ async def _through(store: ObjectStore, disturb: object) -> None:
 
 async def test_an_nfs_server_is_killed_and_comes_back(nfs_url: str, nfs_server: NfsServer) -> None:
     store = open_store(nfs_url)
-    await _through(store, nfs_server.restart)
+    await _through(store, lambda: asyncio.to_thread(nfs_server.restart))
     await store.close()
 
 
 async def test_an_s3_server_is_killed_and_comes_back(s3_url: str, s3_server: S3Server) -> None:
-    def restart() -> None:
+    async def restart() -> None:
         s3_server.kill()
-        s3_server.start()
+        s3_server.launch()
+        await asyncio.to_thread(s3_server.wait)
 
     store = open_store(s3_url)
     await _through(store, restart)
     await store.close()
-    wait_for(s3_server.answers, "SeaweedFS does not answer")
