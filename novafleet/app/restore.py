@@ -126,13 +126,17 @@ async def restore_to_host(request: RestoreRequest, confirm: Confirm, watch: Watc
         keep = not name or name == snapshot.domain
         keep = keep and not await _taken(party, fleet)
         order = await _order(party, keep=keep)
-        if not confirm(_question(party, order)):
+        unasked = _unasked(fleet) if keep else ""
+        if not confirm(" ".join([_question(party, order), *([f"({unasked})"] if unasked else [])])):
             return VmRestored("", snapshot.id, party.facts.host, "declined")
 
         async def work(ctx: ActionContext) -> Outcome:
             if request.instant:
-                return outcome(await restore_instantly(ctx, repository, snapshot, order, world.clock))
-            return outcome(await restore_vm(ctx, repository, snapshot, order))
+                restored = await restore_instantly(ctx, repository, snapshot, order, world.clock)
+            else:
+                restored = await restore_vm(ctx, repository, snapshot, order)
+            notes = (*restored.notes, unasked) if unasked else restored.notes
+            return outcome(replace(restored, notes=notes))
 
         return await carried_out(party, order.name, work, watch)
 
@@ -202,6 +206,12 @@ async def _taken(party: Party, fleet: FleetFacts) -> bool:
             if other.uuid == wanted.uuid or other.macs & wanted.macs:
                 return True
     return False
+
+
+def _unasked(fleet: FleetFacts) -> str:
+    """Hosts on which the VM itself may still be, in words."""
+    names = sorted(host.host for host in fleet.hosts.values() if host.error)
+    return f"whether it still runs on {', '.join(names)} is unknown: not reached" if names else ""
 
 
 async def _order(party: Party, *, keep: bool) -> Order:
