@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from novafleet.errors import NovaFleetError
 from novafleet.model.plan import Step
 from novafleet.model.policy import Keep
 from novafleet.model.run import NodeResult
+
+log = logging.getLogger(__name__)
 
 A_WEEK = 7 * 86400.0
 Confirm = Callable[[Sequence[str]], bool]
@@ -107,7 +110,10 @@ def default_name(now: float) -> str:
 async def _thaw(crew: Party, held: Leased, freezer: Freezer) -> None:
     """Whoever is frozen still: its own step never came."""
     for label in list(freezer.frozen):
-        await freezer.thaw(context_of(crew, held, label, f"{label}/thaw", lambda _event: None), label)
+        try:
+            await freezer.thaw(context_of(crew, held, label, f"{label}/thaw", lambda _event: None), label)
+        except NovaFleetError as error:
+            log.warning("%s is thawed by its host: %s", label, error)
 
 
 def _skew(results: Sequence[NodeResult]) -> float | None:

@@ -87,7 +87,7 @@ class Freezer:
         left = await ctx.session.run(Command.script(ACTIVE, unit, become=True))
         if left.text.strip():
             await ctx.hypervisor.thaw(domain.name)
-        words = (unit, f"{math.ceil(self.seconds)}s", domain.name)
+        words = (unit, f"{math.ceil(self.seconds)}s", domain.uuid)
         await ctx.session.run(Command.script(script("arm.sh"), *words, become=True, mutates=True))
 
     async def _disarm(self, ctx: ActionContext, domain: Domain) -> None:

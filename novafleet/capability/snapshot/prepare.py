@@ -27,15 +27,15 @@ async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
     Raises SnapshotError NF-SNAP-003, -004, -006, SpaceError NF-SNAP-007.
     """
     seen = await survey(ctx, args["domain"])
-    await _refuse_jobs(ctx, seen)
+    await refuse_jobs(ctx, seen)
     creation = plan_creation(seen, args["name"], args["mode"], args["token"])
     if creation.nvram:
         await run_script(ctx, "copy.sh", seen.nvram, creation.nvram)
     return Prepared(seen, creation)
 
 
-async def _refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
-    """libvirt would wait 30 s for the end of a backup."""
+async def refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
+    """Raise SnapshotError NF-SNAP-006 while a backup reads the VM: libvirt would wait 30 s for its end."""
     if seen.off or await ctx.hypervisor.backup_job(seen.domain.name) is None:
         return
     raise SnapshotError(

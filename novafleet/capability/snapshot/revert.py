@@ -10,7 +10,7 @@ from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.look import Survey, Taken, script, survey
 from novafleet.capability.snapshot.plan import Return, nearest, plan_return
-from novafleet.capability.snapshot.prepare import run_script
+from novafleet.capability.snapshot.prepare import refuse_jobs, run_script
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
 
@@ -19,6 +19,7 @@ SLOW = 3600.0
 
 async def stop(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Pull the plug of ``args["domain"]``: what it does now is given up, or in the safety snapshot."""
+    await refuse_jobs(ctx, await survey(ctx, args["domain"]))
     await ctx.hypervisor.destroy_domain(args["domain"])
     return {}
 

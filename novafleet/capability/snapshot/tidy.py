@@ -10,7 +10,7 @@ from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.images import BEGUN, DONE, Move, next_move
 from novafleet.capability.snapshot.look import Survey, Taken, survey
-from novafleet.capability.snapshot.prepare import run_script
+from novafleet.capability.snapshot.prepare import refuse_jobs, run_script
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
@@ -42,6 +42,7 @@ async def tidy(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     while True:
         seen = await survey(ctx, args["domain"])
         if not seen.off:
+            await refuse_jobs(ctx, seen)
             await _await_jobs(ctx, seen)
             seen = await survey(ctx, args["domain"])
         move = next_of(seen)
@@ -163,6 +164,7 @@ async def forget(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         seen = await survey(ctx, args["domain"])
         taken = seen.find(name)
         if taken is not None:
+            await refuse_jobs(ctx, seen)
             inside = taken.kind == "internal"
             await ctx.hypervisor.delete_snapshot(seen.domain.name, name, metadata_only=not inside)
             await _restore_children(ctx, seen, name)
