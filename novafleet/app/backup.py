@@ -299,15 +299,17 @@ async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
     row = VmBackup(chosen.vm, chosen.domain.name, chosen.host.name, "planned", chosen.environment)
     try:
         context = party.context(chosen, f"{chosen.label}/estimate", lambda _event: None)
-        prepared = await estimate(context, party.order(chosen))
+        prepared, most = await estimate(context, party.order(chosen))
     except NovaFleetError as error:
         finding = error.at(chosen.host.name).finding()
         return replace(row, state=_state(finding), error=finding)
-    return replace(row, disks=_planned(prepared))
+    return replace(row, disks=_planned(prepared, most))
 
 
-def _planned(prepared: Prepared) -> tuple[DiskBackup, ...]:
+def _planned(prepared: Prepared, most: Mapping[str, int]) -> tuple[DiskBackup, ...]:
     return tuple(
-        DiskBackup(each.disk.name, each.disk.target, each.mode.value, each.why, each.image.size, each.estimate, 0)
+        DiskBackup(
+            each.disk.name, each.disk.target, each.mode.value, each.why, each.image.size, most[each.disk.target], 0
+        )
         for each in prepared.plans
     )

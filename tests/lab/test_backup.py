@@ -312,6 +312,11 @@ def test_dry_run_changes_nothing(running: Machine) -> None:
     assert (row["state"], modes(row)) == ("planned", {"vda": "full", "vdb": "full"})
     assert running.checkpoints() == []
     assert running.shop.run("backup", "ls") == {"snapshots": []}
+    running.back_up()
+    running.write("vda", "write -P 0x73 3M 2M")
+    row = running.back_up("--dry-run")
+    assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    assert [disk["bytes_read"] for disk in row["disks"]] == [2 << 20, 0]
 
 
 def test_exit_statuses(running: Machine) -> None:

@@ -19,9 +19,10 @@ from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, plan, without
 from novafleet.capability.backup.read import Reading, copy
 from novafleet.capability.backup.together import together
-from novafleet.capability.backup.xml import known_checkpoint_xml, left_out
+from novafleet.capability.backup.xml import known_checkpoint_xml, left_out, sizes
 from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
+from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
@@ -56,10 +57,25 @@ class Work:
         return self.prepared.sight
 
 
-async def estimate(ctx: ActionContext, order: Order) -> Prepared:
-    """What a backup would do. Changes nothing."""
+async def estimate(ctx: ActionContext, order: Order) -> tuple[Prepared, Mapping[str, int]]:
+    """What a backup would do, and how many bytes it would read at most, by target. Changes nothing."""
     sight = await look(ctx, order.domain)
-    return _planned(ctx, sight, await order.history.newest(sight.domain.uuid), order)
+    prepared = _planned(ctx, sight, await order.history.newest(sight.domain.uuid), order)
+    changed = await _changed(ctx, prepared) if sight.running else {}
+    return prepared, {
+        each.disk.target: changed.get(each.disk.target, 0) if each.since else each.image.allocated
+        for each in prepared.plans
+    }
+
+
+async def _changed(ctx: ActionContext, prepared: Prepared) -> Mapping[str, int]:
+    """libvirt counts what a checkpoint of a running VM records."""
+    found: dict[str, int] = {}
+    for name in {each.since for each in prepared.plans if each.since}:
+        words = ("checkpoint-dumpxml", prepared.sight.domain.uuid, name, "--size", "--no-domain")
+        done = await ctx.session.run(Command(("virsh", "-q", "-c", "qemu:///system", *words), become=True), check=False)
+        found |= sizes(done.text) if done.ok else {}
+    return found
 
 
 async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, order: Order) -> Snapshot:

@@ -25,11 +25,6 @@ class DiskPlan:
     since: str
     marks: bool
 
-    @property
-    def estimate(self) -> int:
-        """Bytes that will be read at most; how much changed is known only when the job runs."""
-        return self.image.allocated if not self.since else 0
-
 
 def plan(
     disks: Sequence[GuestDisk],

@@ -191,6 +191,12 @@ def covered(xml: str) -> frozenset[str]:
     return frozenset(disk.get("name", "") for disk in disks if disk.get("checkpoint") == "bitmap")
 
 
+def sizes(xml: str) -> dict[str, int]:
+    """How many bytes a checkpoint records by now, by target (VIR_DOMAIN_CHECKPOINT_XML_SIZE)."""
+    disks = parse(xml).findall("disks/disk")
+    return {disk.get("name", ""): int(size) for disk in disks if (size := disk.get("size", "")).isdecimal()}
+
+
 def job_socket(xml: str) -> str:
     """Where a backup job exports, empty for a push job or one on TCP."""
     server = parse(xml).find("server")
