@@ -1,5 +1,7 @@
-# Copies a small file beside or over another: whole or not at all.
+# Copies a small file or directory beside or over another.
 # shellcheck shell=sh
 # $1 from  $2 to
 [ -e "$1" ] || exit 0
-cp --preserve=mode,ownership -- "$1" "$2.part" && sync -- "$2.part" && mv -- "$2.part" "$2"
+rm -rf -- "$2.part" && cp -a -- "$1" "$2.part" && sync -f -- "$2.part" || exit
+[ ! -d "$2" ] || rm -rf -- "$2" || exit
+mv -- "$2.part" "$2"

@@ -79,7 +79,7 @@ def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, crea
             tags=tuple(args.get("tags", ())),
             expires=float(args.get("expires", 0.0)),
             hold=bool(args.get("hold", False)),
-            nvram=creation.nvram,
+            copies=creation.copies,
             images={target: path for target, (path, _) in creation.under.items()},
         )
     )

@@ -28,7 +28,7 @@ OFF = ("shutoff", "crashed")
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A snapshot. ``kind``: external | internal | none; ``contents`` the disk images that hold it, by target;
-    ``memory`` and ``nvram`` files of its own. ``note`` is None for one made by other means."""
+    ``memory`` is a file of its own. ``note`` is None for one made by other means."""
 
     fact: DomainSnapshot
     kind: str
@@ -44,14 +44,14 @@ class Taken:
     @property
     def files(self) -> tuple[str, ...]:
         """What it keeps beside the disks."""
-        saved = (self.memory, self.note.nvram if self.note else "")
+        saved = (self.memory, *(self.note.copies.values() if self.note else ()))
         return tuple(path for path in saved if path)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """A VM at one moment. ``disks`` by target are those it runs on, else those of its definition; ``beside`` are
-    files by path and bytes, ``free`` bytes by directory."""
+    files by path and bytes, ``free`` bytes by directory, ``extras`` the paths of UEFI variables and TPM state."""
 
     domain: Domain
     disks: Mapping[str, Disk]
@@ -60,7 +60,7 @@ class Survey:
     beside: Mapping[str, int] = field(default_factory=dict)
     free: Mapping[str, int] = field(default_factory=dict)
     configured: Mapping[str, str] = field(default_factory=dict)
-    nvram: str = ""
+    extras: tuple[str, ...] = ()
 
     @property
     def off(self) -> bool:
@@ -111,11 +111,11 @@ async def observe(session: HostSession, hypervisor: Hypervisor, name: str) -> Su
     definition = xml.parse(domain.xml)
     disks = {each.target: each for each in xml.disks(xml.parse(running) if running else definition)}
     configured = {each.target: each.path for each in xml.disks(definition) if each.path}
-    nvram = xml.nvram(xml.parse(running) if running else definition)
-    seen = await _files(session, disks, nvram)
+    extras = xml.extras(xml.parse(running) if running else definition)
+    seen = await _files(session, disks, extras)
     formats = _formats(definition, taken)
     images = {path: _with_format(image, formats) for path, image in seen.images.items()}
-    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, nvram)
+    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, extras)
 
 
 def _taken(fact: DomainSnapshot) -> Taken:
@@ -144,12 +144,13 @@ class _Seen:
     free: dict[str, int] = field(default_factory=dict)
 
 
-async def _files(session: HostSession, disks: Mapping[str, Disk], nvram: str) -> _Seen:
+async def _files(session: HostSession, disks: Mapping[str, Disk], extras: tuple[str, ...]) -> _Seen:
     stems = sorted({volume_of(disk.path) for disk in disks.values() if disk.path})
     seen, mark = _Seen(), f"novafleet-{secrets.token_hex(8)}"
     if not stems:
         return seen
-    done = await session.run(Command.script(script("look.sh"), mark, nvram, *stems, become=True))
+    words = (mark, str(len(extras)), *extras, *stems)
+    done = await session.run(Command.script(script("look.sh"), *words, become=True))
     for head, body in _answers(done.text, mark):
         _note(seen, head, body)
     _name_formats(seen)

@@ -1,19 +1,24 @@
 # Describes the images of one VM's disks, what lies beside them, and the room there; changes nothing.
 # shellcheck shell=sh
-# $1 mark that begins each answer  $2 the file of the firmware's variables, or empty  $3 … the disks' own images
+# $1 mark that begins each answer  $2 how many paths of UEFI variables and TPM state follow, then the disks' own images
 # Out: "MARK stem SIZE ALLOCATED PATH", "MARK free BYTES DIRECTORY", "MARK beside ALLOCATED PATH" (saved memory, copied
 # variables), and for each overlay "MARK overlay ALLOCATED PATH", its mark of a merge, and what qemu-img says of it.
-mark=$1 nvram=$2
+mark=$1 extras=$2
 shift 2
 
 allocated() { stat -c '%b %B' -- "$1" | (read -r blocks size && echo $((blocks * size))); }
 
 beside() {
   for file; do
-    [ ! -f "$file" ] || echo "$mark beside $(allocated "$file") $file"
+    [ ! -e "$file" ] || echo "$mark beside $(allocated "$file") $file"
   done
 }
 
+while [ "$extras" -gt 0 ]; do
+  beside "$1".nf-????????
+  extras=$((extras - 1))
+  shift
+done
 for stem; do
   directory=${stem%/*}
   echo "$mark free $(stat -f -c '%a %S' -- "$directory" | (read -r blocks size && echo $((blocks * size)))) $directory"
@@ -27,4 +32,3 @@ for stem; do
   done
   beside "$stem".nf-????????.mem
 done
-[ -z "$nvram" ] || beside "$nvram".nf-????????

@@ -23,7 +23,8 @@ SAFETY = "safety"
 class Note:
     """``mode`` is what was achieved (crash | fs | live | offline), ``why`` says what kept it from the one ``asked``
     for; ``expires`` is in seconds since the epoch (0: never); ``hold`` keeps it from ``prune``; ``group`` names the
-    snapshots taken together and ``run`` the run that did. ``nvram`` is the copy of the firmware's variables.
+    snapshots taken together and ``run`` the run that did. ``copies`` are files kept with it (UEFI variables,
+    TPM state): by where each belongs, its copy.
 
     ``images`` are the images that hold it, by disk: libvirt 9.0 changes its own record of them when a parent is
     forgotten (docs/adr/0005-jobs-and-images.md)."""
@@ -38,7 +39,7 @@ class Note:
     tags: tuple[str, ...] = ()
     expires: float = 0.0
     hold: bool = False
-    nvram: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,13 +64,18 @@ def read(description: str) -> Note | None:
 
 
 def _note(text: str, data: Mapping[str, Any]) -> Note:
-    words = ("mode", "asked", "why", "run", "group", "environment", "nvram")
-    tags, expires, images = data.get("tags", ()), data.get("expires", 0), data.get("images", {})
+    words = ("mode", "asked", "why", "run", "group", "environment")
+    tags, expires = data.get("tags", ()), data.get("expires", 0)
     return Note(
         text=text,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
         expires=float(expires) if isinstance(expires, int | float) else 0.0,
         hold=data.get("hold") is True,
-        images={str(disk): str(path) for disk, path in images.items()} if isinstance(images, dict) else {},
+        copies=_paths(data.get("copies")),
+        images=_paths(data.get("images")),
         **{word: str(data.get(word, "")) for word in words},
     )
+
+
+def _paths(data: object) -> Mapping[str, str]:
+    return {str(key): str(path) for key, path in data.items()} if isinstance(data, dict) else {}

@@ -7,7 +7,7 @@ Snapshots are external overlays: they work with raw disks, UEFI variables, check
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from novafleet.capability.snapshot import xml
@@ -24,14 +24,14 @@ ROOM = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """``overlays`` and what they lie on by target; ``others`` are disks left out; ``memory`` and ``nvram`` the files
-    made beside, empty when there is none to make."""
+    """``overlays`` and what they lie on by target; ``others`` are disks left out; ``memory`` is the file to
+    make beside, empty without one; ``copies`` are made of what is no disk, by path."""
 
     overlays: Mapping[str, str]
     under: Mapping[str, tuple[str, str]]
     others: tuple[str, ...] = ()
     memory: str = ""
-    nvram: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_creation(seen: Survey, name: str, mode: str, token: str) -> Creation:
@@ -50,7 +50,7 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str) -> Creation:
         overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
         under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
         memory=f"{overlay(first, token)}.mem" if saved else "",
-        nvram=overlay(seen.nvram, token) if seen.nvram else "",
+        copies={path: overlay(path, token) for path in seen.extras},
     )
     _refuse_space(seen, creation)
     return creation
@@ -102,7 +102,7 @@ class Return:
     overlays: Mapping[str, str]
     under: Mapping[str, tuple[str, str]]
     memory: str = ""
-    nvram: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
@@ -119,7 +119,7 @@ def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
         overlays={disk.target: overlay(disk.path, token) for disk in taken.contents.values()},
         under={disk.target: (disk.path, seen.images[disk.path].format) for disk in taken.contents.values()},
         memory=taken.memory,
-        nvram=taken.note.nvram if taken.note else "",
+        copies=taken.note.copies if taken.note else {},
     )
 
 

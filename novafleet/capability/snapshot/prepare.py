@@ -29,8 +29,8 @@ async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
     seen = await survey(ctx, args["domain"])
     await refuse_jobs(ctx, seen)
     creation = plan_creation(seen, args["name"], args["mode"], args["token"])
-    if creation.nvram:
-        await run_script(ctx, "copy.sh", seen.nvram, creation.nvram)
+    for path, copy in creation.copies.items():
+        await run_script(ctx, "copy.sh", path, copy)
     return Prepared(seen, creation)
 
 

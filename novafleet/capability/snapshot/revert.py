@@ -38,8 +38,9 @@ async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     words = [word for target, path in wanted.overlays.items() for word in (path, *wanted.under[target])]
     await run_script(ctx, "overlay.sh", *words)
     record = xml.parse(taken.fact.xml)
-    if wanted.nvram and (variables := xml.nvram(xml.definition(record))):
-        await run_script(ctx, "copy.sh", wanted.nvram, variables)
+    for path in xml.extras(xml.definition(record)):
+        if path in wanted.copies:
+            await run_script(ctx, "copy.sh", wanted.copies[path], path)
     await ctx.hypervisor.define_domain(xml.text_of(_definition(seen, record, wanted)))
     await _make_current(ctx, seen, taken)
     return {"snapshot": args["name"]}

@@ -15,7 +15,7 @@ from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
 
-REMOVE = 'for path; do rm -f -- "$path" "$path.merge" "$path.part"; done'
+REMOVE = 'for path; do rm -rf -- "$path" "$path.merge" "$path.part"; done'
 MARK = 'echo "$2" >"$1.merge" && sync -- "$1.merge"'
 POLL = 0.1
 

@@ -15,6 +15,8 @@ from novafleet.errors import SnapshotError
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
+TPM_STATE = "/var/lib/libvirt/swtpm"
+"""Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,11 @@ def _attribute(element: Element, path: str, name: str) -> str:
     return found.get(name, "") if found is not None else ""
 
 
-def nvram(domain: Element) -> str:
-    """The file of the firmware's variables; empty without one."""
-    return domain.findtext("os/nvram", "").strip()
+def extras(domain: Element) -> tuple[str, ...]:
+    """What is part of a VM beside its disks: the file of its UEFI variables, the directory of its emulated TPM."""
+    emulated = domain.find("devices/tpm/backend[@type='emulator']") is not None
+    tpm = f"{TPM_STATE}/{domain.findtext('uuid', '').strip()}" if emulated else ""
+    return tuple(path for path in (domain.findtext("os/nvram", "").strip(), tpm) if path)
 
 
 def definition(snapshot: Element) -> Element:

@@ -27,7 +27,7 @@ DOMAIN = f"""<domain><name>db</name><uuid>u</uuid><memory unit="KiB">131072</mem
 <backingStore type="file"><source file="/p/old"/><backingStore/></backingStore><target dev="vda"/>
 <alias name="ua-disk-root"/></disk>
 <disk type="file" device="disk"><source file="/p/seed.iso"/><target dev="vdb"/><readonly/></disk>
-<disk type="file" device="cdrom"><target dev="sda"/></disk></devices></domain>"""
+<disk type="file" device="cdrom"><target dev="sda"/></disk><tpm><backend type="emulator"/></tpm></devices></domain>"""
 
 
 @settings(max_examples=60)
@@ -40,6 +40,7 @@ DOMAIN = f"""<domain><name>db</name><uuid>u</uuid><memory unit="KiB">131072</mem
         tags=st.lists(TEXT, max_size=3).map(tuple),
         expires=st.floats(0, 1e10, allow_nan=False),
         hold=st.booleans(),
+        copies=st.dictionaries(TEXT, TEXT, max_size=2),
         images=st.dictionaries(TEXT, TEXT, max_size=2),
     )
 )
@@ -150,7 +151,7 @@ def survey(*snapshots: Taken, free: int = 1 << 40, kind: str = "file") -> Survey
         snapshots,
         {BASE: STEM, ONE: FIRST},
         free={"/p": free},
-        nvram="/n/db.fd",
+        extras=xml.extras(ElementTree.fromstring(DOMAIN)),
     )
 
 
@@ -158,7 +159,8 @@ def test_a_creation_lays_an_overlay_over_each_disk_and_copies_the_variables() ->
     made = plan_creation(survey(), "a", "crash", "0000000a")
     assert dict(made.overlays) == {"vda": f"{BASE}.nf-0000000a"}
     assert dict(made.under) == {"vda": (BASE, "raw")}
-    assert (made.nvram, made.memory) == ("/n/db.fd.nf-0000000a", "")
+    kept = {"/n/db.fd": "/n/db.fd.nf-0000000a", f"{xml.TPM_STATE}/u": f"{xml.TPM_STATE}/u.nf-0000000a"}
+    assert (made.copies, made.memory) == (kept, "")
 
 
 @pytest.mark.parametrize(
