@@ -64,6 +64,18 @@ def test_only_disks_a_guest_writes_to_count() -> None:
     assert xml.disks(ElementTree.fromstring(DOMAIN)) == (Disk("vda", "root", "file", BASE, "raw", ("/p/old",)),)
 
 
+@pytest.mark.parametrize(
+    ("system", "wanted"),
+    [
+        ("<os/>", ()),
+        ("<os firmware='efi'/>", (f"{xml.NVRAM}/db_VARS.fd",)),
+        ("<os firmware='efi'><nvram>/n/x.fd</nvram></os>", ("/n/x.fd",)),
+    ],
+)
+def test_uefi_variables_are_found_where_libvirt_puts_them(system: str, wanted: tuple[str, ...]) -> None:
+    assert xml.extras(ElementTree.fromstring(f"<domain><name>db</name>{system}</domain>")) == wanted
+
+
 def test_a_definition_moves_to_other_images_and_forgets_what_lay_under_the_old() -> None:
     moved = xml.on_images(ElementTree.fromstring(DOMAIN), {"vda": (ONE, "qcow2")})
     assert xml.disks(moved) == (Disk("vda", "root", "file", ONE, "qcow2"),)
