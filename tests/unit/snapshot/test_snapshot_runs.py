@@ -1,0 +1,102 @@
+"""Steps, results and reports of snapshot runs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from novafleet.app.snapshot import Wish, _create_steps, _skew
+from novafleet.app.snapshotrun import Done, Party, VmResult, results_of
+from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
+from novafleet.app.vmselect import Chosen
+from novafleet.cli.snapshot import seconds_of
+from novafleet.errors import ConfigError, ExitCode, UnreachableError
+from novafleet.model.facts import Domain
+from novafleet.model.fleet import Host
+from novafleet.model.run import NodeResult, NodeState
+from novafleet.report import console, snapshot
+
+
+def party(*names: str, environment: str = "") -> Party:
+    chosen = tuple(Chosen(Host("kvm1", ""), Domain(name, name, "running", ""), name, environment) for name in names)
+    world: Any = SimpleNamespace(clock=SimpleNamespace(now=lambda: 1_000_000.0))
+    return Party(world, chosen, {}, {}, {}, "r1")
+
+
+def result(vm: str, verb: str, state: NodeState = NodeState.DONE, **more: Any) -> NodeResult:
+    return NodeResult(f"kvm1/{vm}/{verb}", f"kvm1/{vm}", "kvm1", state, 0, 1, label=verb, **more)
+
+
+def test_a_group_is_frozen_before_the_first_snapshot_and_others_are_not_waited_for() -> None:
+    crew = party("a", "b", environment="dev")
+    together = {each.id: each for each in _create_steps(crew, Wish(), "r1")}
+    assert together["kvm1/a/create"].after == ("kvm1/a/freeze", "kvm1/b/freeze")
+    alone = {each.id: each for each in _create_steps(crew, Wish(), "")}
+    assert alone["kvm1/a/create"].after == ("kvm1/a/freeze",)
+    tokens = {each.args["token"] for each in together.values()}
+    assert len(tokens) == 2, "the overlay that is prepared is the one that is made"
+    assert together["kvm1/a/freeze"].args["name"] == "19700112-134640"
+
+
+def test_the_skew_is_that_of_the_moments_in_between() -> None:
+    a = result("a", "create", outcome={"began": 1.0, "ended": 1.2})
+    b = result("b", "create", outcome={"began": 1.1, "ended": 1.15})
+    assert _skew([a, b]) == 25.0
+    assert _skew([a]) is None
+
+
+def test_a_vm_is_as_good_as_its_worst_step() -> None:
+    error = {"code": "NF-SNAP-005", "what": "no"}
+    failed = [result("a", "freeze", NodeState.FAILED, error=error), result("a", "create", NodeState.SKIPPED)]
+    skipped = [result("b", "freeze"), result("b", "create", NodeState.SKIPPED, because="a failed")]
+    gone = UnreachableError("kvm9 is off").at("kvm1")
+    rows = {each.vm: each for each in results_of(party("a", "b", "c"), [*failed, *skipped], {"kvm1/c": gone})}
+    assert {name: row.state for name, row in rows.items()} == {"a": "failed", "b": "cancelled", "c": "unreachable"}
+    assert rows["a"].error == error
+    assert rows["b"].outcome["because"] == "a failed"
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        (("done", "done"), ExitCode.OK),
+        (("done", "failed"), ExitCode.PARTIAL),
+        (("failed",), ExitCode.FAILED),
+        (("unreachable",), ExitCode.UNREACHABLE),
+    ],
+)
+def test_exit_statuses(states: tuple[str, ...], code: ExitCode) -> None:
+    assert Done("create", "r", tuple(VmResult("a", "a", "h", "", state) for state in states)).exit_code is code
+
+
+def test_a_tree_shows_branches_and_where_one_is(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (
+        SnapshotRow("monday", "", 0.0, "fs", "external", 0, current=True),
+        SnapshotRow("tuesday", "monday", 0.0, "crash", "external", 2048, text="first\nsecond"),
+    )
+    listing = Listing((VmSnapshots("db", "db", "kvm1", "", "running", rows, unfinished=True),), {})
+    console.out.cache_clear()
+    console.err.cache_clear()
+    snapshot.tree(listing, "table")
+    shown = capsys.readouterr()
+    lines = [line.rstrip() for line in shown.out.splitlines()]
+    assert lines[0] == "kvm1/db (running)"
+    assert lines[1].startswith("└── monday  19")
+    assert "├── you are here" in lines[2]
+    assert lines[3].endswith("crash, 2.0 KiB  first")
+    assert "novafleet snapshot prune kvm1/db" in shown.err
+    console.out.cache_clear()
+    console.err.cache_clear()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 0), ("90s", 90), ("12h", 43200), ("7d", 604800), ("1.5w", 907200)])
+def test_times(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["7", "d", "7 days", "-1d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--ttl takes a time"):
+        seconds_of(text)
