@@ -30,7 +30,7 @@ class Walk:
         self.chance = chance
         self.sizes = {target: int(size.removesuffix("M")) for target, _, size in TWO}
         self.running = True
-        self.layers = 0
+        self.layers = self.made = 0
         self.told: list[str] = []
 
     def step(self) -> None:
@@ -100,15 +100,15 @@ class Walk:
         """libvirt carries bitmaps into the overlays it makes."""
         if self.layers == 2:
             return
-        self.layers += 1
+        self.layers, self.made = self.layers + 1, self.made + 1
         words = ("--disk-only", "--no-metadata", "--atomic")
         disks = [
             word
             for target in self.vm.disks
-            for word in ("--diskspec", f"{target},file={self.vm.folder}/{target}-{self.layers}.qcow2")
+            for word in ("--diskspec", f"{target},file={self.vm.folder}/{target}-{self.made}.qcow2")
         ]
-        self.vm.shop.virsh("snapshot-create-as", self.vm.name, f"s{self.layers}", *words, *disks)
-        self.vm.disks = {target: f"{self.vm.folder}/{target}-{self.layers}.qcow2" for target in self.vm.disks}
+        self.vm.shop.virsh("snapshot-create-as", self.vm.name, f"s{self.made}", *words, *disks)
+        self.vm.disks = {target: f"{self.vm.folder}/{target}-{self.made}.qcow2" for target in self.vm.disks}
 
     def merge(self) -> None:
         """All overlays down into the images they began with."""
