@@ -72,12 +72,12 @@ def vm_address(environment: Environment, held: tuple[Owned, ...], each: Owned, r
 
 
 def refuse_snapshots(environment: Environment, name: str, host: str, domain: Domain) -> None:
-    """Raise GuardError NF-GUARD-005 when a domain that would be forgotten has snapshots: its definition alone tells on
+    """Raise GuardError NF-GUARD-006 when a domain that would be forgotten has snapshots: its definition alone tells on
     which images its disks are."""
     if overlaid(domain.xml):
         raise GuardError(
             f"VM {name} has snapshots",
-            code="NF-GUARD-005",
+            code="NF-GUARD-006",
             where=host,
             cause="what it wrote since the first of them would be lost with its definition",
             hints=(f"novafleet snapshot rm {environment.name}/{name} --all",),

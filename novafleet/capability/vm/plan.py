@@ -69,7 +69,7 @@ def plan_down(
 ) -> tuple[ResourceChange, ...]:
     """Removal of every VM of this environment, dependants first. Volumes are the volume capability's.
 
-    Raises GuardError NF-GUARD-005 for a VM with snapshots whose volumes stay."""
+    Raises GuardError NF-GUARD-006 for a VM with snapshots whose volumes stay."""
     held = owned(environment, facts)
     return tuple(_remove(environment, held, each, (), keep=not options.volumes) for each in held)
 

@@ -125,19 +125,19 @@ async def protect(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 async def delete(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Delete the file ``args["path"]`` and what lies beside it under its name; absent is fine.
 
-    Raises GuardError NF-GUARD-005 while a domain is on a snapshot of it."""
+    Raises GuardError NF-GUARD-006 while a domain is on a snapshot of it."""
     await _refuse_snapshots(ctx, args["path"])
     await ctx.session.run(Command.script(DELETE, args["path"], become=True, mutates=True))
     return {}
 
 
 async def _refuse_snapshots(ctx: ActionContext, path: str) -> None:
-    """Raise GuardError NF-GUARD-005 while a domain is on an overlay of a volume."""
+    """Raise GuardError NF-GUARD-006 while a domain is on an overlay of a volume."""
     for domain in await ctx.hypervisor.domains():
         if f"{path}.nf-" in domain.xml:
             raise GuardError(
                 f"{path} has snapshots",
-                code="NF-GUARD-005",
+                code="NF-GUARD-006",
                 where=ctx.host.name,
                 cause=f"{domain.name} is on an overlay of it",
                 hints=(f"novafleet snapshot rm {ctx.host.name}/{domain.name} --all",),

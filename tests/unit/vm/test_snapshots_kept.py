@@ -58,7 +58,7 @@ async def test_what_would_forget_the_overlay_is_refused() -> None:
     ):
         with pytest.raises(GuardError) as caught:
             await attempt
-        assert caught.value.code == "NF-GUARD-005"
+        assert caught.value.code == "NF-GUARD-006"
     await world.run(desired, "down", volumes=True)
     assert await world.libvirt["kvm1"].domains() == ()
 
