@@ -19,9 +19,27 @@ from novafleet.errors import Location
 from novafleet.inventory import Why
 from novafleet.inventory.explain import Origin
 from novafleet.model.fleet import Host
-from novafleet.report import backup, doctor, findings, inventory, plan, run, runs, schedule, status, trust, validate, vm
+from novafleet.report import (
+    backup,
+    browse,
+    doctor,
+    findings,
+    inventory,
+    plan,
+    repo,
+    restore,
+    retention,
+    run,
+    runs,
+    schedule,
+    snapshot,
+    status,
+    trust,
+    validate,
+    vm,
+)
 from novafleet.report import exec as ran
-from tests.unit.report import backups, samples, schedules
+from tests.unit.report import backups, repositories, restores, samples, schedules, snapshots
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
@@ -55,6 +73,32 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "schedule install": lambda form: schedule.show_installed(schedules.INSTALLED, form),
     "schedule ls": lambda form: schedule.show_list(schedules.LISTED[:1], form),
     "schedule run": lambda form: schedule.show_run(schedules.RUN, form),
+    "repo init": lambda form: repo.show_initialized(repositories.INITIALIZED, form),
+    "repo info": lambda form: repo.show_info(repositories.INFO, form),
+    "repo check": lambda form: repo.show_checked(repositories.CHECKED, form),
+    "repo scrub": lambda form: repo.show_scrub(repositories.SCRUB, form),
+    "repo stats": lambda form: repo.show_stats(repositories.STATS, form),
+    "repo repair": lambda form: repo.show_repaired(repositories.REPAIRED, form),
+    "repo copy": lambda form: repo.show_copied(repositories.COPIED, form),
+    "repo key ls": lambda form: repo.show_keys((repositories.SLOT,), form),
+    "repo key add, rotate": lambda form: repo.show_slot("added", repositories.SLOT, "new.key", form),
+    "repo key rm": lambda form: repo.show_slot("removed", repositories.SLOT, "", form),
+    "backup forget": lambda form: retention.show_forgotten(repositories.FORGOTTEN, form),
+    "backup forget --trash": lambda form: retention.show_trash(repositories.TRASH, form),
+    "backup forget --undo": lambda form: retention.show_back((backups.SNAPSHOT,), form),
+    "backup prune": lambda form: retention.show_pruned(repositories.PRUNED, form),
+    "backup hold": lambda form: retention.show_holds(repositories.HOLDS, form),
+    "backup release": lambda form: retention.show_released((backups.SNAPSHOT.id,), form),
+    "restore": lambda form: restore.show_vm(restores.RESTORED, form),
+    "restore --to-file": lambda form: restore.show_file(restores.FILE, form),
+    "backup drill": lambda form: restore.show_drill(restores.DRILLED, form),
+    "backup browse": lambda form: browse.show_parts("01kah2", (restores.PART,), form),
+    "backup browse PATH": lambda form: browse.show_listing((restores.FSTAB,), form),
+    "backup get": lambda form: browse.show_fetched(restores.FETCHED, form),
+    "snapshot ls, tree, show": lambda form: snapshot.show(snapshots.LISTING, form),
+    "snapshot create": lambda form: snapshot.done(snapshots.CREATED, form),
+    "snapshot revert": lambda form: snapshot.done(snapshots.REVERTED, form),
+    "snapshot rm, prune": lambda form: snapshot.done(snapshots.REMOVED, form),
 }
 
 
