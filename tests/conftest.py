@@ -12,6 +12,7 @@ CONTROLLERS = tuple(Path(__file__).parent / suite for suite in ("chaos", "e2e"))
 """Suites that run NovaFleet as a user does."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of two processes (``pytest -n 2 --dist loadgroup``) one drives controllers; the other has the rest of the lab."""
     for item in items:
