@@ -105,6 +105,8 @@ class Story:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+        self.change()
+        self.backup()  # libvirt refuses to resize or overlay a disk whose backup job the killed run left
 
     def backup(self, *words: str) -> None:
         """Back up, and keep a copy of the disks as they are."""
