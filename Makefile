@@ -7,13 +7,11 @@ PEERS := .venv-bench
 BIN := $(VENV)/bin
 ENVIRONMENT := playbooks/devlab.yml
 INVENTORY := inventory/lab.yml
-# Suites that run NovaFleet as a user does: they take as long as all others together, and run beside them.
-CONTROLLERS := tests/chaos tests/e2e
 
 # Compiled modules are kept: the command line starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-controllers test-rest lint lab bench docs clean prepare
+.PHONY: help demo test test-lab test-local lint lab bench docs clean prepare
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -23,13 +21,13 @@ demo: lab ## Build the lab, bring the sample environment up on it and show it
 	$(BIN)/novafleet -i $(INVENTORY) status $(ENVIRONMENT)
 
 test: lint ## Run every check and the whole test suite; it brings the lab up by itself
-	$(MAKE) -j2 --no-print-directory test-controllers test-rest
+	$(MAKE) -j2 --no-print-directory test-lab test-local
 
-test-controllers:
-	$(BIN)/pytest -q -p no:cacheprovider $(CONTROLLERS)
+test-lab:
+	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench"
 
-test-rest:
-	$(BIN)/pytest -q -m "not bench" $(addprefix --ignore ,$(CONTROLLERS))
+test-local:
+	$(BIN)/pytest -q -m "not lab and not bench"
 
 lint: prepare ## Style, types, layers, shell scripts
 	$(BIN)/ruff check .
