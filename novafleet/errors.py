@@ -269,6 +269,13 @@ class SnapshotError(NovaFleetError):
     retry = Retry.AFTER_FIX
 
 
+class MigrationError(NovaFleetError):
+    """A VM could not be moved, or its move not undone (NF-MIG-*)."""
+
+    code = "NF-MIG-001"
+    retry = Retry.AFTER_FIX
+
+
 class BlockError(NovaFleetError):
     """A disk export refused or broke off (NF-NBD-*)."""
 

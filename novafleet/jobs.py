@@ -1,13 +1,14 @@
-"""``ports.Hypervisor``, continued: backup jobs, checkpoints, snapshots and block jobs of a domain.
+"""``ports.Hypervisor``, continued: backup jobs, checkpoints, snapshots, block jobs and migrations of a domain.
 
 ``name`` is a domain's name, ``disk`` a guest's disk (``vda``). All raise NotFoundError for a domain that is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from novafleet.model.migration import Progress
 from novafleet.model.snapshot import (
     BackupJob,
     BlockInfo,
@@ -103,3 +104,32 @@ class BlockJobs(Protocol):
 
     async def abort_block_job(self, name: str, disk: str) -> None:
         """End the job, the disk as it was; none is fine."""
+
+
+class Migrations(Protocol):
+    """Peer-to-peer migrations, which the source's libvirt carries on with when we are gone."""
+
+    async def migrate(self, name: str, uri: str, parameters: Mapping[str, object], flags: frozenset[str]) -> None:
+        """Migrate to the libvirt at ``uri`` and return when it is done (hours later, on a connection of its own).
+
+        ``parameters`` by libvirt's names (``migrate_uri``, ``disks_uri``, ``migrate_disks``, ``destination_xml``,
+        ``bandwidth``, …; a sequence repeats one), ``flags`` the words of ``VIR_MIGRATE_*`` in lower case (``live``,
+        ``peer2peer``, ``persist_dest``, ``non_shared_inc``, ``auto_converge``, ``postcopy``, …). Cancelling aborts
+        the job unless post-copy began. Raises HypervisorError NF-LV-18x. After an error nobody knows how far it came:
+        look at both hosts.
+        """
+
+    async def migration(self, name: str, *, completed: bool = False) -> Progress:
+        """The job under way; with ``completed`` the statistics of the last one that ended (read once)."""
+
+    async def set_max_downtime(self, name: str, milliseconds: int) -> None:
+        """How long the guest may stand still at the switch-over of the migration under way."""
+
+    async def set_migration_speed(self, name: str, bandwidth: int, *, postcopy: bool = False) -> None:
+        """Bytes a second, from now on."""
+
+    async def start_postcopy(self, name: str) -> None:
+        """Switch a migration begun with ``postcopy`` over now. From here on neither host has the whole guest."""
+
+    async def abort_migration(self, name: str) -> None:
+        """End the migration under way, the guest staying here; none is fine. Refused once post-copy began."""
