@@ -25,6 +25,13 @@ class Consistency(StrEnum):
     OFFLINE = "offline"
 
 
+class SnapshotKind(StrEnum):
+    """What a snapshot is of."""
+
+    VM = "vm"
+    STACK = "stack"
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
     """A run of a disk. ``zero``: reads as zeroes. ``dirty``: written since the checkpoint asked about."""
@@ -55,6 +62,9 @@ class DiskCopy:
     ``name`` is its name in the environment file, or the guest's (``vda``) for VMs NovaFleet did not define;
     ``target`` always the guest's. ``root`` is the id of its map. ``checkpoint`` is the bitmap that records what
     changes from here on; empty when there is none. ``why`` says what led to the mode.
+
+    Of a stack it is a tar archive (``format``) of its bundle (``bundle``) or of a named volume (``volume.NAME``), as
+    long as ``size``; ``target`` is the engine's name of the volume, ``path`` the folder it was made of.
     """
 
     name: str
@@ -73,7 +83,8 @@ class DiskCopy:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One VM at one moment. ``id`` sorts by time; ``at`` is seconds since the epoch, by the controller's clock.
+    """One VM (or stack) at one moment. ``id`` sorts by time; ``at`` is seconds since the epoch, by the controller's
+    clock.
 
     ``vm`` is its name in the environment file, or the domain's; ``files`` are ``domain.xml``, ``nvram``, ``tpm.tar``,
     ``networks/NAME.xml``; ``facts`` are versions and the guest's own words; ``parent`` is what its incremental disks
@@ -94,6 +105,7 @@ class Snapshot:
     tags: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    kind: SnapshotKind = SnapshotKind.VM
 
     @property
     def size(self) -> int:
