@@ -1,4 +1,7 @@
-"""Processes that prune, copy and repair a real repository, killed at random moments; and several at once."""
+"""Processes that back up to, prune, copy and repair a real repository, killed at random moments; and several at once.
+
+``NOVAFLEET_KILL_ROUNDS`` is how many are killed on each kind of store, ``NOVAFLEET_KILL_SEED`` which moments these are.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -21,19 +26,16 @@ from novafleet.repository import Repository, trash
 from novafleet.repository.check import check
 from novafleet.repository.collected import Rules
 from novafleet.repository.lease import exists
-from tests.property.repositorychild import Place, act
-from tests.unit.repository.disks import BLOCK, StillClock, fresh, key_file, read_back, snapshot_of
+from tests.property.repositorychild import SIZE, WORKS, JumpingClock, Place, act, changes, content_of
+from tests.unit.repository.disks import BLOCK, CELL, StillClock, fresh, key_file, read_back, snapshot_of
 
 ROOT = Path(__file__).parents[2]
-SIZE = 32 * BLOCK
+ROUNDS = {"directory": 24, "s3": 6, "nfs": 6}
+SEED = os.environ.get("NOVAFLEET_KILL_SEED", "novafleet")
+KILLED = -signal.SIGALRM
+WHOLE = 60.0
 Content = dict[str, dict[int, bytes]]
-
-
-class JumpingClock(StillClock):
-    """A controller's clock that is a day off, one way or the other, at every look."""
-
-    def now(self) -> float:
-        return super().now() + random.choice((-86400.0, 0.0, 86400.0))
+End = Callable[[str, Place, int, float], int]
 
 
 async def back_up(repository: Repository, blocks: dict[int, bytes], clock: StillClock, vm: str = "vm") -> Snapshot:
@@ -56,16 +58,24 @@ async def filled(folder: Path, store: ObjectStore) -> Content:
     return content
 
 
-async def assert_whole(folder: Path, url: str, content: Content) -> int:
-    """Clean, and every snapshot there is reads back; how many there are."""
+async def whole(folder: Path, url: str, content: Content) -> tuple[Snapshot, ...]:
+    """Clean, and every snapshot there is reads back; all of them. What a killed run committed counts like any other."""
     store = open_store(url)
     repository = await Repository.open(store, key_file(folder))
     done = await check(repository, share=1.0)
     assert done.clean, done.damage
-    for each in await repository.snapshots():
+    found = await repository.snapshots()
+    fresh_ones = [each for each in found if each.id not in content]
+    while fresh_ones:
+        known = [each for each in fresh_ones if each.parent in content]
+        assert known, f"{fresh_ones} build upon nothing that was ever committed"
+        content |= {each.id: content_of(each, content) for each in known}
+        fresh_ones = [each for each in fresh_ones if each.id not in content]
+    for each in found:
         assert await read_back(await repository.disk(each.disks["vda"])) == content[each.id]
     await store.close()
-    return done.snapshots
+    assert done.snapshots == len(found)
+    return found
 
 
 async def is_there(url: str) -> bool:
@@ -104,26 +114,65 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place(f"{path}/repo{question}{options}", f"{path}/replica{question}{options}", tmp_path)
 
 
-@pytest.mark.parametrize("work", ["pruned", "repaired", "copied"])
-def test_killed_at_random_moments(work: str, place: Place, tmp_path: Path) -> None:
-    local = "://" not in place.url
-    run, rounds, longest = (forked, 20, 0.4) if local else (spawned, 8, 1.5)
-    content = asyncio.run(filled(tmp_path, open_store(place.url)))
-    chance, ends = random.Random(7), []
-    for seed in range(rounds):
-        moment = chance.uniform(0.005, longest)
-        ends.append(run(work, place, seed, moment))
-        longest = moment if ends[-1] == 0 and moment > 0.02 else longest  # it ends sooner: kill earlier
+@dataclass
+class Life:
+    """A repository whose every user is killed; ``lasts`` is how long a work takes, as far as is known."""
+
+    place: Place
+    content: Content
+    end: End
+    chance: random.Random
+    lasts: dict[str, float] = field(default_factory=dict)
+    killed: Counter[str] = field(default_factory=Counter)
+
+    def round(self) -> None:
+        """Something is begun, and killed or not; everything is there, and the next of its kind does what it should."""
+        work, seed = self.chance.choice(sorted(WORKS)), self.chance.randrange(1 << 40)
+        moment = self.chance.uniform(0.005, self.lasts.setdefault(work, 1.5))
+        status = self.end(work, self.place, seed, moment)
+        assert status in (0, KILLED), (work, status)
+        if status == KILLED:
+            self.killed[work] += 1
+        else:
+            self.lasts[work] = max(moment, 0.03)  # it ends sooner: kill earlier
         if work == "repaired":
-            assert run(work, place, 1, 60.0) == 0
-        asyncio.run(assert_whole(tmp_path, place.url, content))
-        if work == "copied" and asyncio.run(is_there(place.replica)):
-            asyncio.run(assert_whole(tmp_path, place.replica, content))
-    assert set(ends) <= {0, -signal.SIGALRM}, ends
-    assert -signal.SIGALRM in ends, "some were killed"
-    assert run(work, place, 1, 60.0) == 0
-    left = asyncio.run(assert_whole(tmp_path, place.replica if work == "copied" else place.url, content))
-    assert left == 6 if work != "pruned" else left >= 2
+            assert self.end(work, self.place, seed, WHOLE) == 0
+        before = self.look()
+        if work == "ran" and status == KILLED:
+            self.next_run(before, seed + 1)
+
+    def look(self) -> tuple[Snapshot, ...]:
+        """The repository's snapshots, and its replica's, are all whole."""
+        found = asyncio.run(whole(self.place.folder, self.place.url, self.content))
+        if asyncio.run(is_there(self.place.replica)):
+            asyncio.run(whole(self.place.folder, self.place.replica, self.content))
+        return found
+
+    def next_run(self, before: tuple[Snapshot, ...], seed: int) -> None:
+        """It is incremental: upon the newest, and it stores no more than was written."""
+        assert self.end("ran", self.place, seed, WHOLE) == 0
+        [made] = [each for each in self.look() if each not in before]
+        assert made.parent == before[-1].id
+        written = sum(len(data) for data in changes(int(made.tags[0])).values())
+        assert made.disks["vda"].bytes_stored <= written + 2 * CELL
+
+
+@pytest.mark.timeout(7200)
+def test_killed_at_random_moments(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> None:
+    kind = request.node.callspec.params["place"]
+    rounds = int(os.environ.get("NOVAFLEET_KILL_ROUNDS", ROUNDS[kind]))
+    content = asyncio.run(filled(tmp_path, open_store(place.url)))
+    life = Life(place, content, forked if kind == "directory" else spawned, random.Random(f"{SEED} {kind}"))
+    number = 0
+    while life.killed.total() < rounds:
+        number += 1
+        assert number < 6 * rounds, f"hardly anything is killed: {life.killed}"
+        life.round()
+    print(f"{kind}, seed {SEED}: {number} rounds, killed {dict(life.killed)}, {len(life.content)} snapshots known")
+    for work in WORKS:
+        assert life.end(work, place, 1, WHOLE) == 0
+        life.look()
+    assert set(life.killed) == set(WORKS) or rounds < 20
 
 
 async def test_two_prunes_and_backups_at_once(place: Place, tmp_path: Path) -> None:
@@ -147,4 +196,4 @@ async def test_two_prunes_and_backups_at_once(place: Place, tmp_path: Path) -> N
     await asyncio.gather(prune(repositories[0]), prune(repositories[1]), backups(repositories[2]))
     for store in stores:
         await store.close()
-    assert await assert_whole(tmp_path, place.url, content) == 7
+    assert len(await whole(tmp_path, place.url, content)) == 7
