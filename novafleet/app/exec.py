@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,18 +67,21 @@ async def run_on(world: World, host: Host, command: Command, timeout: float | No
         session = await world.sessions.get(host)
         done = await session.run(command, timeout=timeout, check=False)
     except NovaFleetError as error:
-        gone = isinstance(error, UnreachableError | TrustError | AuthError)
-        outcome = HostOutcome.UNREACHABLE if gone else HostOutcome.ERROR
         seconds = world.clock.monotonic() - began
-        return HostResult(host.name, outcome, seconds=seconds, error=error.at(host.name).finding())
+        return HostResult(host.name, outcome_of(error), seconds=seconds, error=error.at(host.name).finding())
     outcome = HostOutcome.OK if done.ok else HostOutcome.FAILED
     stderr = done.stderr.decode("utf-8", "replace")
     return HostResult(host.name, outcome, done.status, done.text, stderr, done.seconds)
 
 
-def exit_code(results: Sequence[HostResult]) -> ExitCode:
+def outcome_of(error: NovaFleetError) -> HostOutcome:
+    """How a host ended that raised."""
+    gone = isinstance(error, UnreachableError | TrustError | AuthError)
+    return HostOutcome.UNREACHABLE if gone else HostOutcome.ERROR
+
+
+def exit_code(outcomes: Set[HostOutcome]) -> ExitCode:
     """0 all well; 4 none could be reached; 3 some well, some not; 1 none well."""
-    outcomes = {result.outcome for result in results}
     if outcomes <= {HostOutcome.OK}:
         return ExitCode.OK
     if outcomes == {HostOutcome.UNREACHABLE}:

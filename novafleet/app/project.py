@@ -9,6 +9,8 @@ from novafleet import bundled
 from novafleet.errors import ConfigError
 
 FOLDERS = ("inventory", "playbooks", "templates", "collectors")
+EXAMPLE = "pressure"
+"""The one collector that is copied, to make one's own from: a copy takes the place of the shipped one."""
 
 
 def scaffold(directory: Path) -> tuple[Path, ...]:
@@ -17,5 +19,6 @@ def scaffold(directory: Path) -> tuple[Path, ...]:
         if (directory / name).exists():
             raise ConfigError("is already there; nothing was copied", code="NF-CFG-004", where=str(directory / name))
     directory.mkdir(parents=True, exist_ok=True)
-    ignored = shutil.ignore_patterns("__pycache__", "fixtures")
+    others = (each.name for each in bundled.folder("collectors").iterdir() if each.is_dir() and each.name != EXAMPLE)
+    ignored = shutil.ignore_patterns("__pycache__", "fixtures", *others)
     return tuple(Path(shutil.copytree(bundled.folder(name), directory / name, ignore=ignored)) for name in FOLDERS)

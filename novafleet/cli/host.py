@@ -1,4 +1,4 @@
-"""``host ls|show|why|exec|trust|doctor``."""
+"""``host ls|show|why|facts|exec|trust|doctor``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,36 @@ def why(
     report.print_why(guarded(lambda: use_case.why(inventory_of(context, inventory), name, var), output), output)
 
 
+@app.command("facts")
+def facts(
+    context: typer.Context,
+    inventory: Inventory = None,
+    limit: Limit = "",
+    collector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collector", "-c", metavar="NAME", help="Only this one; may repeat."
+        ),
+    ] = None,
+    ls: Annotated[bool, typer.Option("--list", help="List the collectors; ask no host.")] = False,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """What collectors tell of hosts (by default all but expensive ones): shipped, and in collectors/ by the inventory."""
+    from novafleet.app import facts as use_case
+    from novafleet.app.exec import exit_code
+    from novafleet.report import facts as report
+
+    paths = guarded(lambda: inventory_of(context, inventory), output)
+    if ls:
+        report.show_collectors(guarded(lambda: use_case.listed(paths), output), output)
+        return
+    told = run(lambda: use_case.facts(paths, collector or (), limit), form=output, timeout=timeout)
+    report.show(told, output)
+    if (status := exit_code({each.outcome for each in told})) is not ExitCode.OK:
+        raise typer.Exit(int(status))
+
+
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def execute(
     context: typer.Context,
@@ -73,7 +103,7 @@ def execute(
         form=output,
     )
     report.show(results, output)
-    if (status := use_case.exit_code(results)) is not ExitCode.OK:
+    if (status := use_case.exit_code({result.outcome for result in results})) is not ExitCode.OK:
         raise typer.Exit(int(status))
 
 

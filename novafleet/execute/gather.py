@@ -11,6 +11,7 @@ from novafleet.errors import NovaFleetError
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.observe.facts import host_facts, unobserved
 from novafleet.observe.frame import Frame, command, split
+from novafleet.observe.registry import read
 
 if TYPE_CHECKING:
     from novafleet.model.fleet import Host
@@ -37,11 +38,13 @@ async def _observe(sessions: Sessions, host: Host, collectors: Sequence[Collecto
         return unobserved(host.name, clock.now(), error)
 
 
-async def collect(sessions: Sessions, host: Host, collectors: Sequence[Collector]) -> Mapping[str, Mapping[str, Any]]:
-    """The parsed document of each collector, from one round trip."""
+async def collect(
+    sessions: Sessions, host: Host, collectors: Sequence[Collector], timeout: float = TIMEOUT
+) -> Mapping[str, Mapping[str, Any]]:
+    """The parsed document of each collector, from one round trip of at most ``timeout`` seconds."""
     session = await sessions.get(host)
     mark = f"@@{secrets.token_hex(8)}"
     probe = command(collectors, mark, become=host.become.enabled)
-    completed = await session.run(probe, timeout=TIMEOUT)
+    completed = await session.run(probe, timeout=timeout)
     frames = split(completed.text, mark)
-    return {each.name: each.parse(frames.get(each.name, Frame("", -1)).text, mark) for each in collectors}
+    return {each.name: read(each, frames.get(each.name, Frame("", -1)).text, mark) for each in collectors}

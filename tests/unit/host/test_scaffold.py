@@ -14,7 +14,7 @@ def test_a_new_project(tmp_path: Path) -> None:
     made = scaffold(tmp_path / "fleet")
     assert [path.name for path in made] == list(FOLDERS)
     assert (tmp_path / "fleet/inventory/lab.yml").is_file()
-    assert (tmp_path / "fleet/collectors/system/collect.sh").is_file()
+    assert [path.name for path in (tmp_path / "fleet/collectors").iterdir() if path.is_dir()] == ["pressure"]
     assert not list((tmp_path / "fleet").rglob("fixtures"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from novafleet.errors import ConfigError
-from novafleet.observe.registry import collectors
+from novafleet.observe.registry import collectors, describe, project_folder, read
 
 
 def made(root: Path, parse: str | None) -> Path:
@@ -42,3 +42,44 @@ def test_one_that_cannot_be_loaded(tmp_path: Path, parse: str | None) -> None:
     assert raised.value.code == "NF-COL-001"
     assert str(raised.value.where).endswith("mine/parse.py")
     assert raised.value.hints
+
+
+def test_the_folder_beside_the_inventory(tmp_path: Path) -> None:
+    (tmp_path / "inventory").mkdir()
+    assert project_folder([tmp_path / "inventory" / "lab.yml"]) is None
+    own = tmp_path / "collectors"
+    own.mkdir()
+    for inventory in ("inventory/lab.yml", "inventory", "hosts.yml"):
+        assert project_folder([tmp_path / inventory]) == own
+
+
+def test_descriptions_name_an_own_one_in_place_of_a_shipped_one(tmp_path: Path) -> None:
+    own = tmp_path / "system"
+    own.mkdir()
+    (own / "collect.sh").write_text("echo mine\n")
+    (own / "collector.yml").write_text("{description: mine, cost: expensive, root: true, timeout: 3}\n")
+    by_name = {each.name: each for each in describe(tmp_path)}
+    assert by_name["system"].description == "mine"
+    assert by_name["acceleration"].cost == "expensive"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "description: x", "{description: x, cost: free, root: no, timeout: 1}", "a: {"]
+)
+def test_a_description_that_says_too_little(tmp_path: Path, text: str) -> None:
+    made(tmp_path, "")
+    (tmp_path / "mine/collector.yml").write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        describe(tmp_path)
+    assert raised.value.code == "NF-COL-001"
+    assert str(raised.value.where).endswith("mine/collector.yml")
+
+
+def test_a_parser_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
+    [mine] = collectors(["mine"], made(tmp_path, "def parse(text, mark):\n    return {'n': int(text)}\n"))
+    assert read(mine, "1", "@@") == {"n": 1}
+    with pytest.raises(ConfigError) as raised:
+        read(mine, "one", "@@")
+    assert raised.value.code == "NF-COL-002"
+    assert str(raised.value.where).endswith("mine/parse.py:2")
+    assert "ValueError" in raised.value.cause
