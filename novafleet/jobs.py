@@ -106,6 +106,20 @@ class BlockJobs(Protocol):
         """End the job, the disk as it was; none is fine."""
 
 
+class Measures(Protocol):
+    """What is asked before a migration."""
+
+    async def compare_cpu(
+        self, cpu: str, *, emulator: str = "", arch: str = "", machine: str = "", kind: str = ""
+    ) -> str:
+        """Can this host's QEMU provide a CPU (its ``<cpu>`` element)? "" if so, else what it lacks. ``kind`` is the
+        domain's type: kvm | qemu. Raises HypervisorError NF-LV-120 where libvirt cannot compare."""
+
+    async def dirty_rate(self, name: str, seconds: int = 1) -> int:
+        """Measure for so many seconds (1 to 60) how many bytes a second a running guest changes in its memory.
+        Raises HypervisorError NF-LV-122 for one that is off, NF-LV-120 where QEMU cannot measure."""
+
+
 class Migrations(Protocol):
     """Peer-to-peer migrations, which the source's libvirt carries on with when we are gone."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from novafleet.jobs import BackupJobs, BlockJobs, Snapshots
+from novafleet.jobs import BackupJobs, BlockJobs, Measures, Snapshots
 
 if TYPE_CHECKING:
     from novafleet.model.backup import Extent, StoredObject
@@ -127,7 +127,7 @@ class Sessions(Protocol):
         """Forget a host's connection; the next ``get`` makes a new one."""
 
 
-class Hypervisor(BackupJobs, Snapshots, BlockJobs, Protocol):
+class Hypervisor(BackupJobs, Snapshots, BlockJobs, Measures, Protocol):
     """libvirt on one host. Names are domain, network and pool names. What it keeps of disks is in ``jobs.py``."""
 
     async def version(self) -> tuple[int, int]:

@@ -40,6 +40,8 @@ class FakeHypervisor(FakeGuests):
     def __init__(self, host: str = "fake", *, obedient: bool = True) -> None:
         super().__init__(host)
         self.obedient = obedient
+        self.cpu_features: frozenset[str] = frozenset()
+        self.dirty_rates: dict[str, int] = {}
         self._nets: dict[str, Net] = {}
         self._pools: dict[str, PoolFact] = {}
         self._listeners: list[asyncio.Queue[DomainEvent]] = []
@@ -243,6 +245,27 @@ class FakeHypervisor(FakeGuests):
         with self._asked(f"refresh pool {name}"):
             if name not in self._pools:
                 raise Refusal(translate.NO_STORAGE_POOL, f"Storage pool not found: no pool with matching name '{name}'")
+
+    async def compare_cpu(
+        self,
+        cpu: str,
+        *,
+        emulator: str = "",  # noqa: ARG002 - one hypervisor
+        arch: str = "",  # noqa: ARG002
+        machine: str = "",  # noqa: ARG002
+        kind: str = "",  # noqa: ARG002
+    ) -> str:
+        """Every model, but no feature that is demanded beyond ``cpu_features``."""
+        with self._asked("compare the CPU"):
+            demanded = [each.get("name", "") for each in plug.parse(cpu, "cpu").iterfind("feature[@policy='require']")]
+            lacking = sorted(set(demanded) - self.cpu_features)
+            return f"Host CPU does not provide required features: {', '.join(lacking)}" if lacking else ""
+
+    async def dirty_rate(self, name: str, seconds: int = 1) -> int:  # noqa: ARG002 - no guest runs
+        """What ``dirty_rates`` says of it."""
+        with self._asked(f"measure the dirty rate of domain {name}"):
+            self._active(name)
+            return self.dirty_rates.get(name, 0)
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[DomainEvent]]:

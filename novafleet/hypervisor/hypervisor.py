@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from novafleet.hypervisor import domains, jobs, networks, snapshots
+from novafleet.hypervisor import domains, jobs, measures, networks, snapshots
 from novafleet.hypervisor.events import lifecycle
 from novafleet.hypervisor.session import WORKERS, Handle, Session
 from novafleet.hypervisor.translate import OPERATION_INVALID, OPERATION_TIMEOUT, Failure, translate
@@ -247,6 +247,22 @@ class LibvirtHypervisor:
         """End the job on a disk."""
         what = f"end the job on disk {disk} of domain {name}"
         await self._call(what, jobs.end_block_job, name, disk, False, deadline=SLOW)
+
+    async def compare_cpu(
+        self, cpu: str, *, emulator: str = "", arch: str = "", machine: str = "", kind: str = ""
+    ) -> str:
+        """Can this host provide a CPU?"""
+        return await self._call("compare the CPU", measures.compare_cpu, cpu, emulator, arch, machine, kind)
+
+    async def dirty_rate(self, name: str, seconds: int = 1) -> int:
+        """Sample how fast a guest changes its memory."""
+        what = f"measure the dirty rate of domain {name}"
+        await self._call(what, measures.start_dirty_rate, name, seconds)
+        for _ in range(int((seconds + SLOW) / POLL)):
+            await asyncio.sleep(POLL)
+            if (rate := await self._call(what, measures.dirty_rate, name)) is not None:
+                return rate
+        raise translate(Failure(OPERATION_TIMEOUT, 0, "QEMU does not end it"), what=what, host=self._session.host)
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[DomainEvent]]:
         """Lifecycle events from now on; the iterator raises HypervisorError NF-LV-103 when the connection ends."""
