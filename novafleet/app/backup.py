@@ -13,19 +13,21 @@ from typing import Any, cast
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.repository import open_repository
-from novafleet.app.vmselect import Chosen, Selection, look
+from novafleet.app.vmselect import Chosen, ChosenStack, Selection, look
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.backup.actions import Prepared, back_up, estimate
 from novafleet.capability.backup.history import History
 from novafleet.capability.backup.order import Order
 from novafleet.capability.backup.read import Pace
+from novafleet.capability.backup.stack import StackPlace, back_up_stack, estimate_stack
+from novafleet.capability.stack.bundle import directory
 from novafleet.errors import ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.lease import hold_leases
 from novafleet.execute.schedule import Limits
-from novafleet.model.backup import Snapshot
+from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.environment import Environment
 from novafleet.model.facts import HostFacts
 from novafleet.model.plan import Step, StepClass
@@ -91,6 +93,7 @@ class VmBackup:
     seconds: float = 0.0
     disks: tuple[DiskBackup, ...] = ()
     error: Mapping[str, Any] | None = None
+    kind: str = SnapshotKind.VM.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ async def plan_backup(request: BackupRequest) -> BackedUp:
 
 
 async def _gathered(world: World, repository: Repository, request: BackupRequest, run_id: str) -> Party:
-    selection = await look(world, request.patterns, request.environment)
+    selection = await look(world, request.patterns, request.environment, stacks=True)
     reached, failed = await reach(world, {each.host.name for each in selection.chosen})
     pace = Pace(world.clock, request.bandwidth)
     return Party(world, repository, request, selection, reached, failed, run_id, pace, History(repository))
@@ -236,15 +239,27 @@ async def _step(party: Party, ctx: ActionContext, args: Mapping[str, Json]) -> O
     """Back one VM up under its own lease: VMs of one host do not wait for each other, two controllers do."""
     chosen = party.of(args["label"])
     session, clock = party.reached[chosen.host.name].session, party.world.clock
-    scope = f"vm.{chosen.domain.name}"
-    async with hold_leases([session], scope, party.run_id, clock, wait=party.request.lock_wait) as held:
+    async with hold_leases([session], chosen.scope, party.run_id, clock, wait=party.request.lock_wait) as held:
         for error in held.failed.values():
             raise error
         lease = held.leases[chosen.host.name]
         reached = Reached(chosen.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
         fenced = replace(cast("StepContext", ctx), reached=reached)
-        snapshot = await back_up(fenced, party.repository, clock, party.order(chosen, lease.file))
+        snapshot = await _snapshot(party, fenced, chosen, party.order(chosen, lease.file))
     return outcome_of(snapshot)
+
+
+async def _snapshot(party: Party, ctx: ActionContext, chosen: Chosen, order: Order) -> Snapshot:
+    repository, clock = party.repository, party.world.clock
+    if isinstance(chosen, ChosenStack):
+        return await back_up_stack(ctx, repository, clock, order, place_of(chosen), chosen.domain.uuid)
+    return await back_up(ctx, repository, clock, order)
+
+
+def place_of(chosen: ChosenStack) -> StackPlace:
+    """Where a stack is on its host."""
+    fact = chosen.fact
+    return StackPlace(fact.project, fact.runtime, fact.kind, directory(fact.project))
 
 
 def outcome_of(snapshot: Snapshot) -> Outcome:
@@ -281,7 +296,12 @@ def _row(chosen: Chosen, result: NodeResult) -> VmBackup:
         seconds=result.ended - result.started,
         disks=tuple(DiskBackup(**disk) for disk in said.get("disks", ())),
         error=result.error,
+        kind=_kind(chosen),
     )
+
+
+def _kind(chosen: Chosen) -> str:
+    return (SnapshotKind.STACK if isinstance(chosen, ChosenStack) else SnapshotKind.VM).value
 
 
 def _state(error: Mapping[str, Any]) -> str:
@@ -296,14 +316,20 @@ def _unseen(party: Party) -> tuple[VmBackup, ...]:
 
 
 async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
-    row = VmBackup(chosen.vm, chosen.domain.name, chosen.host.name, "planned", chosen.environment)
+    row = VmBackup(chosen.vm, chosen.domain.name, chosen.host.name, "planned", chosen.environment, kind=_kind(chosen))
     try:
         context = party.context(chosen, f"{chosen.label}/estimate", lambda _event: None)
+        if isinstance(chosen, ChosenStack):
+            return replace(row, disks=_archives(await estimate_stack(context, place_of(chosen))))
         prepared, most = await estimate(context, party.order(chosen))
     except NovaFleetError as error:
         finding = error.at(chosen.host.name).finding()
         return replace(row, state=_state(finding), error=finding)
     return replace(row, disks=_planned(prepared, most))
+
+
+def _archives(sizes: Mapping[str, int]) -> tuple[DiskBackup, ...]:
+    return tuple(DiskBackup(name, "", "", "volumes are read whole", size, size, 0) for name, size in sizes.items())
 
 
 def _planned(prepared: Prepared, most: Mapping[str, int]) -> tuple[DiskBackup, ...]:

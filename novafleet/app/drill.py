@@ -11,7 +11,16 @@ from typing import Any, cast
 
 from novafleet.app.context import StepContext
 from novafleet.app.repository import open_repository
-from novafleet.app.restore import OBSERVED, Party, RestoreRequest, VmRestored, Watch, carried_out, party_on
+from novafleet.app.restore import (
+    OBSERVED,
+    Party,
+    RestoreRequest,
+    VmRestored,
+    Watch,
+    carried_out,
+    party_on,
+    refuse_stack,
+)
 from novafleet.app.restorepoint import choose
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.backup.drill import drill_name, instead, rehearse, wanted_networks
@@ -79,7 +88,7 @@ async def run_drill(request: DrillRequest, watch: Watch) -> Drilled:
     """
     async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
         began = world.clock.now()
-        snapshot = await choose(repository, request.vm, until=began)
+        snapshot = refuse_stack(await choose(repository, request.vm, until=began))
         fleet = await gather(world.sessions, _asked(world, request.host), collectors(OBSERVED), world.clock)
         host = await _host(repository, snapshot, fleet, request)
         wanted = RestoreRequest(

@@ -6,7 +6,7 @@ import getpass
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.gather import gather
 from novafleet.execute.lease import hold_leases
 from novafleet.execute.schedule import Limits
-from novafleet.model.backup import Snapshot
+from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.encode import encode
 from novafleet.model.environment import Environment
 from novafleet.model.facts import FleetFacts, HostFacts
@@ -68,7 +68,9 @@ class RestoreRequest:
     disk: str = ""
     in_place: bool = False
     instant: bool = False
-    start: bool = False
+    start: bool | None = None
+    """Not said: a VM stays off, a stack is brought up."""
+    stack: str = ""
     lock_wait: float = 0.0
 
 
@@ -121,7 +123,7 @@ async def restore_to_host(request: RestoreRequest, confirm: Confirm, watch: Watc
     if name and not NAME.fullmatch(name):
         raise ConfigError(f"--as takes letters, digits, '.', '_' and '-', not {name!r}", code="NF-BAK-040")
     async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
-        snapshot = await choose(repository, request.snapshot, request.until)
+        snapshot = refuse_stack(await choose(repository, request.snapshot, request.until))
         party, fleet = await gathered(world, repository, request, snapshot)
         keep = not name or name == snapshot.domain
         keep = keep and not await _taken(party, fleet)
@@ -149,7 +151,7 @@ def outcome(restored: object) -> Outcome:
 async def restore_disks_in_place(request: RestoreRequest, confirm: Confirm, watch: Watch) -> VmRestored:
     """Give an existing VM its disks back. Raises and fails as ``restore_to_host`` does, and ConfigError NF-BAK-031."""
     async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
-        snapshot = await choose(repository, request.snapshot, request.until)
+        snapshot = refuse_stack(await choose(repository, request.snapshot, request.until))
         copies = (disk_of(snapshot, request.disk),) if request.disk else tuple(snapshot.disks.values())
         party, _ = await gathered(world, repository, request, snapshot)
         name, disks = request.name or snapshot.domain, ", ".join(copy.name for copy in copies)
@@ -161,13 +163,28 @@ async def restore_disks_in_place(request: RestoreRequest, confirm: Confirm, watc
             restored = await restore_in_place(ctx, repository, snapshot, name, copies, at)
             if request.start:
                 await ctx.hypervisor.start_domain(name)
-            return outcome(replace(restored, started=request.start))
+            return outcome(replace(restored, started=bool(request.start)))
 
         return await carried_out(party, name, work, watch)
 
 
+def refuse_stack(snapshot: Snapshot) -> Snapshot:
+    """The snapshot of a VM. Raises ConfigError NF-BAK-062 for one of a stack."""
+    if snapshot.kind is SnapshotKind.VM:
+        return snapshot
+    raise ConfigError(
+        f"{snapshot.id} is a snapshot of {snapshot.vm}, no VM",
+        code="NF-BAK-062",
+        hints=(f"novafleet restore {snapshot.id} --stack {snapshot.vm.removeprefix('stack.')} --host {snapshot.host}",),
+    )
+
+
 async def gathered(
-    world: World, repository: Repository, request: RestoreRequest, snapshot: Snapshot
+    world: World,
+    repository: Repository,
+    request: RestoreRequest,
+    snapshot: Snapshot,
+    observed: Sequence[str] = OBSERVED,
 ) -> tuple[Party, FleetFacts]:
     """Look at every host (a VM's identity may be in use anywhere) and reach the one that is meant."""
     name = request.host or snapshot.host
@@ -178,7 +195,7 @@ async def gathered(
             cause="it has " + ", ".join(sorted(world.fleet.hosts)[:20]),
             hints=("say which: --host HOST",),
         )
-    fleet = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(OBSERVED), world.clock)
+    fleet = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(observed), world.clock)
     return await party_on(world, repository, request, snapshot, fleet.hosts[name]), fleet
 
 
@@ -223,7 +240,7 @@ async def _order(party: Party, *, keep: bool) -> Order:
     directory = pool_path(facts, request.pool)
     free = facts.pools[request.pool].available if request.pool in facts.pools else 0
     name = request.name or party.snapshot.domain
-    return Order(name, directory, free, keep, request.networks, request.start)
+    return Order(name, directory, free, keep, request.networks, bool(request.start))
 
 
 def _question(party: Party, order: Order) -> str:
@@ -233,15 +250,15 @@ def _question(party: Party, order: Order) -> str:
     return f"Restore {snapshot.vm} of {snapshot.id} to {party.facts.host} as {order.name}, {what}{start}?"
 
 
-async def carried_out(party: Party, name: str, work: Work, watch: Watch) -> VmRestored:
-    """Do one thing to a VM of a host: journalled, under the VM's lease, stopped by Ctrl-C."""
+async def carried_out(party: Party, name: str, work: Work, watch: Watch, *, scope: str = "") -> VmRestored:
+    """Do one thing to a VM of a host: journalled, under the VM's lease (or that of ``scope``), stopped by Ctrl-C."""
     world, run_id = party.world, party.run_id
     header = {"repository": party.request.repository, "snapshot": party.snapshot.id, "vm": name}
     holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
     async with open_journal(world.places) as journal:
         await journal.begin(Run(run_id, "", VERB, RunState.RUNNING, world.clock.now(), 0.0, holder, header))
         with watch(1) as emit:
-            result, cancelled = await _step(party, name, work, journal, emit)
+            result, cancelled = await _step(party, name, Leased(work, scope or f"vm.{name}"), journal, emit)
         done = result.state is NodeState.DONE
         state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
         await journal.finish(run_id, state, world.clock.now(), {"vm": name})
@@ -250,7 +267,15 @@ async def carried_out(party: Party, name: str, work: Work, watch: Watch) -> VmRe
     return VmRestored(run_id, party.snapshot.id, party.facts.host, words, result.outcome, seconds, result.error)
 
 
-async def _step(party: Party, name: str, work: Work, journal: Journal, emit: Emit) -> tuple[NodeResult, bool]:
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """Something to do while the lease of ``scope`` is held."""
+
+    work: Work
+    scope: str
+
+
+async def _step(party: Party, name: str, leased: Leased, journal: Journal, emit: Emit) -> tuple[NodeResult, bool]:
     clock, host = party.world.clock, party.facts.host
     resource = f"{host}/{name}"
     step = Step(
@@ -269,22 +294,22 @@ async def _step(party: Party, name: str, work: Work, journal: Journal, emit: Emi
         nothing = Environment("", Location(""))
         return StepContext(party.reached, nothing, party.facts, party.run_id, step.id, emit, clock.now)
 
-    async def leased(ctx: ActionContext, _args: Mapping[str, Json]) -> Outcome:
-        return await _leased(party, ctx, name, work)
+    async def act(ctx: ActionContext, _args: Mapping[str, Json]) -> Outcome:
+        return await _leased(party, ctx, leased)
 
-    engine = Engine({ACTION: Action(leased, StepClass.CONVERGENT)}, context, journal, clock, Limits(1, 1), emit=emit)
+    engine = Engine({ACTION: Action(act, StepClass.CONVERGENT)}, context, journal, clock, Limits(1, 1), emit=emit)
     cancellation = Cancellation()
     with cancellation.signals(lambda _stage: emit(Event("notice", clock.now(), party.run_id, text="stopping"))):
         results = await engine.run(party.run_id, [step], cancellation=cancellation)
     return results[0], cancellation.stage is not Stage.RUN
 
 
-async def _leased(party: Party, ctx: ActionContext, name: str, work: Work) -> Outcome:
+async def _leased(party: Party, ctx: ActionContext, leased: Leased) -> Outcome:
     session, host = party.reached.session, party.facts.host
-    scope, wait = f"vm.{name}", party.request.lock_wait
-    async with hold_leases([session], scope, party.run_id, party.world.clock, wait=wait) as held:
+    wait = party.request.lock_wait
+    async with hold_leases([session], leased.scope, party.run_id, party.world.clock, wait=wait) as held:
         for error in held.failed.values():
             raise error
         lease = held.leases[host]
         reached = Reached(party.reached.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
-        return await work(replace(cast("StepContext", ctx), reached=reached))
+        return await leased.work(replace(cast("StepContext", ctx), reached=reached))

@@ -1,8 +1,10 @@
-"""Which VMs a verb means: a domain's name or glob, ``HOST/DOMAIN``, or ``ENV/NAME`` for VMs of environments."""
+"""Which VMs a verb means: a domain's name or glob, ``HOST/DOMAIN``, or ``ENV/NAME`` for VMs of environments; and which
+container stacks, where a verb is for them too."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -10,13 +12,15 @@ from fnmatch import fnmatchcase
 from novafleet.app.wiring import World
 from novafleet.errors import ConfigError, NovaFleetError
 from novafleet.execute.gather import gather
-from novafleet.model.facts import Domain, FleetFacts
+from novafleet.model.address import METADATA_NS
+from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
 from novafleet.model.fleet import Host
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan import record
 
 GLOB = frozenset("*?[")
+NO_STACK = StackFact("", "", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,24 @@ class Chosen:
     def label(self) -> str:
         """``HOST/DOMAIN``: leads here and nowhere else."""
         return f"{self.host.name}/{self.domain.name}"
+
+    @property
+    def scope(self) -> str:
+        """The lease of whoever works on it."""
+        return f"vm.{self.domain.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenStack(Chosen):
+    """A container stack NovaFleet brought up. ``vm`` is its address (``stack.edge``), ``domain`` a stand-in called
+    ``stack.PROJECT`` whose UUID is the stack's wherever it runs."""
+
+    fact: StackFact = NO_STACK
+
+    @property
+    def scope(self) -> str:
+        """The lease of whoever works on it."""
+        return self.domain.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +74,16 @@ async def select(world: World, patterns: Sequence[str], environment: str = "") -
     return selection.chosen
 
 
-async def look(world: World, patterns: Sequence[str], environment: str = "") -> Selection:
-    """Ask every host that may have one, in one round trip each. No pattern means every VM of the environment.
+async def look(world: World, patterns: Sequence[str], environment: str = "", *, stacks: bool = False) -> Selection:
+    """Ask every host that may have one, in one round trip each. No pattern means every VM of the environment. With
+    ``stacks`` its container stacks are among them, each as a domain ``stack.PROJECT`` and a VM ``stack.NAME``.
 
     Raises ConfigError NF-VM-006 and NF-VM-007; a pattern that matches nothing while a host is unseen passes.
     """
     if not patterns and not environment:
         raise ConfigError("name a VM, or an environment with --environment", code="NF-VM-006")
-    facts = await gather(world.sessions, _asked(world, patterns), collectors(("libvirt",)), world.clock)
+    wanted = ("libvirt", "containers") if stacks else ("libvirt",)
+    facts = await gather(world.sessions, _asked(world, patterns), collectors(wanted), world.clock)
     unseen = {each.host: error_of(each).at(each.host) for each in facts.hosts.values() if each.error}
     there = [each for each in _candidates(world, facts) if not environment or each.environment == environment]
     if not patterns:
@@ -77,11 +101,24 @@ def _asked(world: World, patterns: Sequence[str]) -> Sequence[Host]:
 
 
 def _candidates(world: World, facts: FleetFacts) -> list[Chosen]:
-    return [
+    found = [
         _chosen(world.fleet.hosts[host.host], domain)
         for host in facts.hosts.values()
         for domain in host.domains.values()
     ]
+    return [
+        *found,
+        *(each for host in facts.hosts.values() for each in chosen_stacks(world.fleet.hosts[host.host], host)),
+    ]
+
+
+def chosen_stacks(host: Host, facts: HostFacts) -> Iterator[ChosenStack]:
+    """The stacks seen on a host."""
+    for fact in facts.stacks.values():
+        name = f"stack.{fact.project.removeprefix(f'{fact.environment}-')}"
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, f"{METADATA_NS}/{fact.environment}/{name}")
+        state = "running" if any(each.state == "running" for each in fact.containers) else "shutoff"
+        yield ChosenStack(host, Domain(f"stack.{fact.project}", str(identity), state, ""), name, fact.environment, fact)
 
 
 def _chosen(host: Host, domain: Domain) -> Chosen:

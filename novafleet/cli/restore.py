@@ -46,7 +46,13 @@ InPlace = Annotated[
 Instant = Annotated[
     bool, typer.Option("--instant", help="Start it at once on what lies in the repository; stream its disks meanwhile.")
 ]
-Start = Annotated[bool, typer.Option("--start/--no-start", help="Start it when it is there.")]
+StackName = Annotated[str, typer.Option("--stack", metavar="NAME", help="The snapshot is this container stack's.")]
+Start = Annotated[
+    bool | None,
+    typer.Option(
+        "--start/--no-start", help="Start it when it is there; default: a stack, not a VM.", show_default=False
+    ),
+]
 
 
 def restore(
@@ -67,13 +73,14 @@ def restore(
     network: Networks = None,
     in_place: InPlace = False,
     instant: Instant = False,
-    start: Start = False,
+    stack: StackName = "",
+    start: Start = None,
     yes: Yes = False,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
-    """Bring back a VM or a disk of it, as it was when the snapshot was taken."""
+    """Bring back a VM, a disk of it, or a container stack, as it was when the snapshot was taken."""
     given = {key: value for key, value in locals().items() if key != "context"}
     if to_file is not None:
         _to_file(guarded(lambda: _file_request(given), output), output, timeout)
@@ -116,10 +123,10 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
     from novafleet.app.restore import RestoreRequest
     from novafleet.app.restorepoint import moment
 
-    if not given["host"] and not given["name"] and not given["in_place"]:
+    if not (given["host"] or given["name"] or given["in_place"] or given["stack"]):
         hint = "--disk NAME --to-file PATH, --host HOST --as NAME, or --in-place"
         raise ConfigError("say where to", code="NF-BAK-040", hints=(hint,))
-    if given["disk"] and not given["in_place"]:
+    if given["disk"] and (given["stack"] or not given["in_place"]):
         raise ConfigError("--disk goes with --to-file or --in-place", code="NF-BAK-040")
     return RestoreRequest(
         inventory=inventory_of(context, given["inventory"]),
@@ -135,6 +142,7 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
         in_place=given["in_place"],
         instant=given["instant"],
         start=given["start"],
+        stack=given["stack"],
         lock_wait=given["lock_wait"],
     )
 
@@ -149,10 +157,12 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 def _to_host(request: RestoreRequest, output: OutputForm, timeout: float, *, yes: bool) -> VmRestored:
     from novafleet.app.restore import restore_disks_in_place, restore_to_host
+    from novafleet.app.restorestack import restore_stack_to_host
     from novafleet.report.progress import RunProgress
 
     def work() -> Any:
-        use_case = restore_disks_in_place if request.in_place else restore_to_host
+        of_vm = restore_disks_in_place if request.in_place else restore_to_host
+        use_case = restore_stack_to_host if request.stack else of_vm
         return use_case(request, lambda question: yes or _asked(question), RunProgress)
 
     done: VmRestored = run(work, form=output, timeout=timeout)
