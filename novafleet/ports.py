@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from novafleet.jobs import BackupJobs, BlockJobs, Measures, Snapshots
+from novafleet.jobs import BackupJobs, BlockJobs, Measures, Migrations, Snapshots
 
 if TYPE_CHECKING:
     from novafleet.model.backup import Extent, StoredObject
@@ -127,7 +127,7 @@ class Sessions(Protocol):
         """Forget a host's connection; the next ``get`` makes a new one."""
 
 
-class Hypervisor(BackupJobs, Snapshots, BlockJobs, Measures, Protocol):
+class Hypervisor(BackupJobs, Snapshots, BlockJobs, Measures, Migrations, Protocol):
     """libvirt on one host. Names are domain, network and pool names. What it keeps of disks is in ``jobs.py``."""
 
     async def version(self) -> tuple[int, int]:
@@ -217,6 +217,10 @@ class Hypervisor(BackupJobs, Snapshots, BlockJobs, Measures, Protocol):
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[DomainEvent]]:
         """Lifecycle events from now on."""
+
+    async def reach_daemon(self) -> Channel:
+        """A fresh byte stream to this host's libvirt daemon, through which another libvirt talks to it (as root where
+        only root may)."""
 
     async def close(self) -> None:
         """End the libvirt connection and its threads."""

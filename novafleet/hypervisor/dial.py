@@ -60,6 +60,9 @@ class Dial(Protocol):
     async def __call__(self) -> Line:
         """A fresh line."""
 
+    async def channel(self) -> Channel:
+        """A fresh byte stream to the daemon."""
+
     def elevate(self) -> bool:
         """From now on go through root; False when that is so already or not possible."""
 
@@ -167,9 +170,13 @@ class Dialer:
         """A fresh line. Raises HypervisorError NF-LV-101, 102, 104, 106 and what the SSH session raises."""
         if _wants_ssh(self._host):
             return Direct(ssh_uri(self._host))
+        return await Forward.listen(await self.channel())
+
+    async def channel(self) -> Channel:
+        """A fresh byte stream to the daemon, even where our own connections are ``qemu+ssh``. Raises HypervisorError
+        NF-LV-101, 102, 104 and what the SSH session raises."""
         session = await self._sessions.get(self._host)
-        paths = await self._probe(session)
-        return await Forward.listen(await self._open(session, paths))
+        return await self._open(session, await self._probe(session))
 
     def elevate(self) -> bool:
         """Through root from now on, when the inventory allows ``become``."""

@@ -17,7 +17,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.hypervisor import plug, redefine, rewrite, translate
 from novafleet.hypervisor.domains import unprefixed
-from novafleet.hypervisor.guests import FakeGuests, Guest, xml_of
+from novafleet.hypervisor.fakemigrations import FakeMigrations
+from novafleet.hypervisor.guests import Guest, xml_of
 from novafleet.hypervisor.networks import has_entry
 from novafleet.hypervisor.plug import Refusal
 from novafleet.model.facts import Domain, DomainEvent, NetworkFact, PoolFact
@@ -34,7 +35,7 @@ class Net:
     autostart: bool = False
 
 
-class FakeHypervisor(FakeGuests):
+class FakeHypervisor(FakeMigrations):
     """Implements ``ports.Hypervisor``. ``networks`` and ``pools`` show what the port has no question for."""
 
     def __init__(self, host: str = "fake", *, obedient: bool = True) -> None:
@@ -303,7 +304,7 @@ class FakeHypervisor(FakeGuests):
 
     def _stop(self, name: str, reason: str) -> None:
         guest = self._guests[name]
-        guest.live, guest.backup, guest.frozen, guest.jobs = None, "", 0, {}
+        guest.live, guest.backup, guest.frozen, guest.jobs, guest.leaving = None, "", 0, {}, None
         self._move(name, "shutoff", reason, "stopped", reason)
         if self._guests[name].config is None:
             del self._guests[name]
@@ -326,7 +327,9 @@ class FakeHypervisors:
 
     async def get(self, host: Host) -> Hypervisor:
         """The fake of a host, the same each time."""
-        return self.hosts.setdefault(host.name, FakeHypervisor(host.name))
+        found = self.hosts.setdefault(host.name, FakeHypervisor(host.name))
+        found.peers = self.hosts
+        return found
 
 
 async def _endless(queue: asyncio.Queue[DomainEvent]) -> AsyncIterator[DomainEvent]:

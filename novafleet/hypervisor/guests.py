@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,22 @@ from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.hypervisor import plug, translate
 from novafleet.hypervisor.plug import Refusal
+from novafleet.model.migration import Progress
 from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DomainSnapshot, SnapshotFlag
 
 GIB = 1 << 30
 T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """A migration under way. ``over`` is set when it ends, ``called_off`` says that somebody asked it to."""
+
+    postcopy: bool
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    called_off: bool = False
+    max_downtime: int = 300
+    switched: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +47,8 @@ class Guest:
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     snapshots: dict[str, DomainSnapshot] = field(default_factory=dict)
     jobs: dict[str, tuple[BlockJob, str]] = field(default_factory=dict)
+    leaving: Leaving | None = None
+    left: Progress = field(default_factory=Progress)
 
     @property
     def tree(self) -> Element:

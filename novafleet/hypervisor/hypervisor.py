@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 
 from novafleet.hypervisor import domains, jobs, measures, networks, snapshots
 from novafleet.hypervisor.events import lifecycle
-from novafleet.hypervisor.session import WORKERS, Handle, Session
+from novafleet.hypervisor.migrating import LibvirtMigrations
+from novafleet.hypervisor.session import WORKERS, Handle
 from novafleet.hypervisor.translate import OPERATION_INVALID, OPERATION_TIMEOUT, Failure, translate
 from novafleet.model.facts import Domain, DomainEvent
 from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DomainSnapshot, SnapshotFlag
@@ -21,12 +22,8 @@ WRITES = 3600.0
 POLL = 0.05
 
 
-class LibvirtHypervisor:
+class LibvirtHypervisor(LibvirtMigrations):
     """One host's libvirt, connected at the first call. Method by method as ``ports.Hypervisor`` says."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._call = session.call
 
     async def version(self) -> tuple[int, int]:
         """(libvirt, QEMU) version numbers."""

@@ -19,6 +19,7 @@ from novafleet.hypervisor.dial import Dial, Line
 from novafleet.hypervisor.translate import DENIED, LOST, NO_SUPPORT, Failure, lost, translate
 from novafleet.hypervisor.workers import Workers
 from novafleet.model.facts import DomainEvent
+from novafleet.ports import Channel
 
 WORKERS = 4
 """libvirtd serves 5 requests of one client at a time (max_client_requests); one is left for keepalive."""
@@ -210,6 +211,14 @@ class Session:
         """``Link.run`` on an open link."""
         link = await self.connected()
         return await link.run(what, function, *args, deadline=deadline)
+
+    def another(self) -> Session:
+        """A connection of its own to the same host, for a call that takes hours."""
+        return Session(self.host, self._dial, deadline=self.deadline)
+
+    async def channel(self) -> Channel:
+        """The bytes of a connection to the daemon, for somebody else's libvirt."""
+        return await self._dial.channel()
 
     async def close(self) -> None:
         """End connection and threads; a later call would connect again."""

@@ -28,6 +28,7 @@ NO_STORAGE_POOL = 49
 OPERATION_INVALID = 55
 CONFIG_UNSUPPORTED = 67
 OPERATION_TIMEOUT = 68
+OPERATION_ABORTED = 78
 AGENT_UNRESPONSIVE = 86
 NO_SNAPSHOT = 72
 SNAPSHOT_REVERT_RISKY = 77
@@ -314,9 +315,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def translate(failure: Failure, *, what: str, host: str) -> NovaFleetError:
-    """The finding for a failed call; ``what`` is the call in words, such as "start domain db"."""
-    rule, found = _match(failure)
+def translate(failure: Failure, *, what: str, host: str, first: tuple[Rule, ...] = ()) -> NovaFleetError:
+    """The finding for a failed call; ``what`` is the call in words, such as "start domain db". ``first`` are rules
+    that count before the table's, for calls whose errors mean something else."""
+    rule, found = _match(failure, first)
     words = {"host": host, **{name: text for name, text in found.items() if text}}
     return _finding(rule, words, what, _cause(failure.message))
 
@@ -339,8 +341,8 @@ def lost(what: str, host: str, cause: str) -> NovaFleetError:
     return _finding(rule, {"host": host}, what, cause)
 
 
-def _match(failure: Failure) -> tuple[Rule, dict[str, str]]:
-    for rule in RULES:
+def _match(failure: Failure, first: tuple[Rule, ...]) -> tuple[Rule, dict[str, str]]:
+    for rule in (*first, *RULES):
         if rule.numbers and failure.number not in rule.numbers:
             continue
         found = re.search(rule.text, failure.message)

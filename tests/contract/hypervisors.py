@@ -19,7 +19,7 @@ from novafleet.hypervisor.session import Session
 from novafleet.model.command import Command
 from novafleet.model.fleet import Become, Fleet, Host
 from novafleet.model.secret import Secret
-from novafleet.ports import HostSession, Hypervisor
+from novafleet.ports import Channel, HostSession, Hypervisor
 from novafleet.transport.pool import SshPool
 
 PREFIX = "nf-hv-"
@@ -71,6 +71,9 @@ class TestDriver:
     async def __call__(self) -> Line:
         self.dialled += 1
         return Direct(self.uri)
+
+    async def channel(self) -> Channel:
+        raise AssertionError("the test driver has no daemon")
 
     def elevate(self) -> bool:
         return False
