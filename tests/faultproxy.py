@@ -21,17 +21,20 @@ class Fault(StrEnum):
     HUNG_UP = "done, and the connection is closed without an answer"
     CUT = "half of the answer's body, then the end"
     SLOW = "done, but not at once"
+    STALLED = "done, and never answered: the client's time runs out"
 
 
 @dataclass
 class Proxy:
-    """``faults`` are used up by the requests that ``matching`` is true of; ``seen`` has each request's first line."""
+    """``faults`` are used up by the requests that ``matching`` is true of, None lets one pass; ``seen`` has each
+    request's first line, ``met`` is set once there was a fault."""
 
     backend: str
     endpoint: str = ""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault | None] = field(default_factory=list)
     matching: Callable[[str], bool] = lambda _: True
     seen: list[str] = field(default_factory=list)
+    met: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection."""
@@ -48,6 +51,8 @@ class Proxy:
         body = await reader.readexactly(_length(head))
         self.seen.append(first)
         fault = self.faults.pop(0) if self.faults and self.matching(first) else None
+        if fault is not None:
+            self.met.set()
         if fault in REFUSALS:
             writer.write(REFUSALS[fault])
             await writer.drain()
@@ -58,6 +63,9 @@ class Proxy:
         if fault is Fault.LOST:
             answer = REFUSALS[Fault.BROKEN]
         if fault is Fault.HUNG_UP:
+            return
+        if fault is Fault.STALLED:
+            await reader.read()
             return
         if fault is Fault.CUT:
             start = answer.index(b"\r\n\r\n") + 4

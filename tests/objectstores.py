@@ -50,10 +50,13 @@ def program(name: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, each with the port 10,000 above it, which SeaweedFS takes too."""
+    """Ports nobody has, each with the port 10,000 above it, which SeaweedFS takes too.
+
+    All are below those that the kernel gives to outgoing connections (32768 and up): such a one would come in between.
+    """
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20_000, 45_000)
+        port = random.randrange(12_000, 22_000)
         if port not in found and _free(port) and _free(port + 10_000):
             found.append(port)
     return found
@@ -61,7 +64,12 @@ def free_ports(count: int) -> list[int]:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_for(met: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
@@ -272,3 +280,22 @@ def nfs_url(request: pytest.FixtureRequest) -> str:
             pytest.skip("libnfs is not installed (sh novafleet/lab/prerequisites.sh)")
     server: NfsServer = request.getfixturevalue("nfs_server")
     return server.url(_place())
+
+
+@pytest.fixture(params=["directory", "nfs"])
+def small_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place with 8 MiB of room, which all tests on NFS share: they leave it empty."""
+    if request.param == "nfs":
+        request.getfixturevalue("nfs_url")
+        server: NfsServer = request.getfixturevalue("nfs_server")
+        return f"nfs://{server.address}/small/{_place()}"
+    if os.geteuid():
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place))
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    request.addfinalizer(lambda: subprocess.run(("umount", "--lazy", str(place)), check=True))
+    return str(place / "store")

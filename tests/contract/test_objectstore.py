@@ -23,7 +23,6 @@ from tests.fakes.memorystore import MemoryStore
 from tests.objectstores import NfsServer, S3Server
 
 EXCLUSIVE = ("memory", "directory", "s3", "nfs")
-FILES = ("directory", "nfs")
 MIB = 1 << 20
 ROOT = Path(__file__).parents[2]
 
@@ -242,23 +241,6 @@ async def test_only_the_owner_can_read(tmp_path: Path) -> None:
     assert modes == {".tmp": 0o700, "packs": 0o700, "ab": 0o700, "object": 0o600}
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
     await store.close()
-
-
-@pytest.fixture(params=FILES)
-def small_url(request: pytest.FixtureRequest, tmp_path: Path) -> object:
-    """A store with 8 MiB of room."""
-    if request.param == "nfs":
-        request.getfixturevalue("nfs_url")
-        server: NfsServer = request.getfixturevalue("nfs_server")
-        return f"nfs://{server.address}/small/store"
-    if os.geteuid():
-        pytest.skip("only root can mount a small file system")
-    mount = ("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path))
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    request.addfinalizer(lambda: subprocess.run(("umount", "--lazy", str(tmp_path)), check=True))
-    return str(tmp_path / "store")
 
 
 async def test_a_full_disk(small_url: str) -> None:
