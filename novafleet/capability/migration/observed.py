@@ -25,11 +25,11 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Any other file or directory. ``sha256`` is empty where nobody computed it; ``present`` False: it is not there."""
+    """A file or directory that is there. ``sha256`` is empty where nobody computed it."""
 
-    present: bool
-    size: int = 0
+    size: int
     sha256: str = ""
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
