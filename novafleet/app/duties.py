@@ -84,7 +84,9 @@ class ByPolicy:
 
     async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
         """Boot what this run backed up, one VM after the other. Raises BackupError when one does not come up."""
-        drilled = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot]
+        if vms and all(vm.kind != "vm" for vm in vms):
+            return Duty("drill", "stacks only: there is nothing to boot")
+        drilled = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot and vm.kind == "vm"]
         failed = [(vm, error) for vm, _, error in drilled if error]
         if failed or not drilled:
             vm, error = failed[0] if failed else (job.name, {"code": BackupError.code, "what": "there is no backup"})
@@ -121,7 +123,7 @@ async def _look(schedule: Schedule, job: Job) -> Selection:
     patterns = [f"{schedule.environment}/*"] if schedule.environment else [member.pattern for member in job.members]
     async with open_world([Path(path) for path in schedule.inventory]) as world:
         try:
-            return await look(world, patterns)
+            return await look(world, patterns, stacks=True)
         except ConfigError as error:
             if error.code != NO_SUCH_VM:
                 raise
@@ -168,6 +170,7 @@ def outcome(vm: VmBackup) -> VmOutcome:
         sum(disk.bytes_stored for disk in vm.disks),
         {disk.name: disk.mode for disk in vm.disks},
         error,
+        vm.kind,
     )
 
 

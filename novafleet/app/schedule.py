@@ -13,6 +13,7 @@ from pathlib import Path
 from novafleet.app.wiring import Places
 from novafleet.errors import ConfigError
 from novafleet.inventory import load_fleet
+from novafleet.model import address
 from novafleet.model.policy import Policy, Window
 from novafleet.model.request import EnvironmentRequest
 from novafleet.model.schedule import MOST_MISSED, Job, RunState, Schedule, ScheduledRun
@@ -37,7 +38,8 @@ INHERITED = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The jobs that a file asks for; ``environment`` and ``claims`` (all its VMs, ``ENV/NAME``) of a file with VMs."""
+    """The jobs that a file asks for; ``environment`` and ``claims`` (``ENV/NAME``: all its VMs and stacks) of an
+    environment's."""
 
     jobs: tuple[Job, ...]
     environment: str = ""
@@ -153,7 +155,7 @@ def jobs(request: EnvironmentRequest | None, inventory: Sequence[Path]) -> Asked
         var_files=tuple(Path(path) for path in request.variable_files),
         env=os.environ,
     )
-    claims = tuple(f"{environment.name}/{name}" for name in environment.vms)
+    claims = tuple(f"{environment.name}/{name}" for name in (*environment.vms, *map(address.stack, environment.stacks)))
     return Asked(jobs_of(environment, fleet), environment.name, claims)
 
 

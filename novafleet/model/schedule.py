@@ -13,7 +13,8 @@ from novafleet.model.policy import Notify, Policy, Window
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Whom a job backs up, by which policy: one VM of an environment (``ENV/NAME``), or all of a host (``HOST/*``)."""
+    """Whom a job backs up, by which policy: one VM of an environment (``ENV/NAME``) or stack
+    (``ENV/stack.NAME``), or all of a host (``HOST/*``)."""
 
     pattern: str
     policy: Policy
@@ -31,7 +32,8 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A job as it was installed. ``file`` is the environment file, empty for the inventory's own policy; paths are
-    absolute. ``claims`` are all VMs (``ENV/NAME``) its file describes, backed up or not. ``timer``: systemd | cron."""
+    absolute. ``claims`` are all VMs and stacks (``ENV/NAME``) its file describes, backed up or not. ``timer``:
+    systemd | cron."""
 
     name: str
     inventory: tuple[str, ...]
@@ -61,7 +63,7 @@ class RunState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class VmOutcome:
     """One VM in one run: its snapshot, or the finding that kept it from having one. ``vm`` is ``HOST/DOMAIN``;
-    ``modes`` says per disk how it was read."""
+    ``modes`` says per disk how it was read. ``kind`` is vm | stack."""
 
     vm: str
     snapshot: str = ""
@@ -69,6 +71,7 @@ class VmOutcome:
     bytes_stored: int = 0
     modes: Mapping[str, str] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
+    kind: str = "vm"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from novafleet.model import address
 from novafleet.model.environment import Environment
 from novafleet.model.fleet import Fleet
 from novafleet.model.policy import Policy
 from novafleet.model.schedule import Job, Member
 from novafleet.playbook.policy import policy_of
 
+STACKS = "stacks"
 TOGETHER = ("repository", "key_file", "passphrase", "schedule", "window", "verify", "drill", "notify")
 """What VMs must have in common to be one job; the rest may differ from VM to VM."""
 
 
 def jobs_of(environment: Environment, fleet: Fleet) -> tuple[Job, ...]:
-    """The jobs an environment file asks for: ``ENV`` for what its own policy says, ``ENV-VM`` for VMs that differ."""
+    """The jobs an environment file asks for: ``ENV`` for what its own policy says, which is also that of its stacks,
+    ``ENV-VM`` for VMs that differ."""
     members: dict[str, list[Member]] = {}
     for name, vm in environment.vms.items():
         policy = policy_of(fleet.hosts[vm.host], vm)
@@ -23,6 +26,10 @@ def jobs_of(environment: Environment, fleet: Fleet) -> tuple[Job, ...]:
             key = next((key for key, group in members.items() if _together(group[0].policy, policy)), name)
             members.setdefault(key, []).append(Member(f"{environment.name}/{name}", policy))
     own = environment.backup
+    if own is not None and own.enabled and own.schedule:
+        key = next((key for key, group in members.items() if _together(group[0].policy, own)), STACKS)
+        stacks = [Member(f"{environment.name}/{address.stack(name)}", own) for name in environment.stacks]
+        members |= {key: [*members.get(key, ()), *stacks]} if stacks else {}
     return tuple(
         Job(
             environment.name if own is not None and _together(own, group[0].policy) else f"{environment.name}-{first}",
