@@ -18,7 +18,6 @@ from novafleet.capability.backup.names import checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, plan, without
 from novafleet.capability.backup.read import Reading, copy
-from novafleet.capability.backup.together import together
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out, sizes
 from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
@@ -26,6 +25,7 @@ from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
+from novafleet.together import together
 
 TOLD_EVERY = 0.25
 """Seconds between two words about progress."""

@@ -10,12 +10,12 @@ from importlib import resources
 
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.image import Image, Looked, read
-from novafleet.capability.backup.together import together
 from novafleet.capability.backup.xml import Around, GuestDisk
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
 from novafleet.model.snapshot import BackupJob, Checkpoint
 from novafleet.ports import ActionContext
+from novafleet.together import together
 
 OFF = frozenset(("shutoff", "crashed"))
 """States without a QEMU process."""
