@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from novafleet.capability.migration.scripts import script
 from novafleet.model.facts import HostFacts, PoolFact
 from novafleet.model.migration import Wanted
 from novafleet.ports import Hypervisor
+from novafleet.together import together
 
 OFF = frozenset(("shutoff", "crashed"))
 """States without a QEMU process."""
@@ -77,20 +77,15 @@ async def look(
     guest = _located(read(observed.active_xml), here.pools)
     asked = questions(guest, observed.running, here.pools, there.pools, wanted)
     homes = sorted({dirname(disk.path) for disk in guest.disks if disk.kind == "file" and disk.path})
-    async with asyncio.TaskGroup() as group:
-        sides = [group.create_task(_side(*each, guest)) for each in zip(ends, (here, there), asked, strict=True)]
-        shared = group.create_task(proven(source, destination, homes))
-        cpu = group.create_task(_cpu(destination.hypervisor, guest))
-        busy = group.create_task(_busy(source.hypervisor, observed, guest))
-    (mine, resident), (other, _) = (side.result() for side in sides)
-    found = {
-        "source": mine,
-        "destination": other,
-        "shared": shared.result(),
-        "cpu": cpu.result(),
-        "busy": busy.result(),
-    }
-    return replace(observed, resident=resident, **found)
+    (mine, resident), (other, _), shared, cpu, busy = await together(
+        _side(source, here, asked[0], guest),
+        _side(destination, there, asked[1], guest),
+        proven(source, destination, homes),
+        _cpu(destination.hypervisor, guest),
+        _busy(source.hypervisor, observed, guest),
+    )
+    seen = replace(observed, source=mine, destination=other, resident=resident)
+    return replace(seen, shared=shared, cpu=cpu, busy=busy)
 
 
 async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named: tuple[str, str, str]) -> Observed:
