@@ -1,4 +1,4 @@
-"""The second step: the source lets go of a VM that is seen to run on its destination, and keeps its disks for a while."""
+"""The second step: the source lets go of a VM seen to run on its destination, and keeps its disks for a while."""
 
 from __future__ import annotations
 

@@ -1,0 +1,18 @@
+"""The shell scripts of this package."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from novafleet.model.command import Command
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text()
+
+
+def script(name: str, *arguments: str, mutates: bool = False, become: bool = True) -> Command:
+    """One of them as a command, run as root, or with ``become`` False as the login user."""
+    return Command.script(_text(name), *arguments, become=become, mutates=mutates)
