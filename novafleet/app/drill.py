@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from novafleet.app.context import StepContext
+from novafleet.app.errand import Watch
 from novafleet.app.repository import open_repository
 from novafleet.app.restore import (
     OBSERVED,
     Party,
     RestoreRequest,
     VmRestored,
-    Watch,
     carried_out,
     party_on,
     refuse_stack,

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import re
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from novafleet.app.context import Emit, Reached, StepContext, reach
+from novafleet.app.context import Reached, reach
+from novafleet.app.errand import Errand, Watch, Work, carry_out
 from novafleet.app.repository import open_repository
 from novafleet.app.restorepoint import choose, disk_of
-from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.app.wiring import World, open_world
 from novafleet.capability.backup.instant import restore_instantly
 from novafleet.capability.backup.restore import restore_vm
 from novafleet.capability.backup.restore_inplace import restore_in_place
 from novafleet.capability.backup.restore_names import Order
 from novafleet.capability.backup.restore_xml import needs
-from novafleet.errors import ConfigError, ExitCode, Location
-from novafleet.execute.cancel import Cancellation, Stage
-from novafleet.execute.engine import Engine
-from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.errors import ConfigError, ExitCode
 from novafleet.execute.gather import gather
-from novafleet.execute.lease import hold_leases
-from novafleet.execute.schedule import Limits
 from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.encode import encode
-from novafleet.model.environment import Environment
 from novafleet.model.facts import FleetFacts, HostFacts
-from novafleet.model.plan import Step, StepClass
-from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, pool_path
-from novafleet.ports import Action, ActionContext, Json, Outcome
+from novafleet.ports import ActionContext, Outcome
 from novafleet.repository import KeySource, Repository
-from novafleet.store.journal import Journal, new_run_id
+from novafleet.store.journal import new_run_id
 
-ACTION = "restore.vm"
 VERB = "restore"
-A_DAY = 86400.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 OBSERVED = ("libvirt", "system")
 
 Confirm = Callable[[str], bool]
-Watch = Callable[[int], AbstractContextManager[Emit]]
-Work = Callable[[ActionContext], Awaitable[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,64 +237,18 @@ def _question(party: Party, order: Order) -> str:
 
 async def carried_out(party: Party, name: str, work: Work, watch: Watch, *, scope: str = "") -> VmRestored:
     """Do one thing to a VM of a host: journalled, under the VM's lease (or that of ``scope``), stopped by Ctrl-C."""
-    world, run_id = party.world, party.run_id
-    header = {"repository": party.request.repository, "snapshot": party.snapshot.id, "vm": name}
-    holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
-    async with open_journal(world.places) as journal:
-        await journal.begin(Run(run_id, "", VERB, RunState.RUNNING, world.clock.now(), 0.0, holder, header))
-        with watch(1) as emit:
-            result, cancelled = await _step(party, name, Leased(work, scope or f"vm.{name}"), journal, emit)
-        done = result.state is NodeState.DONE
-        state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
-        await journal.finish(run_id, state, world.clock.now(), {"vm": name})
-    words = "done" if done else "cancelled" if cancelled else "failed"
-    seconds = result.ended - result.started
-    return VmRestored(run_id, party.snapshot.id, party.facts.host, words, result.outcome, seconds, result.error)
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """Something to do while the lease of ``scope`` is held."""
-
-    work: Work
-    scope: str
-
-
-async def _step(party: Party, name: str, leased: Leased, journal: Journal, emit: Emit) -> tuple[NodeResult, bool]:
-    clock, host = party.world.clock, party.facts.host
-    resource = f"{host}/{name}"
-    step = Step(
-        id=f"{resource}/{VERB}",
-        action=ACTION,
-        resource=resource,
-        host=host,
-        step_class=StepClass.CONVERGENT,
-        args={},
-        timeout=A_DAY,
-        retries=1,
-        label=VERB,
+    errand = Errand(
+        world=party.world,
+        reached=party.reached,
+        facts=party.facts,
+        run_id=party.run_id,
+        verb=VERB,
+        name=name,
+        scope=scope or f"vm.{name}",
+        header={"repository": party.request.repository, "snapshot": party.snapshot.id, "vm": name},
+        lock_wait=party.request.lock_wait,
     )
-
-    def context(_step: Step) -> ActionContext:
-        nothing = Environment("", Location(""))
-        return StepContext(party.reached, nothing, party.facts, party.run_id, step.id, emit, clock.now)
-
-    async def act(ctx: ActionContext, _args: Mapping[str, Json]) -> Outcome:
-        return await _leased(party, ctx, leased)
-
-    engine = Engine({ACTION: Action(act, StepClass.CONVERGENT)}, context, journal, clock, Limits(1, 1), emit=emit)
-    cancellation = Cancellation()
-    with cancellation.signals(lambda _stage: emit(Event("notice", clock.now(), party.run_id, text="stopping"))):
-        results = await engine.run(party.run_id, [step], cancellation=cancellation)
-    return results[0], cancellation.stage is not Stage.RUN
-
-
-async def _leased(party: Party, ctx: ActionContext, leased: Leased) -> Outcome:
-    session, host = party.reached.session, party.facts.host
-    wait = party.request.lock_wait
-    async with hold_leases([session], leased.scope, party.run_id, party.world.clock, wait=wait) as held:
-        for error in held.failed.values():
-            raise error
-        lease = held.leases[host]
-        reached = Reached(party.reached.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
-        return await leased.work(replace(cast("StepContext", ctx), reached=reached))
+    ended = await carry_out(errand, work, watch)
+    return VmRestored(
+        party.run_id, party.snapshot.id, party.facts.host, ended.state, ended.outcome, ended.seconds, ended.error
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from novafleet.app.errand import Watch
 from novafleet.app.repository import open_repository
 from novafleet.app.restore import (
     NAME,
@@ -14,7 +15,6 @@ from novafleet.app.restore import (
     Party,
     RestoreRequest,
     VmRestored,
-    Watch,
     carried_out,
     gathered,
     outcome,
