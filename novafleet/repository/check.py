@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from novafleet.errors import MissingObjectError, RepositoryError
-from novafleet.model.backup import Snapshot
+from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.ports import ObjectStore
 from novafleet.repository import catalogue, pack
 from novafleet.repository.chunkmap import ZERO
 from novafleet.repository.contents import RepositoryContents
 from novafleet.repository.index import Index, Packed
+from novafleet.repository.lease import exists
 from novafleet.repository.pack import Entry, Piece
 from novafleet.repository.repository import Repository
 from novafleet.repository.seal import Kind, unseal
@@ -28,6 +29,9 @@ from novafleet.repository.walk import Lost, Walk
 
 AT_ONCE = 4
 """Packs in memory at a time."""
+LOST = "lost"
+"""There since a repair that could not bring everything back, until one that can: backups then look what their last
+copy lost, and read it again."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -114,6 +118,14 @@ async def lost(
         progress("following snapshots", len(found), 0)
         found += [lost async for lost in walk.snapshot(each)]
     return tuple(found)
+
+
+async def lost_of(repository: Repository, snapshot: Snapshot, copy: DiskCopy) -> tuple[Lost, ...]:
+    """The same of one disk of a snapshot, so far as a repair found that anything is lost at all."""
+    if not await exists(repository.store, LOST):
+        return ()
+    judge = _judge(await repository.index(again=True), await pack_sizes(repository.store), {})
+    return tuple([each async for each in Walk(repository, judge).disk(snapshot, copy)])
 
 
 async def scrub(

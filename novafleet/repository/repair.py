@@ -7,13 +7,14 @@ again where the content still exists.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.ports import Clock
 from novafleet.repository import epochs, index, pack
-from novafleet.repository.check import Progress, decoded, lost, pack_sizes, read_pack
+from novafleet.repository.check import LOST, Progress, decoded, lost, pack_sizes, read_pack
 from novafleet.repository.contents import RepositoryContents, read_segment
 from novafleet.repository.index import Index, Packed
 from novafleet.repository.lease import COLLECTOR, REPLICA, SEAL, Lease, hold
@@ -22,8 +23,6 @@ from novafleet.repository.repository import Repository
 from novafleet.repository.walk import Lost
 
 QUARANTINE = "quarantine/"
-Source = Callable[[Lost], Awaitable[bytes | None]]
-"""Where the content of a lost chunk may come from; it is believed only if it hashes to the chunk's id."""
 
 
 @dataclass(slots=True)
@@ -61,25 +60,8 @@ async def repair(
             await repository.store.delete(REPLICA)
         work.done.dropped += lists
         work.done.lost = await lost(repository, progress=progress)
+        await work.record()
         return work.done
-
-
-async def heal(repository: Repository, clock: Clock, source: Source) -> tuple[int, tuple[Lost, ...]]:
-    """Store lost chunks again that ``source`` still has; how many, and what remains lost."""
-    wanted = {each.chunk: each for each in await lost(repository) if each.chunk}
-    healed = 0
-    async with hold(repository.store, clock, snapshot=COLLECTOR) as lease:
-        pipeline = Pipeline(repository.store, repository.keyring, Index(), lease)
-        try:
-            for each in wanted.values():
-                content = await source(each)
-                if content is not None and repository.keyring.chunk_id(each.kind, content).hex() == each.chunk:
-                    await pipeline.put(each.kind, content, lambda _: None)
-                    healed += 1
-            await pipeline.flush()
-        finally:
-            await pipeline.close()
-    return healed, await lost(repository)
 
 
 class _Repair:
@@ -115,6 +97,13 @@ class _Repair:
                 self._bad[name] = {offset for offset, _ in findings}
         for name in sorted(self._bad):
             await self._quarantine(name)
+
+    async def record(self) -> None:
+        """What remains lost is for the next backups to find on the disks they read."""
+        if self.done.lost:
+            await self._store.put(LOST, json.dumps({"parts": len(self.done.lost)}).encode())
+        else:
+            await self._store.delete(LOST)
 
     async def _listed(self) -> tuple[dict[str, frozenset[str]], list[str]]:
         listed, damaged = {}, []

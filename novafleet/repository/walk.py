@@ -63,10 +63,11 @@ class Walk:
             if why:
                 yield Lost(snapshot.id, snapshot.vm, name, 0, blob.size, why, blob.id, Kind.BLOB)
         for copy in snapshot.disks.values():
-            async for lost in self._disk(snapshot, copy):
+            async for lost in self.disk(snapshot, copy):
                 yield lost
 
-    async def _disk(self, snapshot: Snapshot, copy: DiskCopy) -> AsyncIterator[Lost]:
+    async def disk(self, snapshot: Snapshot, copy: DiskCopy) -> AsyncIterator[Lost]:
+        """What of one disk is lost."""
         try:
             root = await self._repository.root(copy)
         except RepositoryError as exc:
@@ -83,7 +84,7 @@ class Walk:
                         snapshot.id, snapshot.vm, copy.name, number * root.span, length, str(found), chunk, Kind.PAGE
                     )
                     continue
-                self.mapped[snapshot.id] += found.mapped
+                self.mapped[snapshot.id] = self.mapped.get(snapshot.id, 0) + found.mapped
                 for lost in _ranges(snapshot, copy, root, number, found):
                     yield lost
 

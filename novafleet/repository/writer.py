@@ -55,6 +55,14 @@ class Backup:
         await self._pipeline.settle()
         return Blob(chunk.id.hex(), len(content))
 
+    async def again(self, kind: Kind, chunk: str, content: bytes) -> bool:
+        """Store a lost chunk (``chunk`` is its id, hexadecimal) when this is its content: then every snapshot that
+        needs it is whole again."""
+        if self._keyring.chunk_id(kind, content).hex() != chunk:
+            return False
+        await self._pipeline.put(kind, content, lambda _: None)
+        return True
+
     async def commit(self, snapshot: Snapshot) -> Snapshot:
         """Make everything durable and the snapshot visible, in that order. Its ``id`` becomes ours; its ``parent``
         is the snapshot every parent given to ``disk`` belongs to.

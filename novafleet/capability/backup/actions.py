@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,16 +17,19 @@ from novafleet.capability.backup.export import opened
 from novafleet.capability.backup.look import Sight, look
 from novafleet.capability.backup.names import checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
-from novafleet.capability.backup.plan import DiskPlan, plan, without
-from novafleet.capability.backup.read import Reading, copy
+from novafleet.capability.backup.plan import DiskPlan, mending, plan, without
+from novafleet.capability.backup.read import Reading, copy, read_again
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out, sizes
-from novafleet.errors import BackupError, HypervisorError
+from novafleet.errors import BackupError, HypervisorError, RepositoryError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
+from novafleet.repository.check import lost_of
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
 from novafleet.together import together
+
+log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.25
 """Seconds between two words about progress."""
@@ -85,7 +89,7 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     backup is then still what the next one builds upon.
     """
     began = clock.now()
-    prepared = await _prepare(ctx, repository.id, order)
+    prepared = await _prepare(ctx, repository, order)
     work = Work(ctx, clock, repository, order, prepared, checkpoint_name(repository.id, began))
     async with AsyncExitStack() as undo, repository.backup(clock) as store:
         undo.push_async_callback(_undo, work)
@@ -98,15 +102,22 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     return committed
 
 
-async def _prepare(ctx: ActionContext, repository: str, order: Order) -> Prepared:
+async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
     sight = await look(ctx, order.domain)
     parent = await order.history.newest(sight.domain.uuid)
-    await clean(ctx, sight, repository, kept(parent))
+    await clean(ctx, sight, repository.id, kept(parent))
     if sight.job is not None:
         sight = await look(ctx, order.domain)
     if sight.running and parent is not None:
         sight = await _relearnt(ctx, sight, parent)
-    return _planned(ctx, sight, parent, order)
+    prepared = _planned(ctx, sight, parent, order)
+    return replace(prepared, plans=tuple([await _mending(repository, parent, each) for each in prepared.plans]))
+
+
+async def _mending(repository: Repository, parent: Snapshot | None, plan: DiskPlan) -> DiskPlan:
+    if parent is None or plan.parent is None:
+        return plan
+    return mending(plan, await lost_of(repository, parent, plan.parent))
 
 
 async def _relearnt(ctx: ActionContext, sight: Sight, parent: Snapshot) -> Sight:
@@ -188,10 +199,12 @@ async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, t
     reading = Reading(work.order.pace, tell, changes=bool(plan.since), before=before)
     async with opened(work.ctx.session, address, work.clock, ended) as source:
         writer = await store.disk(source.size, plan.parent)
-        count = await copy(source, source.size, writer, reading)
-        if plan.since and plan.parent and (lie := await _lie(work, source, plan.parent)):
-            [plan] = without([plan], {plan.disk.target: lie})
-            count += await copy(source, source.size, writer, replace(reading, changes=False))
+        count = await read_again(store, source, writer, plan.lost)
+        count += await copy(source, source.size, writer, reading)
+        if plan.since and not plan.lost:
+            plan = await _audited(work, source, plan)
+            if not plan.since:
+                count += await copy(source, source.size, writer, replace(reading, changes=False))
         root, stored = await writer.finish(source.size)
     return DiskCopy(
         name=plan.disk.name,
@@ -208,10 +221,19 @@ async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, t
     )
 
 
-async def _lie(work: Work, source: BlockSource, parent: DiskCopy) -> str:
-    """What a bitmap did not tell, or ""."""
-    place = await missed(source, await work.repository.disk(parent), random.SystemRandom())
-    return "" if place is None else f"its bitmap missed a change at byte {place}"
+async def _audited(work: Work, source: BlockSource, plan: DiskPlan) -> DiskPlan:
+    """The plan, to read everything when its bitmap is caught at not telling. Damage of the last copy is told, and for
+    a repair to mend: this backup is as good as it can be all the same."""
+    if plan.parent is None:
+        return plan
+    try:
+        place = await missed(source, await work.repository.disk(plan.parent), random.SystemRandom())
+    except RepositoryError as error:
+        log.warning("%s: the last copy of %s is damaged: %s", work.sight.domain.name, plan.disk.name, error)
+        return replace(plan, why=f"{plan.why}; the last copy is damaged: {error.what}; repo repair --read-data")
+    if place is None:
+        return plan
+    return without([plan], {plan.disk.target: f"its bitmap missed a change at byte {place}"})[0]
 
 
 @dataclass(slots=True)

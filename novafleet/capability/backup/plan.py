@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from novafleet.capability.backup.chain import Verdict, judge_offline, judge_online
 from novafleet.capability.backup.image import Image
 from novafleet.capability.backup.xml import GuestDisk
 from novafleet.model.backup import CopyMode, DiskCopy, Snapshot
 from novafleet.model.snapshot import Checkpoint
+from novafleet.repository.seal import Kind
+from novafleet.repository.walk import Lost
 
 
 @dataclass(frozen=True, slots=True)
 class DiskPlan:
     """How one disk is read. ``parent`` is the copy that what is not read is inherited from; ``since`` the checkpoint
-    whose changes are read, empty when everything is; ``marks``: it can carry the bitmap of the next backup."""
+    whose changes are read, empty when everything is; ``marks``: it can carry the bitmap of the next backup; ``lost`` is
+    what the repository has of ``parent`` no more, and is read again."""
 
     disk: GuestDisk
     image: Image
@@ -24,6 +27,7 @@ class DiskPlan:
     parent: DiskCopy | None
     since: str
     marks: bool
+    lost: tuple[Lost, ...] = ()
 
 
 def plan(
@@ -73,6 +77,18 @@ def copy_of(disk: GuestDisk, parent: Snapshot) -> DiskCopy | None:
 def without(plans: Sequence[DiskPlan], broken: Mapping[str, str]) -> tuple[DiskPlan, ...]:
     """The plans again, with those disks (by target, with the reason) read whole although a bitmap was to tell."""
     return tuple(_whole(each, broken[each.disk.target]) if each.disk.target in broken else each for each in plans)
+
+
+def mending(plan: DiskPlan, lost: tuple[Lost, ...]) -> DiskPlan:
+    """The plan again, when its last copy is not whole any more. Nothing can be inherited from a map that is lost."""
+    if not lost:
+        return plan
+    if all(each.kind is Kind.DATA for each in lost):
+        count = sum(each.length for each in lost)
+        return replace(plan, lost=lost, why=f"{plan.why}; reads {count} bytes again that the repository lost")
+    reason = Verdict("", "the repository lost the map of its last copy")
+    running = plan.mode is not CopyMode.OFFLINE
+    return _made(plan.disk, plan.image, None, reason, CopyMode.HASH_INCREMENTAL, running=running)
 
 
 def _whole(plan: DiskPlan, reason: str) -> DiskPlan:

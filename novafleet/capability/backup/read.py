@@ -10,6 +10,8 @@ from novafleet.model.backup import Extent
 from novafleet.nbd.ahead import read_many
 from novafleet.ports import BlockSource, Clock
 from novafleet.repository.diskwriter import DiskWriter
+from novafleet.repository.walk import Lost
+from novafleet.repository.writer import Backup
 
 WINDOW = 1 << 30
 """Bytes whose extents are asked for at once: bounds memory on disks of any size."""
@@ -57,6 +59,20 @@ async def copy(source: BlockSource, size: int, writer: DiskWriter, reading: Read
         extents = classified(await source.extents(start, length), reading)
         count += await _window(source, writer, extents, reading, size)
         reading.tell(start + length, size)
+    return count
+
+
+async def read_again(store: Backup, source: BlockSource, writer: DiskWriter, lost: Iterable[Lost]) -> int:
+    """Read what the last copy lost; the bytes of it. What is as it was heals every snapshot that needs it."""
+    count = 0
+    for each in lost:
+        length = min(each.length, source.size - each.offset)
+        if length <= 0:
+            continue
+        content = await source.read(each.offset, length)
+        count += length
+        if not await store.again(each.kind, each.chunk, content):
+            await writer.data(each.offset, content)
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,11 @@ import pytest
 from novafleet.errors import RepositoryError
 from novafleet.model.backup import Snapshot
 from novafleet.repository import Repository, keys, pack
-from novafleet.repository.check import check, lost, scrub
+from novafleet.repository.check import check, lost, lost_of, scrub
 from novafleet.repository.index import Location
-from novafleet.repository.repair import heal, repair
+from novafleet.repository.repair import repair
 from novafleet.repository.replicate import replicate
 from novafleet.repository.stats import stats
-from novafleet.repository.walk import Lost
 from tests.unit.repository.disks import BLOCK, key_file, read_back
 from tests.unit.repository.upkeep import DatedStore, Shelf, noise
 
@@ -126,26 +126,30 @@ async def test_a_damaged_pack_is_put_aside_and_the_next_backup_mends(shelf: Shel
     assert await later.restores() == 2
 
 
-async def test_lost_chunks_are_healed_from_where_they_still_are(shelf: Shelf) -> None:
+async def test_a_lost_chunk_is_stored_again_only_as_itself(shelf: Shelf) -> None:
     blocks = {n: noise() for n in (0, 4, 8)}
     first = await shelf.back_up(blocks)
+    copy = first.disks["vda"]
+    assert await lost_of(shelf.repository, first, copy) == ()
     del shelf.store.objects[await pack_with(shelf, first, 4)]
-    await repair(shelf.repository, shelf.clock)
-
-    async def disk(wanted: Lost) -> bytes | None:
-        if wanted.offset == 8 * BLOCK:
-            return bytes(BLOCK)  # written since: it does not fit its id
-        return blocks[wanted.offset // BLOCK]
-
-    healed, rest = await heal(shelf.repository, shelf.clock, disk)
-    assert (healed, [each.offset for each in rest]) == (2, [8 * BLOCK])
-
-    async def memory(wanted: Lost) -> bytes | None:
-        return blocks[wanted.offset // BLOCK]
-
-    healed, rest = await heal(shelf.repository, shelf.clock, memory)
-    assert (healed, rest) == (1, ())
-    assert await shelf.restores() == 1
+    assert await lost_of(shelf.repository, first, copy) == (), "nobody has looked yet"
+    assert len((await repair(shelf.repository, shelf.clock)).lost) == 3
+    wanted = await lost_of(shelf.repository, first, copy)
+    assert [each.offset for each in wanted] == [0, 4 * BLOCK, 8 * BLOCK]
+    async with shelf.repository.backup(shelf.clock) as backup:
+        for each in wanted:
+            content = noise() if each.offset == 8 * BLOCK else blocks[each.offset // BLOCK]
+            assert await backup.again(each.kind, each.chunk, content) == (each.offset != 8 * BLOCK)
+        await backup.commit(replace(first, id="", parent=first.id))
+    assert [each.offset for each in await lost_of(shelf.repository, first, copy)] == [8 * BLOCK]
+    assert "lost" in shelf.store.objects
+    async with shelf.repository.backup(shelf.clock) as backup:
+        assert await backup.again(wanted[2].kind, wanted[2].chunk, blocks[8])
+        await backup.commit(replace(first, id="", parent=first.id))
+    assert (await repair(shelf.repository, shelf.clock)).lost == ()
+    assert "lost" not in shelf.store.objects
+    shelf.content |= {each.id: blocks for each in await shelf.repository.snapshots()}
+    assert await shelf.restores() == 3
 
 
 async def test_a_replica_is_whole_and_written_by_copying_only(shelf: Shelf, tmp_path: Path) -> None:
