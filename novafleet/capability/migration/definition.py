@@ -1,12 +1,105 @@
-"""The definition of a VM as its destination gets it: the same guest, on that host's files and networks. Pure."""
+"""The definition of a VM as its destination gets it: the same guest, on that host's files and networks. Pure.
+
+Format: https://libvirt.org/formatdomain.html, formatcaps.html.
+"""
 
 from __future__ import annotations
 
-from novafleet.model.migration import Move
+from collections.abc import Mapping
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from novafleet.capability.migration.look import host_of
+from novafleet.errors import MigrationError, Retry
+from novafleet.model.migration import Move, MoveDisk
+
+FAMILIES = {"pc-q35-": "q35", "pc-i440fx-": "pc", "virt-": "virt", "pseries-": "pseries"}
+"""Versioned machine types, and the alias of the newest one of their kind."""
+FILE_OF = {"block": "dev"}
+"""Kinds of disks whose source is not called ``file``."""
+
+ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 
 
 def arriving(move: Move, xml: str) -> str:
     """``xml`` (``move.xml``, or what runs) with the destination's paths of disks and files and the networks of
     ``move.wanted.networks``. Nothing a running guest would notice changes. Raises MigrationError NF-MIG-404 for what
     is no definition."""
-    raise NotImplementedError
+    root = _parse(xml)
+    root.attrib.pop("id", None)
+    disks = {disk.target: disk for disk in move.disks}
+    files = {each.source: each.path for each in move.files}
+    for element in root.iterfind("devices/disk"):
+        target = element.find("target")
+        disk = disks.get(target.get("dev", "")) if target is not None else None
+        if disk is not None:
+            _put(element, disk)
+        else:
+            _replace(element.find("source"), ("file", "dev"), files)
+    for tag in ("kernel", "initrd", "dtb", "nvram"):
+        _text(root.find(f"os/{tag}"), files)
+    _replace(root.find("os/nvram/source"), ("file",), files)
+    _replace(root.find("devices/tpm/backend/source"), ("path",), files)
+    for source in root.iterfind("devices/interface/source"):
+        _replace(source, ("network", "bridge"), move.wanted.networks)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def booting(xml: str, capabilities: str) -> str:
+    """The definition as a host of these capabilities can boot it: for a guest that was off, or restarts there anyway.
+
+    Raises MigrationError NF-MIG-405 when it has no such machine type, nor one of its kind."""
+    root = _parse(xml)
+    kind = root.find("os/type")
+    machine = kind.get("machine", "") if kind is not None else ""
+    _, machines = host_of(capabilities, kind.get("arch", "") if kind is not None else "")
+    if kind is None or not machine or machine in machines:
+        return xml
+    alias = next((name for prefix, name in FAMILIES.items() if machine.startswith(prefix)), "")
+    if alias not in machines:
+        raise MigrationError(
+            f"the destination's QEMU has no machine type {machine}",
+            code="NF-MIG-405",
+            hints=("choose a host with a newer QEMU", f"or an older type: virsh edit {root.findtext('name', '')}"),
+            retry=Retry.AFTER_FIX,
+        )
+    kind.set("machine", alias)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _parse(xml: str) -> Element:
+    try:
+        return ElementTree.fromstring(xml)
+    except ElementTree.ParseError as exc:
+        raise MigrationError("libvirt's XML cannot be read", code="NF-MIG-404", cause=str(exc)) from exc
+
+
+def _put(element: Element, disk: MoveDisk) -> None:
+    """The disk on its file of the destination; a volume of a pool becomes one too."""
+    if disk.shared:
+        return
+    if element.get("type") == "volume":
+        element.set("type", "file")
+    for stale in element.findall("backingStore"):
+        element.remove(stale)
+    source = element.find("source")
+    if source is None:
+        source = SubElement(element, "source")
+    for name in ("pool", "volume", "index"):
+        source.attrib.pop(name, None)
+    source.set(FILE_OF.get(element.get("type", ""), "file"), disk.path)
+    driver = element.find("driver")
+    if driver is not None:
+        driver.set("type", disk.format)
+
+
+def _replace(element: Element | None, names: tuple[str, ...], instead: Mapping[str, str]) -> None:
+    for name in names:
+        if element is not None and element.get(name, "") in instead:
+            element.set(name, instead[element.get(name, "")])
+
+
+def _text(element: Element | None, instead: Mapping[str, str]) -> None:
+    text = (element.text or "").strip() if element is not None else ""
+    if element is not None and text in instead:
+        element.text = instead[text]

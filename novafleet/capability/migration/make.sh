@@ -42,8 +42,8 @@ fill() {
 }
 
 place() {
-  kind=file
-  [ "$1" != image ] || { kind=image && chmod 0644 -- "$part"; } || return
+  kind=$1
+  case $kind in image) chmod 0644 -- "$part" || return ;; *) kind="file" ;; esac
   inode=$(token "$part") && sync -- "$part" && note "$kind $inode $2" || return
   mv -nT -- "$part" "$2" && [ "$(token "$2")" = "$inode" ]
 }

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from posixpath import basename, dirname
+from typing import Any
 
 from novafleet.capability.migration.ends import End
+from novafleet.capability.migration.scripts import script
+from novafleet.model.command import Command
+
+log = logging.getLogger(__name__)
 
 FOLDER = "/var/lib/novafleet/quarantine"
 """Root's own, 0700: ``JOB/record.json`` (0600) on the source."""
 BESIDE = ".novafleet-quarantine"
 """Where files go: ``DIRECTORY/.novafleet-quarantine/JOB/``, beside where they were, so that a rename does it."""
+RECORD = "record.json"
+KEEP = 'umask 077; mkdir -p -- "$1"'
+READ = 'for record in "$1"/*/"$2"; do [ ! -f "$record" ] || { cat -- "$record" && echo; }; done'
+TOTAL = 'du -scB1 -- "$@" 2>/dev/null | tail -n 1 | cut -f 1'
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """One VM that left ``host`` for ``destination``. ``files`` maps where each was to where it is now; ``until``
-    seconds since the epoch; ``size`` bytes it occupies."""
+    seconds since the epoch; ``size`` bytes it occupied then. ``committed``: the source knows the VM no more."""
 
     job: str
     vm: str
@@ -29,6 +42,7 @@ class Quarantine:
     at: float
     until: float
     xml: str
+    running: bool = True
     autostart: bool = False
     committed: bool = False
     snapshots: tuple[str, ...] = ()
@@ -38,11 +52,71 @@ class Quarantine:
     size: int = 0
 
 
+def kept_at(job: str, path: str) -> str:
+    """Where a file lies in quarantine."""
+    return f"{dirname(path)}/{BESIDE}/{job}/{basename(path)}"
+
+
 async def quarantines(end: End) -> tuple[Quarantine, ...]:
     """All of one host, oldest first. A record nobody can read is left out, its files left alone."""
-    raise NotImplementedError
+    done = await end.session.run(Command.script(READ, FOLDER, RECORD, become=True))
+    found = [each for line in done.text.splitlines() if line.strip() and (each := _read(end, line)) is not None]
+    return tuple(sorted(found, key=lambda each: (each.at, each.job)))
+
+
+async def quarantine_of(end: End, job: str) -> Quarantine | None:
+    """The one of a job."""
+    return next((each for each in await quarantines(end) if each.job == job), None)
+
+
+def _read(end: End, line: str) -> Quarantine | None:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        known = {each.name for each in dataclasses.fields(Quarantine)}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        values["leases"] = {name: tuple(hosts) for name, hosts in fields.get("leases", {}).items()}
+        found = Quarantine(**{name: value for name, value in values.items() if name in known})
+    except (ValueError, TypeError, AttributeError) as exc:
+        log.warning("%s: a record in %s cannot be read: %s", end.host.name, FOLDER, exc)
+        return None
+    strange = [path for path in found.files.values() if f"/{BESIDE}/{found.job}/" not in path or ".." in path]
+    return None if strange else found
+
+
+async def record(end: End, quarantine: Quarantine) -> None:
+    """Write it down, in one line, before anything of it happens (or happened)."""
+    folder = f"{FOLDER}/{quarantine.job}"
+    await end.session.run(Command.script(KEEP, folder, become=True, mutates=True))
+    text = json.dumps(dataclasses.asdict(quarantine)).encode()
+    await end.session.push(text, f"{folder}/{RECORD}", mode=0o600, become=True)
+
+
+async def put_away(end: End, quarantine: Quarantine) -> None:
+    """Rename its files into quarantine; those that are there already, or never were, are fine."""
+    await end.session.run(script("rename.sh", *_pairs(quarantine.files), mutates=True))
+
+
+async def take_back(end: End, quarantine: Quarantine) -> None:
+    """Rename them back to where they were. Raises CommandError when something else has the name by now."""
+    await end.session.run(
+        script("rename.sh", *_pairs({now: was for was, now in quarantine.files.items()}), mutates=True)
+    )
+
+
+def _pairs(renamed: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(word for pair in renamed.items() for word in pair)
+
+
+async def occupied(end: End, paths: tuple[str, ...]) -> int:
+    """Bytes they occupy."""
+    said = (await end.session.run(Command.script(TOTAL, *paths, become=True), check=False)).text.strip()
+    return int(said) if said.isdecimal() else 0
 
 
 async def drop(end: End, quarantine: Quarantine) -> None:
     """Delete its files and its record, for good. Convergent."""
-    raise NotImplementedError
+    folders = sorted({dirname(path) for path in quarantine.files.values()})
+    words = (f"{FOLDER}/{quarantine.job}", *folders)
+    await end.session.run(script("drop.sh", *words, mutates=True))

@@ -8,8 +8,9 @@ manifest=$folder/manifest
 
 used() { # an image that a volume beside it backs on by now
   for volume in "${1%/*}"/*; do
-    [ -f "$volume" ] && [ "$volume" != "$1" ] || continue
-    head -c 1024 -- "$volume" | grep -aqF -e "$1" && return 0
+    if [ -f "$volume" ] && [ "$volume" != "$1" ]; then
+      head -c 1024 -- "$volume" | grep -aqF -e "$1" && return 0
+    fi
   done
   return 1
 }

@@ -1,0 +1,60 @@
+"""The files on the source that are one VM's alone, and go with it: never an image that others may stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from xml.etree import ElementTree
+
+from novafleet.capability.migration.beside import saved
+from novafleet.capability.migration.cold import images
+from novafleet.capability.migration.ends import End
+from novafleet.model.command import Command
+from novafleet.model.migration import Move, MoveDisk
+from novafleet.plan.storage import DIGEST_SUFFIX, IMAGE_PREFIX, PROTECTED_SUFFIX, volume_of
+
+SEED = ".seed.iso"
+"""How the cloud-init seeds end that NovaFleet makes; any other CD may be in other drives too."""
+EXIST = 'for path; do [ ! -e "$path" ] || printf "%s\\n" "$path"; done'
+
+
+async def belongings(source: End, move: Move) -> tuple[str, ...]:
+    """Those of them that exist, without what lies on shared storage."""
+    paths = dict.fromkeys(_all(move))
+    said = (await source.session.run(Command.script(EXIST, *paths, become=True))).text
+    return tuple(path for path in said.splitlines() if path in paths)
+
+
+def _all(move: Move) -> Iterator[str]:
+    for disk in move.disks:
+        if not (disk.shared or disk.readonly):
+            yield from _images(disk)
+    for each in move.files:
+        if not each.shared and (each.kind in ("nvram", "tpm") or each.source.endswith(SEED)):
+            yield each.source
+            yield f"{each.source}{DIGEST_SUFFIX}"
+    for xml in move.snapshots:
+        yield from memories(xml)
+    yield saved(move)
+
+
+def _images(disk: MoveDisk) -> Iterator[str]:
+    """The active image, and of those below only overlays and the volume of this very disk."""
+    volume = volume_of(disk.source)
+    own = [each.source for each in images(disk) if volume_of(each.source) == volume or each.source == disk.source]
+    yield from (path for path in own if IMAGE_PREFIX not in path)
+    yield f"{volume}{DIGEST_SUFFIX}"
+    yield f"{volume}{PROTECTED_SUFFIX}"
+
+
+def memories(snapshot: str) -> Iterator[str]:
+    """The files a snapshot saved a guest's memory to."""
+    for memory in ElementTree.fromstring(snapshot).iterfind("memory[@snapshot='external']"):
+        if path := memory.get("file", ""):
+            yield path
+
+
+def relocations(move: Move) -> Mapping[str, str]:
+    """From where files were to where they are on the destination, for those whose path is another there."""
+    pairs = [(each.source, each.target) for disk in move.disks if not disk.shared for each in images(disk)]
+    pairs += [(each.source, each.path) for each in move.files]
+    return {was: now for was, now in pairs if was != now}

@@ -1,0 +1,62 @@
+"""What is part of a VM that is off beside its disks: UEFI variables, TPM state, saved memory."""
+
+from __future__ import annotations
+
+from novafleet.capability.migration.carry import Cargo, carry
+from novafleet.capability.migration.ends import Ends
+from novafleet.capability.migration.manifest import make
+from novafleet.capability.migration.through import ThroughController
+from novafleet.errors import NotFoundError
+from novafleet.model.command import Command
+from novafleet.model.migration import Move, MoveFile
+
+SAVED = "/var/lib/libvirt/qemu/save"
+"""Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
+FOLDER = 'mkdir -p -- "$1"'
+THERE = '[ -e "$1" ]'
+PACK = '[ ! -d "$1" ] || exec tar -cf - --numeric-owner -C "$1" .'
+UNPACK = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --no-same-owner'
+"""libvirt gives the directory to swtpm's user when the VM starts (qemu_tpm.c)."""
+
+
+async def carry_beside(ends: Ends, move: Move) -> None:
+    """Carry them over. ``prepare`` noted where they go; nothing was there."""
+    for each in move.files:
+        if each.kind == "nvram" and not each.shared:
+            await _variables(ends, each)
+        elif each.kind == "tpm" and not each.shared:
+            await _tpm(ends, each)
+    if not move.running:
+        await _saved(ends, move)
+
+
+async def _variables(ends: Ends, each: MoveFile) -> None:
+    try:
+        content = await ends.source.session.pull(each.source, become=True)
+    except NotFoundError:
+        return  # a VM that never ran has none: libvirt makes them
+    folder = each.path.rpartition("/")[0]
+    await ends.destination.session.run(Command.script(FOLDER, folder, become=True, mutates=True))
+    await ends.destination.session.push(content, each.path, mode=0o600, become=True)
+
+
+async def _tpm(ends: Ends, each: MoveFile) -> None:
+    packed = (await ends.source.session.run(Command.script(PACK, each.source, become=True))).stdout
+    if packed:
+        command = Command.script(UNPACK, each.path, become=True, mutates=True)
+        await ends.destination.session.run(command, stdin=packed)
+
+
+async def _saved(ends: Ends, move: Move) -> None:
+    """The memory of a guest that was put to sleep by ``virsh managedsave``; it goes on with its next start. Where
+    files have other paths it would not find them: then it stays behind, in quarantine."""
+    path = saved(move)
+    there = await ends.source.session.run(Command.script(THERE, path, become=True), check=False)
+    if there.ok and all(disk.source == disk.path for disk in move.disks):
+        await make(ends.destination, move, [("file", path, "0")])
+        await carry(ends, [Cargo("saved memory", path, path)], ThroughController(move.wanted.bandwidth))
+
+
+def saved(move: Move) -> str:
+    """The file of a managed save."""
+    return f"{SAVED}/{move.domain}.save"
