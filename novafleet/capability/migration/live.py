@@ -1,0 +1,245 @@
+"""A running guest carried over while it runs: pre-copy, or post-copy once pre-copy has brought everything once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from novafleet.capability.migration.budget import Budget
+from novafleet.capability.migration.definition import arriving
+from novafleet.capability.migration.downtime import UNKNOWN, EventClock, Silence, event_clock, outside
+from novafleet.capability.migration.ends import Ends
+from novafleet.capability.migration.route import Route
+from novafleet.errors import DeadlineError, HypervisorError, MigrationError, NovaFleetError, Retry
+from novafleet.model.migration import Mode, Move, MoveDisk, Progress
+from novafleet.ports import HostSession, Hypervisor
+
+POLL = 0.2
+MIB = 1 << 20
+QEMU_LIMIT = 300
+"""Milliseconds: what QEMU has by itself, and gets back when nothing comes of the migration."""
+SETTLE = 2.0
+"""Seconds an event of the destination may be late."""
+NOT_NOW = "NF-LV-186"
+UNDER_WAY = ("bounded", "unbounded")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """``downtimes`` in milliseconds by who measured them (libvirt, events, probe), without those nobody could;
+    ``postcopy``: it was switched over before all memory was there. ``probe`` says who asked whom."""
+
+    downtimes: Mapping[str, float]
+    postcopy: bool
+    final: Progress
+    probe: str = ""
+
+
+async def migrate_live(
+    ends: Ends, move: Move, route: Route, mode: Mode, *, seconds: float = 0.0, watchers: Sequence[HostSession] = ()
+) -> Moved:
+    """Move the running guest; ``mode`` is LIVE or POSTCOPY, ``seconds`` what it may take (0: what it takes).
+
+    ``prepare`` came before, and the snapshots' metadata is gone from the source (libvirt refuses otherwise). Afterwards
+    the destination runs it, persistently; the source has it defined, off. Raises MigrationError NF-MIG-202 (never
+    through), DeadlineError NF-MIG-201, HypervisorError NF-LV-18x: unless post-copy had begun the guest stays. After an
+    error look at both hosts.
+    """
+    source, destination = ends.source.hypervisor, ends.destination.hypervisor
+    parameters = await _parameters(source, move, route, mode)
+    async with (
+        outside(ends.source, move.domain, watchers) as silence,
+        event_clock(source, destination, move.domain) as clock,
+        _limited(source, move) as budget,
+    ):
+        call = asyncio.create_task(source.migrate(move.domain, route.uri, parameters, _flags(move, route, mode)))
+        drive = _Drive(ends, move, mode, budget, seconds)
+        try:
+            await drive.until(call)
+            call.result()
+        except HypervisorError as error:
+            raise drive.verdict or _explained(error, route) from error
+        finally:
+            await _called_off(call)
+        await _settled(clock)
+    final = await source.migration(move.domain, completed=True)
+    return Moved(_measured(final, clock, silence), drive.switched, final, _probe(silence))
+
+
+def _flags(move: Move, route: Route, mode: Mode) -> frozenset[str]:
+    flags = {"live", "peer2peer", "persist_dest", "abort_on_error", "auto_converge"} | route.flags
+    copied = _copied(move)
+    if copied:
+        flags.add("non_shared_inc" if all(_stands_on_same(disk) for disk in copied) else "non_shared_disk")
+    if mode is Mode.POSTCOPY:
+        flags.add("postcopy")
+    elif move.wanted.parallel:
+        flags.add("parallel")
+    if move.wanted.compress:
+        flags.add("compressed")
+    return frozenset(flags)
+
+
+def _copied(move: Move) -> tuple[MoveDisk, ...]:
+    return tuple(disk for disk in move.disks if not disk.shared and not disk.readonly)
+
+
+def _stands_on_same(disk: MoveDisk) -> bool:
+    """May only the top image be copied? Where it is the only one, or what lies below is there already as one image."""
+    return len(disk.chain) <= 1 or (len(disk.chain) == 2 and bool(disk.backing))
+
+
+async def _parameters(source: Hypervisor, move: Move, route: Route, mode: Mode) -> Mapping[str, object]:
+    wanted, copied = move.wanted, _copied(move)
+    parameters: dict[str, object] = {"migrate_uri": route.memory_uri, **route.parameters}
+    if copied:
+        parameters["migrate_disks"] = [disk.target for disk in copied]
+        if route.disks_uri:
+            parameters["disks_uri"] = route.disks_uri
+    if wanted.bandwidth:
+        parameters["bandwidth"] = max(1, wanted.bandwidth // MIB)
+    if wanted.parallel and mode is not Mode.POSTCOPY:
+        parameters["parallel.connections"] = wanted.parallel
+    if wanted.compress:
+        parameters["compression"] = "zstd" if wanted.parallel else "xbzrle"
+    if _differs(move):
+        parameters["destination_xml"] = arriving(move, await source.migratable_xml(move.domain))
+        parameters["persistent_xml"] = arriving(move, await source.migratable_xml(move.domain, inactive=True))
+    return parameters
+
+
+def _differs(move: Move) -> bool:
+    """Is anything called otherwise on the destination?"""
+    places = (*((each.source, each.path) for each in move.disks), *((each.source, each.path) for each in move.files))
+    renamed = any(one != other for one, other in move.wanted.networks.items())
+    return renamed or any(one != other for one, other in places)
+
+
+@asynccontextmanager
+async def _limited(source: Hypervisor, move: Move) -> AsyncIterator[Budget]:
+    """Before it starts, or a small guest is through under QEMU's own limit; given back when the guest stays."""
+    budget = Budget(move.wanted.max_downtime)
+    with suppress(HypervisorError):  # a libvirt that wants a migration under way first is told then
+        await source.set_max_downtime(move.domain, budget.limit)
+    try:
+        yield budget
+    except BaseException:
+        with suppress(NovaFleetError):  # the guest is not here any more, or the host is not
+            await source.set_max_downtime(move.domain, QEMU_LIMIT)
+        raise
+
+
+class _Drive:
+    """Watches one migration and steers it: the limit, the switch to post-copy, the deadline, the end."""
+
+    def __init__(self, ends: Ends, move: Move, mode: Mode, budget: Budget, seconds: float) -> None:
+        self._ends, self._move, self._mode, self._budget = ends, move, mode, budget
+        self._source = ends.source.hypervisor
+        self._seconds = seconds
+        self._until = asyncio.get_running_loop().time() + seconds if seconds else 0.0
+        self.switched = False
+        self.verdict: NovaFleetError | None = None
+        """Why we called it off."""
+
+    async def until(self, call: asyncio.Future[None]) -> None:
+        """To its end, whatever that is."""
+        while not call.done():
+            await asyncio.wait({call}, timeout=POLL)
+            if not call.done():
+                await self._steer()
+
+    async def _steer(self) -> None:
+        now = await self._source.migration(self._move.domain)
+        if now.kind not in UNDER_WAY:
+            return
+        self._tell(now)
+        if self.switched or self.verdict is not None:
+            return
+        try:
+            await self._decide(now)
+        except HypervisorError as error:
+            if error.code != NOT_NOW:  # it ended while we were thinking
+                raise
+
+    async def _decide(self, now: Progress) -> None:
+        late = bool(self._until) and asyncio.get_running_loop().time() > self._until
+        hopeless = self._budget.hopeless(now)
+        if self._mode is Mode.POSTCOPY and (now.iteration >= 2 or (now.iteration and (late or hopeless))):
+            await self._source.start_postcopy(self._move.domain)
+            self.switched = True
+        elif late or hopeless:
+            self.verdict = _too_late(self._move, self._seconds) if late else _never(self._move, now)
+            await self._source.abort_migration(self._move.domain)
+        elif self._budget.raised(now):
+            await self._source.set_max_downtime(self._move.domain, self._budget.limit)
+
+    def _tell(self, now: Progress) -> None:
+        disks = now.disk_remaining > 0 and not now.iteration
+        done, total = (now.disk_processed, now.disk_total) if disks else (now.memory_processed, now.memory_total)
+        self._ends.tell(f"{'disks' if disks else 'memory'}: {describe(now, self._budget.limit)}", done, total)
+
+
+def describe(now: Progress, limit: int) -> str:
+    """A migration under way in a line: pass, rate, what the guest dirties, throttle, what is left and for how long."""
+    left = now.memory_remaining + now.disk_remaining
+    words = [f"{left / MIB:.0f} MiB left"]
+    if now.rate:
+        words += [f"{now.rate / MIB:.0f} MiB/s", f"{left / now.rate:.0f} s to go"]
+    if now.iteration:
+        words.append(f"pass {now.iteration}")
+    if now.dirty_rate:
+        words.append(f"dirties {now.dirty_rate / MIB:.0f} MiB/s")
+    if now.throttle:
+        words.append(f"slowed by {now.throttle} %")
+    return ", ".join([*words, f"stops for at most {limit} ms"])
+
+
+async def _called_off(call: asyncio.Future[None]) -> None:
+    """Whoever leaves early does not leave a migration behind."""
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def _settled(clock: EventClock) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE):
+            await clock.complete.wait()
+
+
+def _measured(final: Progress, clock: EventClock, silence: Silence) -> Mapping[str, float]:
+    found = {"libvirt": float(final.downtime_ms), "events": clock.milliseconds, "probe": silence.milliseconds}
+    return {who: round(each, 1) for who, each in found.items() if each > UNKNOWN}
+
+
+def _probe(silence: Silence) -> str:
+    return f"{silence.watcher} asked {silence.address}" if silence.answers > 1 else ""
+
+
+def _explained(error: HypervisorError, route: Route) -> HypervisorError:
+    """libvirt only sees that a connection ended; what the route heard says why."""
+    if route.complaints.last:
+        error.cause = f"{error.cause}; {route.complaints.last}"
+    return error
+
+
+def _too_late(move: Move, seconds: float) -> NovaFleetError:
+    return DeadlineError(
+        f"{move.domain} was not moved within {seconds:.0f} s; it runs on where it was",
+        code="NF-MIG-201",
+        where=move.source,
+        hints=("give it longer: --deadline", "or let it switch before all is copied: --mode postcopy"),
+        retry=Retry.AFTER_FIX,
+    )
+
+
+def _never(move: Move, now: Progress) -> NovaFleetError:
+    return MigrationError(
+        f"{move.domain} changes its memory faster than it can be copied; it runs on where it was",
+        code="NF-MIG-202",
+        where=move.source,
+        cause=f"{now.dirty_rate / MIB:.0f} MiB/s dirtied, {now.rate / MIB:.0f} MiB/s copied, slowed by "
+        f"{now.throttle} %, {now.iteration} passes",
+        hints=("--mode postcopy, or --mode warm", "or allow a longer pause: --max-downtime"),
+    )

@@ -1,0 +1,173 @@
+"""The data path of one SSH connection from source to destination, as a unit that outlives the controller.
+
+Its key is made on the source for one job, and the destination trusts it for the seconds until the connection stands:
+what holds the connection afterwards is no key. It may do nothing but forward, to sockets of the destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from novafleet.capability.migration.ends import End
+from novafleet.capability.migration.offer import Offer
+from novafleet.capability.migration.relay import LOOPBACK, Lane
+from novafleet.capability.migration.scripts import script
+from novafleet.errors import CommandError, MigrationError, NovaFleetError, Retry
+
+LASTS = 86400
+"""Seconds after which the unit ends whatever happens."""
+BANNER = b"SSH-"
+OPTIONS = (
+    "BatchMode=yes",
+    "IdentitiesOnly=yes",
+    "StrictHostKeyChecking=yes",
+    "GlobalKnownHostsFile=/dev/null",
+    "ExitOnForwardFailure=yes",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=3",
+    "ConnectTimeout=10",
+    "Compression=no",
+    "Ciphers=^aes128-gcm@openssh.com",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where the source finds the destination's sshd."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}"
+
+
+def unit(job: str) -> str:
+    """What systemd calls the tunnel on the source."""
+    return f"novafleet-migrate-{job}"
+
+
+async def find_door(source: End, destination: End, offered: Offer) -> tuple[Door | None, str]:
+    """The first address of the destination at which an sshd answers the source; else why none did."""
+    why = "the destination does not say where its sshd listens"
+    for door in _doors(destination, offered):
+        try:
+            channel = await source.session.open_tcp(door.address, door.port, timeout=5.0)
+        except NovaFleetError as error:
+            why = f"{source.host.name} does not reach {door}: {error.cause or error.what}"
+            continue
+        try:
+            greeting = await channel.read(len(BANNER))
+        finally:
+            await channel.close()
+        if greeting.startswith(BANNER):
+            return door, ""
+        why = f"no sshd answers {source.host.name} at {door}"
+    return None, why
+
+
+def _doors(destination: End, offered: Offer) -> Sequence[Door]:
+    """``migrate_address`` of the inventory, where the destination saw us come in, and where we went."""
+    host = destination.host
+    named = str(host.vars.get("migrate_address", ""))
+    doors = [Door(named, offered.port or host.port or 22)] if named else []
+    if offered.address:
+        doors.append(Door(offered.address, offered.port))
+    if host.address:
+        doors.append(Door(host.address, host.port or 22))
+    return tuple(dict.fromkeys(doors))
+
+
+def why_not(source: Offer, destination: Offer) -> str:
+    """What a tunnel lacks on either host; "" for nothing."""
+    lacking = [each for each in ("ssh", "ssh-keygen", "systemd-run", "systemd") if each not in source.programs]
+    if lacking:
+        return f"the source has no {', '.join(lacking)}"
+    if not destination.may_use_libvirt:
+        return f"user {destination.login} may use libvirt on the destination only as root, which a tunnel cannot become"
+    if not destination.host_keys:
+        return "the destination does not tell its host keys"
+    return ""
+
+
+@asynccontextmanager
+async def tunnelled(
+    ends: tuple[End, End], offers: tuple[Offer, Offer], job: str, folder: str, lanes: Sequence[Lane]
+) -> AsyncIterator[None]:
+    """Hold the tunnel open. Raises MigrationError NF-MIG-103 when it does not come up, everything taken back."""
+    source, destination = ends
+    door, why = await find_door(source, destination, offers[1])
+    if door is None:
+        raise refused(destination, why)
+    try:
+        await _dig(ends, offers, door, job, folder, lanes)
+        yield
+    finally:
+        await close_tunnel(source, destination, job, folder)
+
+
+async def _dig(
+    ends: tuple[End, End], offers: tuple[Offer, Offer], door: Door, job: str, folder: str, lanes: Sequence[Lane]
+) -> None:
+    source, destination = ends
+    known = "\n".join(f"{unit(job)} {key}" for key in offers[1].host_keys)
+    key = (await source.session.run(script("tunnel_key.sh", folder, known, mutates=True))).text.strip()
+    permitted = [f'permitopen="{LOOPBACK}:{lane.at}"' for lane in lanes if isinstance(lane.at, int)]
+    options = permitted or ['permitopen="none"']
+    trust = script("tunnel_trust.sh", job, key, *options, mutates=True, become=False)
+    words = (*_ssh(door, offers[1].login, job), *_forwards(offers[1], lanes))
+    up = script("tunnel_up.sh", unit(job), folder, offers[0].owner, str(LASTS), *words, mutates=True)
+    try:
+        await destination.session.run(trust)
+        await source.session.run(up, timeout=40.0)
+    except CommandError as error:
+        raise refused(destination, error.stderr.strip() or str(error)) from error
+    finally:
+        await _distrust(destination, job)
+
+
+def _ssh(door: Door, login: str, job: str) -> tuple[str, ...]:
+    options = tuple(word for each in (*OPTIONS, f"HostKeyAlias={unit(job)}") for word in ("-o", each))
+    return (*options, "-p", str(door.port), "-l", login, door.address)
+
+
+def _forwards(destination: Offer, lanes: Sequence[Lane]) -> tuple[str, ...]:
+    """ssh makes its listeners in this order; libvirt's, which says that all are there, is the last."""
+    words: list[str] = []
+    for lane in sorted(lanes, key=lambda each: each.daemon):
+        if lane.daemon:
+            words += ("-L", f"{lane.at}:{destination.socket}")
+        elif isinstance(lane.at, str):
+            words += ("-L", f"{lane.at}:{lane.at}")
+        else:
+            words += ("-L", f"{LOOPBACK}:{lane.at}:{LOOPBACK}:{lane.at}")
+    return tuple(words)
+
+
+async def close_tunnel(source: End, destination: End, job: str, folder: str) -> None:
+    """End unit and trust; nothing there is fine."""
+    try:
+        await source.session.run(script("route_close.sh", folder, unit(job), mutates=True), check=False)
+    finally:
+        await _distrust(destination, job)
+
+
+async def _distrust(destination: End, job: str) -> None:
+    await destination.session.run(script("tunnel_distrust.sh", job, mutates=True, become=False))
+
+
+def refused(destination: End, cause: str) -> MigrationError:
+    """No SSH connection between the hosts."""
+    return MigrationError(
+        "the hosts have no SSH connection with each other",
+        code="NF-MIG-103",
+        where=destination.host.name,
+        cause=cause,
+        hints=(
+            "--path relay   # everything through this machine",
+            "or name the address the source reaches it at: `migrate_address:` in the inventory",
+        ),
+        retry=Retry.AFTER_FIX,
+    )

@@ -1,0 +1,17 @@
+# Lets one key in for one forwarding connection; the line expires by itself in two minutes. Runs as the login user.
+# shellcheck shell=sh
+# $1 job  $2 public key  $3... options, each OPTION="VALUE"
+set -eu
+job=$1 key=$2
+shift 2
+options=restrict,port-forwarding,command=\"/bin/false\"
+for option do options=$options,$option; done
+expiry=$(date -d "@$(($(date +%s) + 120))" +%Y%m%d%H%M%S)
+folder=$HOME/.ssh file=$HOME/.ssh/authorized_keys
+umask 077
+if [ ! -d "$folder" ]; then mkdir "$folder"; : >"$folder/.novafleet-$job-made"; fi
+if [ ! -e "$file" ]; then : >"$file"; : >"$folder/.novafleet-$job-new"; fi
+next=$folder/.novafleet-$job-next
+cp -p -- "$file" "$next"
+{ printf '%s,expiry-time="%s" %s novafleet-migrate-%s\n' "$options" "$expiry" "$key" "$job"; cat -- "$file"; } >"$next"
+mv -f -- "$next" "$file"
