@@ -5,12 +5,13 @@ Format: https://libvirt.org/formatdomain.html. Refusals of libvirt are those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from novafleet.errors import MigrationError
+from novafleet.model.facts import PoolFact
 
 TPM_STATE = "/var/lib/libvirt/swtpm"
 """Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
@@ -108,6 +109,19 @@ def read(xml: str) -> Guest:
         tpm=_tpm(root),
         hugepages=root.find("memoryBacking/hugepages") is not None,
     )
+
+
+def located(guest: Guest, pools: Mapping[str, PoolFact]) -> Guest:
+    """The guest with volumes of directory pools as the files they are."""
+    return replace(guest, disks=tuple(_file_of(disk, pools) for disk in guest.disks))
+
+
+def _file_of(disk: GuestDisk, pools: Mapping[str, PoolFact]) -> GuestDisk:
+    pool = pools.get(disk.volume[0])
+    if disk.kind != "volume" or pool is None or not pool.path:
+        return disk
+    path = f"{pool.path.rstrip('/')}/{disk.volume[1]}"
+    return replace(disk, path=path, kind="block" if path.startswith("/dev/") else "file")
 
 
 def _text(root: Element, path: str) -> str:

@@ -6,13 +6,13 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from posixpath import basename, dirname
+from posixpath import dirname
 from typing import Any
 from xml.etree import ElementTree
 
 from novafleet.capability.migration import place
 from novafleet.capability.migration.ends import End
-from novafleet.capability.migration.guest import Guest, GuestDisk, read
+from novafleet.capability.migration.guest import Guest, GuestDisk, located, read
 from novafleet.capability.migration.observed import Image, Observed, Seen, Side
 from novafleet.capability.migration.proof import proven
 from novafleet.capability.migration.scripts import script
@@ -74,18 +74,29 @@ async def look(
     source, destination = ends
     here, there = facts[source.host.name], facts[destination.host.name]
     observed = await _vm(source.hypervisor, name, Side(here.host), Side(there.host), (job, vm, environment))
-    guest = _located(read(observed.active_xml), here.pools)
-    asked = questions(guest, observed.running, here.pools, there.pools, wanted)
-    homes = sorted({dirname(disk.path) for disk in guest.disks if disk.kind == "file" and disk.path})
-    (mine, resident), (other, _), shared, cpu, busy = await together(
-        _side(source, here, asked[0], guest),
-        _side(destination, there, asked[1], guest),
+    guest = located(read(observed.active_xml), here.pools)
+    own = [disk for disk in guest.disks if not disk.medium and disk.path]
+    files = (*(disk.path for disk in own), *extras(guest))
+    homes = sorted({dirname(disk.path) for disk in own if disk.kind == "file"})
+    running = guest.name if observed.running else ""
+    mine, shared = await together(
+        ask(source, Question(running, (), files, tuple((disk.format, disk.path) for disk in own))),
         proven(source, destination, homes),
-        _cpu(destination.hypervisor, guest),
-        _busy(source.hypervisor, observed, guest),
     )
-    seen = replace(observed, source=mine, destination=other, resident=resident)
-    return replace(seen, shared=shared, cpu=cpu, busy=busy)
+    lower = tuple(dict.fromkeys(image.path for chain in mine.chains.values() for image in chain[1:]))
+    if lower:
+        mine.files.update((await ask(source, Question("", (), lower))).files)
+    landing = arrivals(guest, (*files, *lower), here.pools, there.pools, wanted)
+    here_side, there_side, cpu, boot_cpu, busy = await together(
+        _side(source, here, mine, guest.arch),
+        _side(destination, there, await ask(destination, landing), guest.arch),
+        _cpu(destination.hypervisor, guest if observed.running else None),
+        _cpu(destination.hypervisor, read(observed.domain.xml)),
+        _busy(source.hypervisor, observed, own),
+    )
+    resident = int(mine.values.get("resident") or 0) << 10
+    seen = replace(observed, source=here_side, destination=there_side, resident=resident, shared=shared)
+    return replace(seen, cpu=cpu, boot_cpu=boot_cpu, busy=busy)
 
 
 async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named: tuple[str, str, str]) -> Observed:
@@ -95,43 +106,31 @@ async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named:
     return Observed(*named, domain, here, there, running, snapshots, checkpoints)
 
 
-def _located(guest: Guest, pools: Mapping[str, PoolFact]) -> Guest:
-    """Volumes of directory pools are files like any other."""
-    return replace(guest, disks=tuple(_file_of(disk, pools) for disk in guest.disks))
+def extras(guest: Guest) -> tuple[str, ...]:
+    """Files the guest needs beside its disks."""
+    media = [disk.path for disk in guest.disks if disk.medium and disk.kind == "file"]
+    named = (*media, guest.kernel, guest.initrd, guest.dtb, guest.nvram, guest.tpm)
+    return tuple(dict.fromkeys(path for path in named if path))
 
 
-def _file_of(disk: GuestDisk, pools: Mapping[str, PoolFact]) -> GuestDisk:
-    pool = pools.get(disk.volume[0])
-    if disk.kind != "volume" or pool is None or not pool.path:
-        return disk
-    path = f"{pool.path.rstrip('/')}/{disk.volume[1]}"
-    return replace(disk, path=path, kind="block" if path.startswith("/dev/") else "file")
+def arrivals(
+    guest: Guest,
+    files: tuple[str, ...],
+    here: Mapping[str, PoolFact],
+    there: Mapping[str, PoolFact],
+    wanted: Wanted,
+) -> Question:
+    """What to ask of the destination: is there room, and is something there already?"""
+    paths = [place.arrival(path, here, there, wanted) for path in files]
+    programs = [path for path in (guest.loader, guest.emulator) if path]
+    rooms = tuple(sorted({dirname(path) for path in paths}))
+    return Question("", rooms, tuple(dict.fromkeys((*files, *paths, *programs))))
 
 
-def questions(
-    guest: Guest, running: bool, here: Mapping[str, PoolFact], there: Mapping[str, PoolFact], wanted: Wanted
-) -> tuple[Question, Question]:
-    """What to ask of source and destination."""
-    disks = tuple((disk.format, disk.path) for disk in guest.disks if not disk.medium and disk.path)
-    media = [disk.path for disk in guest.disks if disk.medium and disk.kind == "file" and disk.path]
-    extras = [path for path in (guest.kernel, guest.initrd, guest.dtb, guest.nvram, guest.tpm) if path]
-    files = tuple(dict.fromkeys((*(path for _, path in disks), *media, *extras)))
-    arriving = {path: f"{place.directory(path, here, there, wanted)}/{basename(path)}" for path in files}
-    programs = tuple(path for path in (guest.loader, guest.emulator) if path)
-    landing = tuple(dict.fromkeys((*files, *arriving.values(), *programs)))
-    rooms = tuple(sorted({dirname(path) for path in arriving.values()}))
-    return Question(guest.name if running else "", (), files, disks), Question("", rooms, landing)
-
-
-async def _side(end: End, facts: HostFacts, asked: Question, guest: Guest) -> tuple[Side, int]:
-    """One host, and the bytes of memory that QEMU holds for the guest there."""
+async def _side(end: End, facts: HostFacts, answer: Answer, arch: str) -> Side:
     versions, capabilities = await end.hypervisor.version(), await end.hypervisor.capabilities()
-    answer = await ask(end, asked)
-    if not asked.directories:  # the source: the images under its disks are files of it too
-        lower = [image.path for chain in answer.chains.values() for image in chain[1:]]
-        answer.files.update((await ask(end, Question("", (), tuple(dict.fromkeys(lower))))).files if lower else {})
-    uuid, machines = host_of(capabilities, guest.arch)
-    side = Side(
+    uuid, machines = host_of(capabilities, arch)
+    return Side(
         host=facts.host,
         versions=versions,
         uuid=uuid,
@@ -149,7 +148,6 @@ async def _side(end: End, facts: HostFacts, asked: Question, guest: Guest) -> tu
         files=answer.files,
         room=answer.room,
     )
-    return side, int(answer.values.get("resident") or 0) << 10
 
 
 async def ask(end: End, asked: Question) -> Answer:
@@ -219,22 +217,22 @@ def host_of(capabilities: str, arch: str) -> tuple[str, frozenset[str]]:
     return root.findtext("host/uuid", ""), frozenset(machines)
 
 
-async def _cpu(hypervisor: Hypervisor, guest: Guest) -> str:
-    """Why the destination cannot run this guest's CPU; the definition of one that is off may leave it open."""
-    if not guest.cpu or guest.cpu_mode in ("host-passthrough", "maximum", "host-model"):
+async def _cpu(hypervisor: Hypervisor, guest: Guest | None) -> str:
+    """Why the destination cannot run this CPU; those that take what the host has are compared by their flags."""
+    if guest is None or not guest.cpu or guest.cpu_mode != "custom":
         return ""
-    return await hypervisor.compare_cpu(guest.cpu, emulator="", arch=guest.arch, machine=guest.machine, kind=guest.kind)
+    return await hypervisor.compare_cpu(guest.cpu, arch=guest.arch, machine=guest.machine, kind=guest.kind)
 
 
-async def _busy(hypervisor: Hypervisor, observed: Observed, guest: Guest) -> str:
+async def _busy(hypervisor: Hypervisor, observed: Observed, disks: Sequence[GuestDisk]) -> str:
     """The job that holds the VM, in words."""
+    name = observed.domain.name
     if not observed.running:
         return ""
-    if await hypervisor.backup_job(guest.name) is not None:
+    if await hypervisor.backup_job(name) is not None:
         return "a backup"
-    for disk in guest.disks:
-        if not disk.medium and disk.path:
-            job = await hypervisor.block_job(guest.name, disk.target)
-            if job is not None:
-                return f"a block job ({job.kind}) on disk {disk.target}"
+    for disk in disks:
+        job = await hypervisor.block_job(name, disk.target)
+        if job is not None:
+            return f"a block job ({job.kind}) on disk {disk.target}"
     return ""

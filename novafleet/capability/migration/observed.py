@@ -35,7 +35,7 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Side:
     """One host. ``versions`` (libvirt, QEMU) in libvirt's encoding; ``machines`` the machine types its emulators know
-    for the VM's architecture and accelerator; ``devices`` network interfaces with their MTU; ``chains`` images by the
+    for the VM's architecture; ``devices`` network interfaces with their MTU; ``chains`` images by the
     disk's file, the active one first; ``room`` bytes free by directory; ``lock_manager`` "" for none."""
 
     host: str
@@ -61,8 +61,9 @@ class Observed:
     """One VM between two hosts. ``xml`` is its inactive definition, ``running_xml`` what runs ("" when it is off).
 
     ``shared`` are directories of the source proven to be the same on the destination. ``cpu`` is libvirt's answer on
-    the destination: "" for a CPU that can run there, else why not. ``busy`` names the job that holds the VM. ``paths``
-    by name why each cannot be used ("": it can); ``link_rate`` and ``dirty_rate`` bytes a second (0: not measured);
+    the destination: "" for a running CPU that can go on there, else why not; ``boot_cpu`` the same for the CPU of the
+    definition, which a start needs. ``busy`` names the job that holds the VM. ``paths`` by name why each cannot be used
+    ("": it can), ``path`` the one to take; ``link_rate`` and ``dirty_rate`` bytes a second (0: not measured);
     ``resident`` bytes of memory QEMU holds.
     """
 
@@ -77,6 +78,7 @@ class Observed:
     checkpoints: tuple[Checkpoint, ...] = ()
     shared: frozenset[str] = frozenset()
     cpu: str = ""
+    boot_cpu: str = ""
     busy: str = ""
     resident: int = 0
     paths: Mapping[str, str] = field(default_factory=dict)

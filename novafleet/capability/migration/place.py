@@ -29,6 +29,11 @@ def directory(path: str, source: Mapping[str, PoolFact], destination: Mapping[st
     return _path(destination, name if name in destination else DEFAULT_POOL) if name else home
 
 
+def arrival(path: str, source: Mapping[str, PoolFact], destination: Mapping[str, PoolFact], wanted: Wanted) -> str:
+    """The whole path there."""
+    return f"{directory(path, source, destination, wanted)}/{basename(path)}"
+
+
 def _path(pools: Mapping[str, PoolFact], name: str) -> str:
     fact = pools.get(name)
     return fact.path.rstrip("/") if fact is not None and fact.path else DEFAULT_PATH
