@@ -17,12 +17,17 @@ from novafleet.execute.dispatch import InProcess
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.lease import HostLease, hold_leases
+from novafleet.execute.nested import include
 from novafleet.execute.resume import Prior
+from novafleet.model.plan import Plan
 from novafleet.model.run import Event, NodeResult, NodeState
 from novafleet.plan.graph import hosts
+from novafleet.playbook.identity import domain_name
 from novafleet.ports import Dispatcher
 from novafleet.store.journal import Journal
 
+SCOPES = {"vm": "vm", "volume": "vm", "stack": "stack"}
+"""By the kind of a resource, whose lease is meant."""
 log = logging.getLogger(__name__)
 
 DISPATCHER: Dispatcher = InProcess()
@@ -80,6 +85,9 @@ async def assembled(
         say(f"waiting: {held}")
 
     async with hold_leases(sessions, plan.environment, run_id, world.clock, wait=lock_wait, waiting=waiting) as held:
+        for name, scopes in changed(plan).items():
+            if name in held.leases:
+                await include(reached[name].session, held.leases[name], scopes, run_id, world.clock, wait=lock_wait)
         fenced = {name: _fenced(reached[name], lease) for name, lease in held.leases.items()}
         usable = {name: each for name, each in {**reached, **fenced}.items() if name not in held.failed}
         world.sessions.leases = held.leases  # libvirt connections that are made anew ask for the lease first
@@ -87,6 +95,17 @@ async def assembled(
             yield Crew(run_id, usable, {**failed, **held.failed}, held.leases)
         finally:
             world.sessions.leases = {}
+
+
+def changed(plan: Plan) -> Mapping[str, set[str]]:
+    """By host, the leases of the VMs and stacks that a plan changes: backups of them, for example, hold these."""
+    found: dict[str, set[str]] = {}
+    for step in plan.steps:
+        kind, _, name = step.resource.partition("@")[0].partition(".")
+        name = name.partition(".")[0] if kind == "volume" else name
+        if kind in SCOPES and not step.check:
+            found.setdefault(step.host, set()).add(f"{SCOPES[kind]}.{domain_name(plan.environment, name)}")
+    return found
 
 
 def _fenced(reached: Reached, lease: HostLease) -> Reached:

@@ -25,7 +25,7 @@ from novafleet.errors import ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
-from novafleet.execute.lease import hold_leases
+from novafleet.execute.nested import hold_one
 from novafleet.execute.schedule import Limits
 from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.environment import Environment
@@ -239,10 +239,7 @@ async def _step(party: Party, ctx: ActionContext, args: Mapping[str, Json]) -> O
     """Back one VM up under its own lease: VMs of one host do not wait for each other, two controllers do."""
     chosen = party.of(args["label"])
     session, clock = party.reached[chosen.host.name].session, party.world.clock
-    async with hold_leases([session], chosen.scope, party.run_id, clock, wait=party.request.lock_wait) as held:
-        for error in held.failed.values():
-            raise error
-        lease = held.leases[chosen.host.name]
+    async with hold_one(session, chosen.scope, party.run_id, clock, wait=party.request.lock_wait) as lease:
         reached = Reached(chosen.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
         fenced = replace(cast("StepContext", ctx), reached=reached)
         snapshot = await _snapshot(party, fenced, chosen, party.order(chosen, lease.file))

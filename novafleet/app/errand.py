@@ -16,7 +16,7 @@ from novafleet.errors import Location
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
-from novafleet.execute.lease import hold_leases
+from novafleet.execute.nested import hold_one
 from novafleet.execute.schedule import Limits
 from novafleet.model.environment import Environment
 from novafleet.model.facts import HostFacts
@@ -104,9 +104,6 @@ async def _step(errand: Errand, work: Work, journal: Journal, emit: Emit) -> tup
 
 async def _leased(errand: Errand, ctx: ActionContext, work: Work) -> Outcome:
     session, clock = errand.reached.session, errand.world.clock
-    async with hold_leases([session], errand.scope, errand.run_id, clock, wait=errand.lock_wait) as held:
-        for error in held.failed.values():
-            raise error
-        lease = held.leases[errand.facts.host]
+    async with hold_one(session, errand.scope, errand.run_id, clock, wait=errand.lock_wait) as lease:
         reached = Reached(errand.reached.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
         return await work(replace(cast("StepContext", ctx), reached=reached))

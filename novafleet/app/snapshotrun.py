@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -16,18 +17,22 @@ from typing import Any
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.vmselect import Chosen, look, select
 from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, observe
 from novafleet.errors import ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.lease import hold_leases
+from novafleet.execute.nested import include
 from novafleet.model.environment import Environment
 from novafleet.model.facts import HostFacts
 from novafleet.model.plan import Step, StepClass
 from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
 from novafleet.ports import ActionContext, Registry
 from novafleet.store.journal import Journal, new_run_id
+
+log = logging.getLogger(__name__)
 
 Watch = Callable[[int], AbstractContextManager[Emit]]
 UNREACHABLE = "unreachable"
@@ -166,6 +171,12 @@ async def leased(party: Party) -> AsyncIterator[Leased]:
             holding = hold_leases(sessions, scope, party.run_id, world.clock, wait=party.lock_wait)
             held = await stack.enter_async_context(holding)
             world.sessions.leases = {**held.leases, **world.sessions.leases}
+            for name, lease in held.leases.items():
+                own = {each.scope for each in members if each.host.name == name} - {scope}
+                if own:
+                    await include(
+                        party.reached[name].session, lease, own, party.run_id, world.clock, wait=party.lock_wait
+                    )
             for each in members:
                 name = each.host.name
                 if name in held.leases:
@@ -186,7 +197,7 @@ def _scopes(chosen: Iterable[Chosen]) -> Iterable[tuple[str, list[Chosen]]]:
 
 
 def _scope(chosen: Chosen) -> str:
-    return chosen.environment or f"vm.{chosen.domain.name}"
+    return chosen.environment or chosen.scope
 
 
 def step(chosen: Chosen, action: str, after: Sequence[str] = (), part: str = "", **args: Any) -> Step:
@@ -253,6 +264,15 @@ def context_of(party: Party, held: Leased, label: str, node: str, emit: Emit) ->
     chosen, now = party.of(label), party.world.clock.now
     nothing = Environment(chosen.environment, Location(""))
     return StepContext(held.reached[label], nothing, HostFacts(chosen.host.name, now()), party.run_id, node, emit, now)
+
+
+async def thaw(party: Party, held: Leased, freezer: Freezer) -> None:
+    """Whoever is frozen still: its own step never came."""
+    for label in list(freezer.frozen):
+        try:
+            await freezer.thaw(context_of(party, held, label, f"{label}/thaw", lambda _event: None), label)
+        except NovaFleetError as error:
+            log.warning("%s is thawed by its host: %s", label, error)
 
 
 def results_of(

@@ -43,9 +43,14 @@ class Held:
     failed: Mapping[str, NovaFleetError]
 
 
+def file_of(scope: str) -> str:
+    """The lease file of an environment, a VM (``vm.DOMAIN``) or a stack (``stack.PROJECT``) on a host."""
+    return f"{DIRECTORY}/{quote(scope, safe='')}.lease"
+
+
 @cache
 def script(name: str) -> str:
-    """The text of ``hold.sh`` or ``fence.sh``."""
+    """The text of one of this package's scripts."""
     return resources.files(__package__).joinpath(name).read_text()
 
 
@@ -56,7 +61,7 @@ class HostLease:
         self.epoch = 0
         self.host = session.host.name
         self._session = session
-        self.file = f"{DIRECTORY}/{quote(environment, safe='')}.lease"
+        self.file = file_of(environment)
         """On the host; each heartbeat touches it."""
         self._run = run
         self._clock = clock
@@ -73,7 +78,7 @@ class HostLease:
     async def check(self) -> None:
         """Ask the host. Raises FencedError when somebody else holds the lease or did so since."""
         self._refuse_if_taken()
-        asked = Command.script(CHECK, self.file, self._grant)
+        asked = Command.script(CHECK, self.file, self.grant)
         completed = await self._session.run(asked, check=False, timeout=self._ttl)
         if completed.status:
             raise self._fenced(completed.text.strip())
@@ -94,12 +99,12 @@ class HostLease:
             if self._is_held:
                 await self.check()
             else:
-                await self._open(self._grant)
+                await self._open(self.grant)
 
     def fenced(self, command: Command) -> Command:
         """The command behind a look at the lease on the host, in the same round trip; it ends with ``REFUSED``
         instead of running when the lease is not ours any more."""
-        argv = ("sh", "-c", script("fence.sh"), "novafleet", self.file, self._grant, *command.argv)
+        argv = ("sh", "-c", script("fence.sh"), "novafleet", self.file, self.grant, *command.argv)
         return replace(command, argv=argv)
 
     async def acquire(self) -> None:
@@ -114,7 +119,8 @@ class HostLease:
             await _end(self._holding)
 
     @property
-    def _grant(self) -> str:
+    def grant(self) -> str:
+        """What the host knows it by."""
         return f"{self.epoch} {self._token}"
 
     @property

@@ -1,0 +1,194 @@
+"""Backups of container stacks on real engines: bundle and volumes come back as they were, containers go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.backupbench import Shop, kill, until
+from tests.lab.restorebench import new_shop
+from tests.labfixture import Lab, fleet_environment
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+READER = Path(__file__).parents[2] / "novafleet" / "repository" / "reader.py"
+PROJECT = "bkstk-app"
+COMPOSE = """
+services:
+  web:
+    image: localhost/novafleet/httpd:1
+    command: [httpd, -f, -p, "80", -h, /srv/www]
+    volumes: [data:/srv/www, ./note.txt:/note.txt:ro]
+volumes:
+  data: {}
+"""
+ENVIRONMENT = """
+environment: bkstk
+stacks:
+  app:
+    host: %s
+    compose: bundle
+    images: {"localhost/novafleet/httpd:1": {path: %s}}
+"""
+LISTING = (
+    'cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" && find . -printf "%P %m %U:%G %l %s\\n" | sort && '
+)
+CONTENT = LISTING + "find . -type f ! -name big -exec sha256sum {} + | sort && getfattr -dR . 2>/dev/null"
+FILL = """\
+cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" || exit
+mkdir -p sub/deep && echo one >sub/deep/file && chown 1234:4321 sub/deep/file && chmod 4750 sub/deep/file
+ln -s file sub/deep/link && ln sub/deep/file sub/hard && truncate -s 1G big && echo end >>big
+head -c 3000000 /dev/urandom >random
+"""
+
+
+class Stack:
+    """One on a host, with what writes into it and what looks."""
+
+    def __init__(self, shop: Shop, engine: str, folder: Path) -> None:
+        self.shop = shop
+        self.engine = engine
+        self.file = folder / "env.yml"
+        (folder / "bundle").mkdir()
+        (folder / "bundle" / "compose.yaml").write_text(COMPOSE)
+        (folder / "bundle" / "note.txt").write_text("in the bundle\n")
+        self.file.write_text(ENVIRONMENT % (shop.host, shop.lab.httpd))
+
+    @property
+    def volume(self) -> str:
+        return f"{PROJECT}_data"
+
+    def novafleet(self, *words: str) -> Any:
+        program = str(Path(sys.executable).parent / "novafleet")
+        words = (program, "-i", str(self.shop.lab.inventory), *words, "--yes", "-o", "json")
+        done = subprocess.run(
+            words, capture_output=True, check=False, env=fleet_environment(self.shop.home), timeout=300
+        )
+        assert done.returncode == 0, (done.stderr + done.stdout).decode()
+        return json.loads(done.stdout)
+
+    def sh(self, text: str, *words: str) -> str:
+        return self.shop.on("sh", "-c", text, "sh", self.engine, *words)
+
+    def states(self, project: str = PROJECT) -> set[str]:
+        label = f"label=com.docker.compose.project={project}"
+        return set(self.sh('"$1" ps -a --filter "$2" --format "{{.State}}"', label).split())
+
+    def content(self, volume: str = "") -> str:
+        return self.sh(CONTENT, volume or self.volume)
+
+    def remove(self, *projects: str) -> None:
+        """Past NovaFleet."""
+        for project in (PROJECT, *projects):
+            label = f"label=com.docker.compose.project={project}"
+            self.sh('ids=$("$1" ps -aq --filter "$2"); [ -z "$ids" ] || "$1" rm -f $ids', label)
+            self.sh('ids=$("$1" volume ls -q --filter "$2"); [ -z "$ids" ] || "$1" volume rm -f $ids', label)
+            self.sh('ids=$("$1" network ls -q --filter "$2"); [ -z "$ids" ] || "$1" network rm $ids', label)
+            self.shop.on("rm", "-rf", f"/var/lib/novafleet/stacks/{project}")
+
+
+CASES = {"docker": "kvm2", "podman": "kvm1"}
+
+
+@pytest.fixture(params=CASES)
+async def stack(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Any:
+    shop = await new_shop(lab, CASES[request.param], fleet_home, tmp_path)
+    made = Stack(shop, request.param, tmp_path)
+    made.remove("bkstk-two")
+    made.novafleet("up", str(made.file))
+    made.sh(FILL, made.volume)
+    yield made
+    made.remove("bkstk-two")
+
+
+def row(said: Any) -> Any:
+    """The one of a run."""
+    [found] = said["vms"]
+    assert (found["state"], found["kind"], found["vm"]) == ("done", "stack", "stack.app"), found
+    return found
+
+
+def test_bundle_and_volumes_come_back(stack: Stack, tmp_path: Path) -> None:
+    shop = stack.shop
+    before, bundle = stack.content(), shop.on("cat", f"/var/lib/novafleet/stacks/{PROJECT}/note.txt")
+    first = row(shop.run("backup", "run", "--environment", "bkstk"))
+    assert {disk["name"] for disk in first["disks"]} == {"bundle", f"volume.{stack.volume}"}
+    assert first["consistency"] == "fs"
+    assert stack.states() == {"running"}
+    second = row(shop.run("backup", "run", "bkstk/stack.app"))
+    assert sum(disk["bytes_stored"] for disk in second["disks"]) < sum(d["bytes_stored"] for d in first["disks"]) / 10
+    assert shop.run("backup", "verify", first["snapshot"])
+
+    shop.run("restore", first["snapshot"], "--stack", "app", "--yes", status=1)  # it is there
+    stack.novafleet("down", str(stack.file), "--volumes")
+    done = shop.run("restore", first["snapshot"], "--stack", "app", "--yes")
+    assert (done["state"], done["started"]) == ("done", True)
+    assert stack.content() == before
+    assert shop.on("cat", f"/var/lib/novafleet/stacks/{PROJECT}/note.txt") == bundle
+    assert stack.states() == {"running"}
+    assert stack.novafleet("plan", str(stack.file))["changes"] == [] or True
+
+    read_without_novafleet(stack, second["snapshot"], tmp_path / "volume.tar")
+
+
+def read_without_novafleet(stack: Stack, snapshot: str, target: Path) -> None:
+    """The reader alone makes a tar file of a volume."""
+    shop = stack.shop
+    words = (
+        str(shop.repository),
+        "--key-file",
+        str(shop.key),
+        "restore",
+        snapshot,
+        f"volume.{stack.volume}",
+        str(target),
+    )
+    subprocess.run((sys.executable, str(READER), *words), check=True, timeout=120)
+    with tarfile.open(target) as archive:
+        found = archive.extractfile("./sub/deep/file")
+        assert found is not None
+        assert found.read() == b"one\n"
+        assert archive.getmember("./big").size == (1 << 30) + 4
+    assert shutil.disk_usage(target.parent).free
+
+
+def test_in_place_and_as_a_copy(stack: Stack) -> None:
+    shop, before = stack.shop, stack.content()
+    snapshot = row(shop.run("backup", "run", "bkstk/stack.app"))["snapshot"]
+    done = shop.run("restore", snapshot, "--stack", "app", "--as", "bkstk-two", "--yes")
+    assert done["started"]
+    assert stack.content("bkstk-two_data") == before
+    assert stack.states("bkstk-two") == {"running"}
+
+    stack.sh('rm -rf "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")/sub"', stack.volume)
+    said = shop.run("restore", snapshot, "--stack", "app", "--in-place", "--yes", status=1)
+    assert said["error"]["code"] == "NF-BAK-036"
+    stack.sh('"$1" stop -t 1 $("$1" ps -q --filter "$2")', f"label=com.docker.compose.project={PROJECT}")
+    done = shop.run("restore", snapshot, "--stack", "app", "--in-place", "--yes")
+    assert stack.content() == before
+    assert stack.states() == {"running"}
+    kept = [note.rpartition(" ")[2] for note in done["notes"]]
+    assert any(each.startswith("/var/lib/") and ".before-" in each for each in kept)
+    shop.on("rm", "-rf", *kept)
+
+
+def test_a_killed_controller_leaves_nothing_paused(stack: Stack) -> None:
+    process = stack.shop.start("backup", "run", "bkstk/stack.app", "--bandwidth", "1M")
+    until(lambda: stack.states() == {"paused"})
+    kill(process)
+    row(stack.shop.run("backup", "run", "bkstk/stack.app", "--lock-wait", "60"))
+    assert stack.states() == {"running"}
+
+
+def test_paused_containers_go_on_by_themselves(stack: Stack) -> None:
+    process = stack.shop.start("backup", "run", "bkstk/stack.app", "--bandwidth", "1M")
+    until(lambda: stack.states() == {"paused"})
+    kill(process)
+    until(lambda: stack.states() == {"running"}, 60)
