@@ -1,0 +1,221 @@
+"""One VM's way from host to host: prepare, copy (mode by mode down the ladder), then what both hosts show decides
+whether it goes on (verify, commit) or back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from novafleet.app.context import Reached
+from novafleet.capability.migration import note
+from novafleet.capability.migration.cold import copy_cold
+from novafleet.capability.migration.commit import commit
+from novafleet.capability.migration.ends import Ends
+from novafleet.capability.migration.follow import name_of
+from novafleet.capability.migration.live import migrate_live
+from novafleet.capability.migration.prepare import prepare
+from novafleet.capability.migration.rollback import rollback
+from novafleet.capability.migration.route import open_route
+from novafleet.capability.migration.sides import Place, place_of
+from novafleet.capability.migration.warm import copy_warm
+from novafleet.errors import MigrationError, NovaFleetError, Retry
+from novafleet.model.encode import encode
+from novafleet.model.migration import Mode, Move, Outcome, Phase
+from novafleet.model.plan import Step, StepClass
+from novafleet.model.run import Record
+from novafleet.plan.moving import Moving
+from novafleet.ports import Action, ActionContext, Clock, HostSession, Journal, Json, Registry
+from novafleet.ports import Outcome as Told
+
+NOTE = "note"
+"""Kind of the journal's records of a migration's phases; the first of a VM has its whole ``Move``."""
+CONTROLLER = "controller"
+"""Who measured the downtime of a guest that was stopped and started."""
+
+
+@dataclass(slots=True)
+class Trip:
+    """One VM under way. ``undo`` seconds its disks stay in quarantine; ``watchers`` are hosts that may ask the guest
+    how long it is silent. What is known when it has ended is in ``outcome``."""
+
+    move: Move
+    source: Reached
+    destination: Reached
+    journal: Journal
+    clock: Clock
+    run_id: str
+    undo: float
+    watchers: Sequence[HostSession] = ()
+    tried: list[Mapping[str, Any]] = field(default_factory=list)
+    mode: Mode = Mode.AUTO
+    downtimes: Mapping[str, float] = field(default_factory=dict)
+    began: float = 0.0
+    undo_until: float = 0.0
+    verified: bool = False
+    _known: bool = False
+
+    @property
+    def label(self) -> str:
+        """``HOST/DOMAIN`` as it was."""
+        return f"{self.move.source}/{self.move.domain}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is told of it."""
+        move = self.move
+        known = (move.job, move.vm, move.domain, move.source, move.destination, self.mode, move.path)
+        total = (self.clock.monotonic() - self.began) * 1000
+        longest = max(self.downtimes.values(), default=-1.0)
+        return Outcome(
+            *known, round(total, 1), longest, self.downtimes, self.verified, self.undo_until, tuple(self.tried)
+        )
+
+    def there(self) -> list[Step]:
+        """The way there, which may be left."""
+        return [self._step("prepare"), self._step("copy", "prepare", once=True)]
+
+    def onward(self) -> list[Step]:
+        """The rest of it, once the destination has the VM."""
+        return [self._step("verify"), self._step("commit", "verify")]
+
+    def back(self) -> list[Step]:
+        """The way back, as long as the source has it."""
+        return [self._step("rollback")]
+
+    def registry(self) -> Registry:
+        """What the steps do."""
+        once, again = StepClass.ONCE, StepClass.CONVERGENT
+        return {
+            "migrate.prepare": Action(self._prepare, again),
+            "migrate.copy": Action(self._copy, once),
+            "migrate.verify": Action(self._verify, again),
+            "migrate.commit": Action(self._commit, again),
+            "migrate.rollback": Action(self._rollback, again),
+        }
+
+    def _step(self, verb: str, after: str = "", *, once: bool = False) -> Step:
+        return Step(
+            id=f"{self.label}/{verb}",
+            action=f"migrate.{verb}",
+            resource=self.label,
+            host=self.move.source,
+            step_class=StepClass.ONCE if once else StepClass.CONVERGENT,
+            args={"job": self.move.job, "domain": self.move.domain, "destination": self.move.destination},
+            after=(f"{self.label}/{after}",) if after else (),
+            timeout=0.0,
+            label=verb,
+        )
+
+    def ends(self, ctx: ActionContext | None = None, verb: str = "") -> Ends:
+        """Both hosts, for the capability."""
+
+        async def write(phase: Phase, values: Mapping[str, Json]) -> None:
+            await self._note(verb, phase, values)
+
+        def tell(text: str, done: int, total: int) -> None:
+            if ctx is not None:
+                ctx.progress(text, done, total)
+
+        return Ends(self.source, self.destination, write, tell)
+
+    async def _note(self, verb: str, phase: Phase, values: Mapping[str, Json]) -> None:
+        """The journal first; then the domain itself, so that another controller knows as much."""
+        first = {} if self._known else {"move": encode(self.move)}
+        payload = {"phase": phase.value, "job": self.move.job, "mode": self.mode.value, **first, **values}
+        record = Record(self.run_id, f"{self.label}/{verb}", 1, NOTE, 0, self.clock.now(), payload)
+        await self.journal.append([record])
+        self._known = True
+        moving = Moving(
+            self.move.job,
+            phase,
+            self.mode,
+            self.move.source,
+            self.move.destination,
+            self.run_id,
+            self.move.running,
+            self.clock.now(),
+        )
+        for end in (self.source, self.destination):
+            await note.write(end.hypervisor, self.move.domain, moving)
+
+    async def _prepare(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
+        self.began = self.clock.monotonic()
+        self.mode = self.move.ladder[0]
+        ends = self.ends(ctx, "prepare")
+        await ends.note(Phase.PREPARING, {})
+        await prepare(ends, self.move)
+        return {"job": self.move.job, "destination": self.move.destination}
+
+    async def _copy(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
+        """Down the ladder. A mode that failed leaves the source as it was before the next is tried."""
+        ends, ladder = self.ends(ctx, "copy"), self.move.ladder
+        for number, self.mode in enumerate(ladder):
+            try:
+                await self._by(ends)
+                break
+            except NovaFleetError as error:
+                self.tried.append({"mode": self.mode.value, "why": str(error), "code": error.code})
+                rest = ladder[number + 1 :]
+                if not rest or (await place_of(ends, self.move)).where is not Place.SOURCE:
+                    raise
+                ctx.progress(f"{self.mode.value} did not work ({error.what}); {rest[0].value} is tried")
+                await rollback(ends, self.move)
+                await prepare(ends, replace(self.move, ladder=rest))
+        return {"mode": self.mode.value, "downtimes": dict(self.downtimes), "tried": list(self.tried)}
+
+    async def _by(self, ends: Ends) -> None:
+        await ends.note(Phase.COPYING, {})
+        if self.mode in (Mode.LIVE, Mode.POSTCOPY):
+            await self._live(ends)
+            return
+        copy = copy_warm if self.mode is Mode.WARM else copy_cold
+        copied = await copy(ends, self.move)
+        self.downtimes = {CONTROLLER: copied.downtime_ms} if copied.downtime_ms >= 0 else {}
+
+    async def _live(self, ends: Ends) -> None:
+        """libvirt refuses a domain with snapshots: it forgets them first; their XML is in the move."""
+        move = self.move
+        async with open_route(move.path, ends.source, ends.destination, move.job) as route:
+            await ends.note(Phase.SWITCHING, {"survives": route.survives_controller})
+            for xml in reversed(move.snapshots):
+                await ends.source.hypervisor.delete_snapshot(move.domain, name_of(xml), metadata_only=True)
+            moved = await migrate_live(ends, move, route, self.mode, seconds=self._left(), watchers=self.watchers)
+        self.downtimes = moved.downtimes
+        await ends.source.hypervisor.set_domain_autostart(move.domain, False)
+        await ends.note(Phase.SWITCHED, {"downtimes": dict(moved.downtimes), "probe": moved.probe})
+
+    def _left(self) -> float:
+        """Seconds of the deadline that are left, 0 for no deadline."""
+        if not self.move.wanted.deadline:
+            return 0.0
+        return max(1.0, self.move.wanted.deadline - (self.clock.monotonic() - self.began))
+
+    async def _verify(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
+        seen = await place_of(self.ends(ctx, "verify"), self.move)
+        if seen.where is not Place.DESTINATION:
+            raise unclear(self.move, seen.why)
+        self.verified = True
+        await self._note("verify", Phase.VERIFIED, {})
+        return {"verified": True}
+
+    async def _commit(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
+        kept = await commit(self.ends(ctx, "commit"), self.move, self.mode, ttl=self.undo)
+        self.undo_until = kept.until
+        return encode(self.outcome)
+
+    async def _rollback(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
+        await rollback(self.ends(ctx, "rollback"), self.move)
+        return {"rolled_back": True}
+
+
+def unclear(move: Move, why: str) -> MigrationError:
+    """Nobody may start anything now."""
+    return MigrationError(
+        f"where {move.domain} runs cannot be told; nothing was started or removed",
+        code="NF-MIG-203",
+        where=f"{move.source} -> {move.destination}",
+        cause=why,
+        hints=("novafleet migrate recover --explain",),
+        retry=Retry.LATER,
+    )

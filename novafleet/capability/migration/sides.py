@@ -1,0 +1,81 @@
+"""Which host has the VM, judged by nothing but what both show now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+
+from novafleet.capability.migration.ends import End, Ends
+from novafleet.errors import NotFoundError, NovaFleetError
+from novafleet.model.facts import Domain
+from novafleet.model.migration import Move
+
+OFF = frozenset(("shutoff", "crashed"))
+HALF_WAY = frozenset(("migration", "postcopy", "postcopy failed", "starting up"))
+"""Reasons of a paused guest whose memory is not (or not only) here."""
+
+
+class Place(StrEnum):
+    """Where the VM is."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The verdict, and what it rests on in words."""
+
+    where: Place
+    why: str
+
+
+async def place_of(ends: Ends, move: Move) -> Sides:
+    """Look at both. A host that does not answer makes it unclear."""
+    try:
+        here, there = await asyncio.gather(_domain(ends.source, move), _domain(ends.destination, move))
+    except NovaFleetError as error:
+        return Sides(Place.UNCLEAR, str(error))
+    why = f"on {ends.source.host.name} it is {_words(here)}, on {ends.destination.host.name} {_words(there)}"
+    return Sides(judge(here, there, running=move.running), why)
+
+
+async def _domain(end: End, move: Move) -> Domain | None:
+    """The move's own domain; another that only has its name is none."""
+    try:
+        found = await end.hypervisor.domain(move.domain)
+    except NotFoundError:
+        return None
+    return found if found.uuid == move.uuid else None
+
+
+def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
+    """Pure. ``running``: it ran before. A guest that runs is where it runs; two that run are nobody's to decide; one
+    that is paused half-way is on neither side for sure."""
+    if any(each is not None and _half_way(each) for each in (here, there)):
+        alone = there is None and here is not None and here.reason == "migration"
+        return Place.SOURCE if alone else Place.UNCLEAR
+    lives_here, lives_there = _lives(here), _lives(there)
+    if lives_here and lives_there:
+        return Place.UNCLEAR
+    if lives_there:
+        return Place.DESTINATION
+    if lives_here:
+        return Place.SOURCE
+    if not running and there is not None and there.persistent:
+        return Place.DESTINATION
+    return Place.SOURCE if here is not None and here.reason != "migrated" else Place.UNCLEAR
+
+
+def _lives(domain: Domain | None) -> bool:
+    return domain is not None and domain.state not in OFF
+
+
+def _half_way(domain: Domain) -> bool:
+    return domain.state == "paused" and domain.reason in HALF_WAY
+
+
+def _words(domain: Domain | None) -> str:
+    return "not there" if domain is None else f"{domain.state} ({domain.reason})"
