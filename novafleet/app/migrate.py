@@ -1,4 +1,4 @@
-"""``migrate``: VMs from host to host, journalled, under their leases on both hosts, and back by themselves on failures."""
+"""``migrate``: VMs from host to host, journalled, under their leases on both hosts; one that fails goes back alone."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class _Migrations:
 
     @asynccontextmanager
     async def _trip(self, dossier: Dossier) -> AsyncIterator[Trip]:
-        """The VM's lease held on both hosts, in the order of their names: two that swap VMs never wait for each other."""
+        """The VM's lease held on both hosts, in the order of their names: two that swap VMs never block each other."""
         move, world = dossier.move, self._world
         reached, failed = await reach(world, (move.source, move.destination))
         for error in failed.values():

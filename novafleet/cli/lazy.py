@@ -20,6 +20,7 @@ COMMANDS = {
     "host": "host.app",
     "vm": "vm.app",
     "snapshot": "snapshot.app",
+    "migrate": "migrate.app",
     "backup": "backup.app",
     "restore": "restore.restore",
     "repo": "repo.app",
