@@ -145,9 +145,9 @@ class Migrations(Protocol):
     async def start_postcopy(self, name: str) -> None:
         """Switch a migration begun with ``postcopy`` over now. From here on neither host has the whole guest."""
 
-    async def migratable_xml(self, name: str) -> str:
-        """What runs of a domain as a destination needs it: nothing that only this host gave it, but its secrets. Never
-        write it down. Raises HypervisorError NF-LV-122 for one that is off."""
+    async def migratable_xml(self, name: str, *, inactive: bool = False) -> str:
+        """What runs of a domain (of one that is off: its definition, which ``inactive`` always means) as a destination
+        needs it: without what only this host gave it, with its secrets. Never write it down."""
 
     async def abort_migration(self, name: str) -> None:
         """End the migration under way, the guest staying here; none is fine. Refused once post-copy began."""

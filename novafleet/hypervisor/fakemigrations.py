@@ -114,10 +114,11 @@ class FakeMigrations(FakeGuests):
             job.called_off = True
             job.over.set()
 
-    async def migratable_xml(self, name: str) -> str:
-        """What runs."""
+    async def migratable_xml(self, name: str, *, inactive: bool = False) -> str:
+        """What runs or is defined."""
         with self._asked(f"read domain {name}"):
-            return xml_of(deepcopy(self._active(name).live))  # type: ignore[arg-type]
+            guest = self._guest(name)
+            return xml_of(guest.tree if inactive or guest.live is None else guest.live)
 
     async def reach_daemon(self) -> Channel:
         """There is none."""

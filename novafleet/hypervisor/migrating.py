@@ -66,9 +66,9 @@ class LibvirtMigrations:
         what = f"end the migration of domain {name}"
         await self._call(what, migrations.abort, name, self._session.host)
 
-    async def migratable_xml(self, name: str) -> str:
-        """What runs, as a destination needs it."""
-        return await self._call(f"read domain {name}", migrations.migratable_xml, name)
+    async def migratable_xml(self, name: str, *, inactive: bool = False) -> str:
+        """What runs or is defined, as a destination needs it."""
+        return await self._call(f"read domain {name}", migrations.migratable_xml, name, inactive)
 
     async def reach_daemon(self) -> Channel:
         """A byte stream to libvirt's daemon."""

@@ -107,8 +107,10 @@ def abort(handle: Handle, name: str, host: str) -> None:
             domain.abortJob()
 
 
-def migratable_xml(handle: Handle, name: str) -> str:
-    """What runs, without what only this host gave it; with secrets, as the destination needs them."""
+def migratable_xml(handle: Handle, name: str, inactive: bool) -> str:
+    """Without what only this host gave it; with secrets, as the destination needs them."""
     flags = handle.libvirt.VIR_DOMAIN_XML_MIGRATABLE | handle.libvirt.VIR_DOMAIN_XML_SECURE
+    if inactive:
+        flags |= handle.libvirt.VIR_DOMAIN_XML_INACTIVE
     xml: str = lookup(handle, name).XMLDesc(flags)
     return xml
