@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from novafleet.app.context import StepContext
+from novafleet.app.context import StepContext, reach
 from novafleet.app.errand import Watch
 from novafleet.app.repository import open_repository
 from novafleet.app.restore import (
@@ -26,13 +26,15 @@ from novafleet.app.wiring import World, open_world
 from novafleet.capability.backup.drill import drill_name, instead, rehearse, wanted_networks
 from novafleet.capability.backup.pour import content
 from novafleet.capability.backup.restore import Restored
+from novafleet.capability.backup.restore_check import MISSING
 from novafleet.capability.backup.restore_names import Order
-from novafleet.capability.backup.restore_xml import memory_of, new_uuid
+from novafleet.capability.backup.restore_xml import memory_of, needs, new_uuid
 from novafleet.capability.backup.xml import around
 from novafleet.errors import BackupError, Location, Retry
 from novafleet.execute.gate import wait
 from novafleet.execute.gather import gather
 from novafleet.model.backup import Snapshot
+from novafleet.model.command import Command
 from novafleet.model.environment import Environment, Gate, GateKind, Vm
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.model.fleet import Fleet
@@ -90,7 +92,7 @@ async def run_drill(request: DrillRequest, watch: Watch) -> Drilled:
         began = world.clock.now()
         snapshot = refuse_stack(await choose(repository, request.vm, until=began))
         fleet = await gather(world.sessions, _asked(world, request.host), collectors(OBSERVED), world.clock)
-        host = await _host(repository, snapshot, fleet, request)
+        host = await _host(world, repository, snapshot, fleet, request)
         wanted = RestoreRequest(
             request.inventory, request.repository, request.key, snapshot.id, host.host, lock_wait=request.lock_wait
         )
@@ -107,11 +109,14 @@ def _asked(world: World, host: str) -> Sequence[Any]:
     return [hosts[host]] if host in hosts else list(hosts.values())
 
 
-async def _host(repository: Repository, snapshot: Snapshot, fleet: FleetFacts, request: DrillRequest) -> HostFacts:
-    """The host with the most free memory of those that have room for it."""
+async def _host(
+    world: World, repository: Repository, snapshot: Snapshot, fleet: FleetFacts, request: DrillRequest
+) -> HostFacts:
+    """Of the hosts that have room for it the one with the most free memory, and before all others those that have the
+    files its definition names: a kernel, firmware."""
     data = sum([await content(await repository.disk(copy)) for copy in snapshot.disks.values()])
-    definition = await repository.blob(snapshot.files["domain.xml"])
-    memory = memory_of(definition.decode("utf-8", "replace"))
+    definition = (await repository.blob(snapshot.files["domain.xml"])).decode("utf-8", "replace")
+    memory = memory_of(definition)
     able = [
         facts
         for facts in fleet.hosts.values()
@@ -131,7 +136,20 @@ async def _host(repository: Repository, snapshot: Snapshot, fleet: FleetFacts, r
             hints=("--host HOST names one", "--pool NAME another pool"),
             retry=Retry.LATER,
         )
-    return max(able, key=lambda facts: facts.memory_available)
+    lacks = await _lacking(world, [facts.host for facts in able], sorted(needs(definition).files))
+    return min(able, key=lambda facts: (lacks[facts.host], -facts.memory_available))
+
+
+async def _lacking(world: World, names: Sequence[str], paths: Sequence[str]) -> Mapping[str, int]:
+    """How many of these files each host does not have."""
+    if not paths or len(names) == 1:
+        return dict.fromkeys(names, 0)
+    reached, _ = await reach(world, names)
+    found = dict.fromkeys(names, len(paths))
+    for name, each in reached.items():
+        said = await each.session.run(Command.script(MISSING, *paths, become=True), timeout=60.0)
+        found[name] = len(said.text.splitlines())
+    return found
 
 
 async def _gates(fleet: Fleet, repository: Repository, snapshot: Snapshot, request: DrillRequest) -> tuple[Gate, ...]:

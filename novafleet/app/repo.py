@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,15 @@ class Info:
     quarantined: int
     newest: str = ""
     replica: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A key in the place of others; ``new_key`` is the key file that was made for it, if one was."""
+
+    added: Slot
+    new_key: str
+    removed: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,20 +224,20 @@ async def key_rm(url: str, key: KeySource, slot: str) -> Slot:
         return found
 
 
-async def key_rotate(url: str, key: KeySource, new: KeySource, label: str) -> tuple[Slot, Mapping[str, str]]:
+async def key_rotate(url: str, key: KeySource, new: KeySource, label: str) -> Rotated:
     """A new key in place of the one given: it is added, seen to open the repository, and only then the old one goes.
 
-    What was stored stays as it is: both keys wrap one master key. Returns the new slot, and the slots that went.
+    What was stored stays as it is: both keys wrap one master key.
     """
     async with open_repository(url, key) as repository:
         before = await repository.slots()
-        _ensure_key(new)
+        made = _ensure_key(new)
         added = await repository.add_key(new, label=label, at=time.time())
         await Repository.open(repository.store, new)
         old = [each for each in await keys.opened_by(repository.store, key.read()) if each != added.id]
         for slot in old:
             await repository.remove_key(slot)
-    return added, {each.id: each.label for each in before if each.id in old}
+    return Rotated(added, made, tuple(each for each in before if each.id in old))
 
 
 async def sheet(url: str, key: KeySource, target: Path | None) -> str:

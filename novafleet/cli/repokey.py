@@ -86,12 +86,11 @@ def rotate(
 ) -> None:
     """Put a new key in the place of the one given. Nothing that is stored is written again."""
     from novafleet.app.repo import key_rotate
-    from novafleet.report.repo import show_slot
+    from novafleet.report.repo import show_rotated
 
     key = guarded(lambda: key_of(key_file, passphrase), output)
     new = guarded(lambda: key_of(new_key_file, new_passphrase), output)
-    slot, _ = run(lambda: key_rotate(url, key, new, label), form=output)
-    show_slot("added", slot, "", output)
+    show_rotated(run(lambda: key_rotate(url, key, new, label), form=output), output)
 
 
 @app.command("sheet")

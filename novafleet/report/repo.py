@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from novafleet.app.repo import Info, Initialized, Scrub
+from novafleet.app.repo import Info, Initialized, Rotated, Scrub
 from novafleet.model.encode import encode
 from novafleet.report import console
 from novafleet.report.backup import human
@@ -169,12 +169,25 @@ def show_keys(slots: Sequence[Slot], form: str) -> None:
 def show_slot(verb: str, slot: Slot, new_key: str, form: str) -> None:
     """A key that came or went."""
     if form != "table":
-        console.document(
-            {verb: {"id": slot.id, "kind": slot.kind.value, "label": slot.label}, "new_key": new_key}, form
-        )
+        console.document({verb: _slot(slot), "new_key": new_key}, form)
         return
     made = f", key file {new_key} made" if new_key else ""
     say(f"{verb} key slot {slot.id} ({slot.kind.value} {slot.label!r}){made}")
+
+
+def show_rotated(done: Rotated, form: str) -> None:
+    """The key that came and those that went; or ``{added, new_key, removed: […]}``."""
+    if form != "table":
+        removed = [_slot(each) for each in done.removed]
+        console.document({"added": _slot(done.added), "new_key": done.new_key, "removed": removed}, form)
+        return
+    show_slot("added", done.added, done.new_key, form)
+    for each in done.removed:
+        show_slot("removed", each, "", form)
+
+
+def _slot(slot: Slot) -> Mapping[str, str]:
+    return {"id": slot.id, "kind": slot.kind.value, "label": slot.label}
 
 
 def say(line: str, style: str = "") -> None:

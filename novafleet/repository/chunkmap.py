@@ -96,7 +96,7 @@ class PageDraft:
 
     def overlay(self, number: int, start: int, end: int, chunk: Chunk | None) -> None:
         """Bytes ``start`` to ``end`` of a cell are those of a chunk, or zero, whatever was there."""
-        spans = list(_without(self.cell(number), start, end))
+        spans = list(without(self.cell(number), start, end))
         if chunk is not None:
             spans.append(Span(start, end - start, 0, chunk))
         self._cells[number] = sorted(spans, key=lambda span: span.start)
@@ -120,7 +120,8 @@ class PageDraft:
         return b"".join(SPAN.pack(span.start, span.length, span.skip, span.chunk.id) for span in spans)
 
 
-def _without(cell: Cell, start: int, end: int) -> Iterator[Span]:
+def without(cell: Cell, start: int, end: int) -> Iterator[Span]:
+    """The spans of a cell outside a range of it."""
     for span in cell:
         if span.start < start:
             yield span._replace(length=min(span.end, start) - span.start)

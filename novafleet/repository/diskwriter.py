@@ -10,18 +10,20 @@ from novafleet.repository.chunkmap import (
     ALIGN,
     PAGE_CELLS,
     ZERO,
+    Cell,
     Chunk,
     Page,
     PageDraft,
     Root,
     encode_root,
     page_ids,
+    without,
 )
 from novafleet.repository.pipeline import Pipeline
 from novafleet.repository.seal import Kind
 
 MOST_PIECES = 8
-"""Pieces a cell may consist of before it is read whole: bounds what a restore must fetch for it."""
+"""Chunks a cell may be made of before it is read whole: bounds what a restore must fetch for it."""
 DRAFTS = 64
 """Pages kept open."""
 RUNS = 16
@@ -55,6 +57,7 @@ class DiskWriter:
         self._runs: dict[int, Run] = {}
         self._drafts: dict[int, PageDraft] = {}
         self._pages: dict[int, Chunk] = {}
+        self._wide: dict[int, int] = {}
 
     async def data(self, offset: int, data: bytes) -> None:
         """Content of a range (zeroes in it are found). Returns when accepted; waits while too much is under way."""
@@ -72,7 +75,8 @@ class DiskWriter:
 
     async def widen(self, offset: int, length: int) -> tuple[int, int]:
         """The range to read instead of a dirty one: aligned to 64 KiB, and to a whole cell at an end where at least
-        half of the cell is dirty or it would consist of more than 8 pieces. Clipped to the disk."""
+        half of the cell is dirty or it would be made of more than 8 chunks, with what was asked for before (ascending).
+        Clipped to the disk."""
         self._within(offset, length)
         first, end = offset - offset % ALIGN, -(-(offset + length) // ALIGN) * ALIGN
         async with self._lock:
@@ -161,12 +165,17 @@ class DiskWriter:
         self._size = size
 
     async def _whole(self, number: int, first: int, end: int) -> bool:
-        start = number * self._cell
-        covered = min(end, start + self._cell) - max(first, start)
-        if covered * 2 >= self._cell or number in self._runs:
-            return covered * 2 >= self._cell
+        """Shall a cell be read whole, of which this and what was widened before is read?"""
+        start, blocks = number * self._cell, self._cell // ALIGN
+        low, high = max(0, (first - start) // ALIGN), min(blocks, (end - start) // ALIGN)
+        dirty = self._wide.pop(number, 0) | ((1 << high) - (1 << low))
+        self._wide[number] = dirty
+        if len(self._wide) > RUNS:
+            self._wide.pop(next(iter(self._wide)))
+        if dirty.bit_count() * 2 >= blocks:
+            return True
         draft = await self._draft(number // PAGE_CELLS)
-        return len(draft.cell(number % PAGE_CELLS)) + 1 > MOST_PIECES
+        return pieces(draft.cell(number % PAGE_CELLS), dirty) > MOST_PIECES
 
     async def _draft(self, number: int) -> PageDraft:
         """The page to change, opened from what it is so far."""
@@ -188,3 +197,20 @@ class DiskWriter:
             await self._pipeline.settle()
         content = draft.encode()
         self._pages[number] = await self._pipeline.put(Kind.PAGE, content, self._added) if content else Chunk(ZERO)
+
+
+def pieces(cell: Cell, dirty: int) -> int:
+    """Of how many chunks a cell is made once its dirty blocks (bits, the first is the lowest) are new ones."""
+    runs = [(start * ALIGN, end * ALIGN) for start, end in _runs(dirty)]
+    for start, end in runs:
+        cell = tuple(without(cell, start, end))
+    return len({span.chunk.id or id(span.chunk) for span in cell}) + len(runs)
+
+
+def _runs(bits: int) -> Iterator[tuple[int, int]]:
+    at = 0
+    while bits >> at:
+        at += ((bits >> at) & -(bits >> at)).bit_length() - 1
+        start = at
+        at += (~(bits >> at) & -~(bits >> at)).bit_length() - 1
+        yield start, at

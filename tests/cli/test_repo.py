@@ -64,7 +64,9 @@ def test_the_recovery_sheet_opens_it(place: Path) -> None:
 
 
 def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
-    call("repo", "key", "rotate", "repo", *KEY, "--new-key-file", "new", "--label", "2027")
+    done = call("repo", "key", "rotate", "repo", *KEY, "--new-key-file", "new", "--label", "2027")
+    assert (done["new_key"], done["added"]["label"]) == ("new", "2027")
+    assert [each["label"] for each in done["removed"]] == ["first"]
     assert call("repo", "info", "repo", *KEY, status=1)["errors"][0]["code"] == "NF-REPO-005"
     slots = call("repo", "key", "ls", "repo")["keys"]
     assert [each["label"] for each in slots] == ["2027"]

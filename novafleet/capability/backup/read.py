@@ -115,9 +115,10 @@ async def _widened(writer: DiskWriter, extents: Iterable[Extent]) -> list[Extent
     found: list[Extent] = []
     for each in extents:
         offset, length = await writer.widen(each.offset, each.length)
-        if found and offset <= found[-1].end:
+        while found and offset <= found[-1].end:  # a cell that is read whole takes in what was asked of it before
             last = found.pop()
-            offset, length = last.offset, max(last.end, offset + length) - last.offset
+            begin = min(last.offset, offset)
+            offset, length = begin, max(last.end, offset + length) - begin
         found.append(Extent(offset, length))
     return found
 

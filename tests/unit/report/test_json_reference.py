@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from novafleet.app.exec import HostOutcome, HostResult
+from novafleet.app.repo import Rotated
 from novafleet.app.runs import RunHistory, history
 from novafleet.app.trust import Offer, Offers, Standing
 from novafleet.app.validate import Validated
@@ -49,6 +50,7 @@ DRIFTED = samples.STATUS[2:]
 HISTORY = RunHistory(samples.RUN, history(samples.RECORDS))
 OFFERS = Offers((Offer("kvm1", Standing.NEW),), Path("known_hosts"))
 ANSWER = HostResult("kvm1", HostOutcome.OK, 0, "up", "", 0.1)
+ROTATED = Rotated(repositories.SLOT, "new.key", (repositories.SLOT,))
 WHY = Why("kvm3", "user", "ops", (Origin("ops", Location("lab.yml", 10), True),))
 PRINTED: dict[str, Callable[[str], None]] = {
     "A failure of any command": lambda form: findings.show(samples.GATE, form),
@@ -81,7 +83,8 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "repo repair": lambda form: repo.show_repaired(repositories.REPAIRED, form),
     "repo copy": lambda form: repo.show_copied(repositories.COPIED, form),
     "repo key ls": lambda form: repo.show_keys((repositories.SLOT,), form),
-    "repo key add, rotate": lambda form: repo.show_slot("added", repositories.SLOT, "new.key", form),
+    "repo key add": lambda form: repo.show_slot("added", repositories.SLOT, "new.key", form),
+    "repo key rotate": lambda form: repo.show_rotated(ROTATED, form),
     "repo key rm": lambda form: repo.show_slot("removed", repositories.SLOT, "", form),
     "backup forget": lambda form: retention.show_forgotten(repositories.FORGOTTEN, form),
     "backup forget --trash": lambda form: retention.show_trash(repositories.TRASH, form),

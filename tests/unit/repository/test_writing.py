@@ -11,6 +11,8 @@ import pytest
 from novafleet.errors import RepositoryError
 from novafleet.model.backup import Extent, Snapshot
 from novafleet.repository import Repository, pipeline, sealer
+from novafleet.repository.chunkmap import Chunk, Span
+from novafleet.repository.diskwriter import pieces
 from novafleet.repository.index import Index
 from novafleet.repository.pipeline import Budget
 from tests.fakes.memorystore import MemoryStore, StoppedError
@@ -114,6 +116,25 @@ async def test_a_cell_of_many_pieces_is_read_whole(tmp_path: Path) -> None:
     async with repository.backup(StillClock()) as backup:
         writer = await backup.disk(cell, snapshot.disks["vda"])
         assert await writer.widen(cell - BLOCK, BLOCK) == (0, cell)
+
+
+async def test_what_one_run_asks_of_a_cell_counts_together(tmp_path: Path) -> None:
+    """Blocks that lie apart, each too small to matter: with the eighth, half of the cell is dirty."""
+    repository = await Repository.create(MemoryStore(), key_file(tmp_path), at=0.0)
+    cell = repository.cell
+    async with repository.backup(StillClock()) as backup:
+        writer = await backup.disk(2 * cell)
+        asked = [await writer.widen((1 + 2 * at) * BLOCK + 5, 10) for at in range(8)]
+        assert asked == [((1 + 2 * at) * BLOCK, BLOCK) for at in range(7)] + [(0, cell)]
+        assert await writer.widen(cell + BLOCK, 4096) == (cell + BLOCK, BLOCK)
+
+
+def test_what_a_cell_is_made_of() -> None:
+    old, other = Chunk(b"o" * 32), Chunk(b"p" * 32)
+    whole = (Span(0, 16 * BLOCK, 0, old),)
+    two = (Span(0, BLOCK, 0, old), Span(BLOCK, BLOCK, 0, other), Span(2 * BLOCK, 14 * BLOCK, 2 * BLOCK, old))
+    assert [pieces(whole, dirty) for dirty in (0, 0b1, 0b1010, 0xFFFF)] == [1, 2, 3, 1]
+    assert [pieces(two, dirty) for dirty in (0, 0b10, 0b1010)] == [2, 2, 3]
 
 
 async def _nothing(key: str) -> None:
