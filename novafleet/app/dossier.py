@@ -2,15 +2,75 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+
+from novafleet.app.context import Reached, reach
 from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
-from novafleet.model.migration import Dossier, Wanted
+from novafleet.capability.migration.decide import decide
+from novafleet.capability.migration.look import look
+from novafleet.capability.migration.measure import dirty_rate, link_rate
+from novafleet.capability.migration.observed import Observed
+from novafleet.capability.migration.route import choose, probe_paths
+from novafleet.errors import ConfigError
+from novafleet.execute.gather import gather
+from novafleet.model.migration import Dossier, Path, Wanted
+from novafleet.observe.facts import error_of
+from novafleet.observe.registry import collectors
+from novafleet.source.suggest import did_you_mean
+from novafleet.together import together
 
 
 async def dossier_of(world: World, chosen: Chosen, to: str, wanted: Wanted, *, measure: bool = True) -> Dossier:
     """The dossier of one VM's way to host ``to``, with a fresh job name in its ``move``.
 
     ``measure`` False leaves link and dirty rate out (a second or two). Raises ConfigError NF-MIG-301 (no such host),
-    NF-MIG-302 (it is there already), and the error of a host that cannot be asked; everything else is a finding.
+    NF-MIG-302 (it is there already), NF-MIG-102 (the data path asked for cannot be used), and the error of a host that
+    cannot be asked; everything else is a finding.
     """
-    raise NotImplementedError
+    destination = _destination(world, chosen, to)
+    hosts = (chosen.host, world.fleet.hosts[destination])
+    reached, failed = await reach(world, {host.name for host in hosts})
+    for name, error in failed.items():
+        raise error.at(name)
+    facts = await gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock)
+    for each in facts.hosts.values():
+        if each.error:
+            raise error_of(each).at(each.host)
+    ends = (reached[chosen.host.name], reached[destination])
+    name = chosen.domain.name
+    named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
+    observed, paths = await together(look(ends, facts.hosts, name, wanted, **named), probe_paths(*ends))
+    observed = replace(observed, paths=paths, path=_path(paths, wanted))
+    return decide(await _measured(observed, ends) if measure else observed, wanted)
+
+
+def _destination(world: World, chosen: Chosen, to: str) -> str:
+    if to not in world.fleet.hosts:
+        hints = did_you_mean(to, world.fleet.hosts, "hosts")
+        raise ConfigError(f"there is no host {to!r} in the inventory", code="NF-MIG-301", hints=hints)
+    if to == chosen.host.name:
+        raise ConfigError(
+            f"{chosen.domain.name} is on {to} already",
+            code="NF-MIG-302",
+            where=chosen.label,
+            hints=("novafleet vm ls   # where each VM is", "name another host: --to HOST"),
+        )
+    return to
+
+
+def _path(paths: Mapping[str, str], wanted: Wanted) -> str:
+    """The path to take; none where none works: that is a finding, and a cold copy goes without."""
+    ways = (Path.DIRECT, Path.TUNNEL, Path.RELAY)
+    if wanted.path is Path.AUTO and all(paths.get(each.value, "not looked at") for each in ways):
+        return ""
+    return choose(paths, wanted.path).value
+
+
+async def _measured(observed: Observed, ends: tuple[Reached, Reached]) -> Observed:
+    source, destination = ends
+    rate = await link_rate(source, destination)
+    dirty = await dirty_rate(source, observed.domain.name) if observed.running else 0.0
+    return replace(observed, link_rate=rate, dirty_rate=dirty)

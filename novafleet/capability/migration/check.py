@@ -12,7 +12,7 @@ from novafleet.capability.migration.check_disks import DISK_CHECKS
 from novafleet.capability.migration.check_networks import NETWORK_CHECKS
 from novafleet.capability.migration.findings import RUNNING, blocker, note, warning
 from novafleet.capability.migration.known_bad import known_bad
-from novafleet.model.migration import Finding, Mode
+from novafleet.model.migration import Finding, Mode, Path
 from novafleet.plan import moving
 
 Check = Callable[[Case], Iterator[Finding]]
@@ -70,8 +70,9 @@ def _hosts(case: Case) -> Iterator[Finding]:
         what = f"{case.source.host} and {case.destination.host} both say they are host {case.source.uuid}"
         fix = f'host_uuid = "$(uuidgen)" in /etc/libvirt/libvirtd.conf on {case.destination.host}, restart libvirtd'
         yield blocker("NF-MIG-306", what, fix, RUNNING)
-    if case.observed.paths and all(case.observed.paths.values()):
-        why = "; ".join(f"{name}: {reason}" for name, reason in case.observed.paths.items())
+    ways = {each.value: case.observed.paths[each] for each in Path if each in case.observed.paths}
+    if ways and all(ways.values()):
+        why = "; ".join(f"{name}: {reason}" for name, reason in ways.items())
         yield blocker("NF-MIG-307", f"no way for the data: {why}", "novafleet host doctor", RUNNING)
 
 

@@ -21,9 +21,10 @@ for device in /sys/class/net/*/mtu; do
   name=${device%/mtu}
   [ ! -r "$device" ] || tells mtu "$(cat "$device")" "${name##*/}"
 done
-if [ -n "$domain" ] && read -r pid _ <"/run/libvirt/qemu/$domain.pid"; then
-  tells resident "$(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$pid/status")"
-fi 2>/dev/null
+if [ -n "$domain" ]; then
+  pid=$(cat "/run/libvirt/qemu/$domain.pid" 2>/dev/null)
+  tells resident "$(sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/${pid:-none}/status" 2>/dev/null)"
+fi
 
 number=0
 while [ "$number" -lt "$directories" ]; do

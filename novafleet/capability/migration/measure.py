@@ -1,0 +1,71 @@
+"""How fast bytes get from host to host, and how fast a guest changes its memory: measured, in a second or two."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from novafleet.capability.migration.ends import End
+from novafleet.errors import HypervisorError
+from novafleet.model.command import Command
+from novafleet.ports import Streaming
+
+log = logging.getLogger(__name__)
+
+BYTES = 48 << 20
+SECONDS = 1.0
+SAMPLE = 1
+"""Seconds QEMU looks at the guest's memory."""
+TIMEOUT = 30.0
+
+
+async def link_rate(source: End, destination: End) -> float:
+    """Bytes a second through the controller, over a second at most. Random bytes: a connection may compress."""
+    meter = _Meter()
+    give = Command(("head", "-c", str(BYTES), "/dev/urandom"))
+    take = Command.script("cat >/dev/null")
+    async with (
+        source.session.stream(give, timeout=TIMEOUT) as giving,
+        destination.session.stream(take, stdin=meter.pass_on(giving), timeout=TIMEOUT) as taking,
+    ):
+        await taking.status()
+    return meter.rate
+
+
+class _Meter:
+    """Counts what passes."""
+
+    def __init__(self) -> None:
+        self._began = self._ended = 0.0
+        self._bytes = 0
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second from the first piece to the last; 0 for too few."""
+        seconds = self._ended - self._began
+        return self._bytes / seconds if seconds > 0 else 0.0
+
+    async def pass_on(self, giving: Streaming) -> AsyncIterator[bytes]:
+        """Pieces until time is up. The first only starts the clock."""
+        async for output in giving:
+            if output.stream != 1:
+                continue
+            now = time.monotonic()
+            if not self._began:
+                self._began = now
+            else:
+                self._bytes += len(output.data)
+            self._ended = now
+            yield output.data
+            if now - self._began > SECONDS:
+                return
+
+
+async def dirty_rate(source: End, name: str) -> float:
+    """Bytes of memory the guest changes a second; 0 where QEMU cannot tell."""
+    try:
+        return float(await source.hypervisor.dirty_rate(name, SAMPLE))
+    except HypervisorError as error:
+        log.info("the dirty rate of %s is not known: %s", name, error)
+        return 0.0
