@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from novafleet.capability.backup import plan as planning
-from novafleet.capability.backup import xml
 from novafleet.capability.backup.clean import if_possible, thawed
 from novafleet.capability.backup.export import Address
 from novafleet.capability.backup.guard import arm_thaw, end, guard, refuse_without_room, why_ended
@@ -17,9 +16,9 @@ from novafleet.capability.backup.look import Sight, scratch_directory
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan
-from novafleet.capability.backup.xml import EXPORT_BITMAP, JobDisk
 from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import Consistency
+from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml
 from novafleet.ports import ActionContext
 
 BROKEN = "NF-LV-171"
@@ -95,7 +94,7 @@ async def _begin(
 ) -> Consistency:
     targets = {disk.target for disk in sight.disks}
     marked = [each.disk.target for each in plans if each.marks]
-    mark = xml.checkpoint_xml(checkpoint, marked, sorted(targets - set(marked))) if marked else ""
+    mark = checkpoint_xml(checkpoint, marked, sorted(targets - set(marked))) if marked else ""
     async with _still(ctx, sight, order) as consistency:
         await ctx.hypervisor.begin_backup(sight.domain.name, _job(sight, plans), mark)
     return consistency
@@ -110,7 +109,7 @@ def _job(sight: Sight, plans: Sequence[DiskPlan]) -> str:
         for each in plans
     ]
     others = sorted({disk.target for disk in sight.disks} - {each.target for each in disks})
-    return xml.backup_xml(disks, others, names.socket(sight.home))
+    return backup_xml(disks, others, names.socket(sight.home))
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a domain's XML says of its disks, and the job and checkpoint asked of libvirt, built and read as trees.
+"""What a domain's XML says of its disks, and what jobs and checkpoints say of themselves, read as trees.
 
 Formats: https://libvirt.org/formatdomain.html, formatbackup.html, formatcheckpoint.html.
 """
@@ -11,11 +11,10 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.errors import BackupError
+from novafleet.nbd.pulljob import checkpoint_xml
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
-EXPORT_BITMAP = "changes"
-"""Name under which the export tells what changed: NBD context ``qemu:dirty-bitmap:changes``."""
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 SOURCES = {"file": "file", "block": "dev"}
 """By a disk's type, the attribute of ``<source>`` that holds a path on the host."""
@@ -129,51 +128,6 @@ def _skip(disk: Element, source: Element | None) -> str:
     if source is None:
         return "empty"
     return "made anew at each start" if disk.find("transient") is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobDisk:
-    """One disk of a job. ``since``: the checkpoint whose changes are exported, empty for everything; ``scratch``: where
-    QEMU keeps what the guest overwrites meanwhile; ``mark``: the new checkpoint records its changes."""
-
-    target: str
-    scratch: str
-    since: str = ""
-    mark: bool = True
-
-
-def backup_xml(disks: Sequence[JobDisk], others: Sequence[str], socket: str) -> str:
-    """A pull job that exports ``disks`` at a UNIX socket, each under its target, and leaves ``others`` out."""
-    root = Element("domainbackup", mode="pull")
-    SubElement(root, "server", transport="unix", socket=socket)
-    listed = SubElement(root, "disks")
-    for disk in disks:
-        _job_disk(listed, disk)
-    for target in others:
-        SubElement(listed, "disk", name=target, backup="no")
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _job_disk(listed: Element, disk: JobDisk) -> None:
-    names = {"name": disk.target, "backup": "yes", "type": "file", "exportname": disk.target}
-    how = {"backupmode": "full"}
-    if disk.since:
-        how = {"backupmode": "incremental", "incremental": disk.since, "exportbitmap": EXPORT_BITMAP}
-    element = SubElement(listed, "disk", {**names, **how})
-    SubElement(element, "driver", type="qcow2")
-    SubElement(element, "scratch", file=disk.scratch)
-
-
-def checkpoint_xml(name: str, marked: Sequence[str], others: Sequence[str]) -> str:
-    """A checkpoint with a bitmap on the ``marked`` disks only."""
-    root = Element("domaincheckpoint")
-    SubElement(root, "name").text = name
-    listed = SubElement(root, "disks")
-    for target in marked:
-        SubElement(listed, "disk", name=target, checkpoint="bitmap")
-    for target in others:
-        SubElement(listed, "disk", name=target, checkpoint="no")
-    return ElementTree.tostring(root, encoding="unicode")
 
 
 def known_checkpoint_xml(name: str, created: int, targets: Sequence[str], others: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ import pytest
 from novafleet.capability.backup.image import IN_ORDER, Image, Layer, read
 from novafleet.capability.backup.names import checkpoint_name, transient
 from novafleet.capability.backup.plan import plan, without
-from novafleet.capability.backup.xml import GuestDisk, checkpoint_xml
+from novafleet.capability.backup.xml import GuestDisk
 from novafleet.model.backup import Consistency, CopyMode, DiskCopy, Snapshot
 from novafleet.model.snapshot import Checkpoint
+from novafleet.nbd.pulljob import checkpoint_xml
 
 MARK = "nf-1-a"
 PATH = "/pool/a.qcow2"

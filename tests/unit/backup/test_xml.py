@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from novafleet.capability.backup import xml
-from novafleet.capability.backup.xml import Around, JobDisk
+from novafleet.capability.backup.xml import Around
 from novafleet.errors import BackupError
+from novafleet.nbd.pulljob import JobDisk, backup_xml, checkpoint_xml
 
 DOMAIN = """
 <domain type='kvm' id='7'><os><nvram>/nv/a.fd</nvram></os><devices>
@@ -42,7 +43,7 @@ def test_around() -> None:
 
 def test_a_job() -> None:
     disks = [JobDisk("vda", "/p/s", since="c1"), JobDisk("vdb", "/p/t", mark=False)]
-    made = xml.backup_xml(disks, ["sda"], "/run/s")
+    made = backup_xml(disks, ["sda"], "/run/s")
     assert xml.job_socket(made) == "/run/s"
     listed = {disk.get("name"): disk for disk in ElementTree.fromstring(made).findall("disks/disk")}
     assert {name: disk.get("backupmode") for name, disk in listed.items()} == {
@@ -55,7 +56,7 @@ def test_a_job() -> None:
 
 
 def test_a_checkpoint() -> None:
-    assert xml.covered(xml.checkpoint_xml("c", ["vda"], ["vdb"])) == {"vda"}
+    assert xml.covered(checkpoint_xml("c", ["vda"], ["vdb"])) == {"vda"}
     known = ElementTree.fromstring(xml.known_checkpoint_xml("c", 5, ["vda"], ["vdb"]))
     assert known.findtext("creationTime") == "5"
     assert [disk.get("bitmap") for disk in known.findall("disks/disk")] == ["c", None]
