@@ -18,6 +18,7 @@ from novafleet.repository.collected import PATIENT, Collected, Rules
 from novafleet.repository.contents import RepositoryContents
 from novafleet.repository.gc import collect
 from novafleet.repository.records import Hold
+from novafleet.repository.reserve import released
 from novafleet.repository.retention import Protection, Verdict, decide
 from novafleet.repository.trash import Trashed
 
@@ -95,8 +96,11 @@ async def prune(
 ) -> Pruned:
     """Forget by policy (no rules: nothing), then collect garbage. Killed at any point, the next one goes on."""
     async with open_repository(url, key) as repository:
-        forgotten = await by_policy(repository, rules, clock, dry=dry)
-        return Pruned(forgotten, () if dry else await collect_rounds(repository, clock, limits, progress))
+        if dry:
+            return Pruned(await by_policy(repository, rules, clock, dry=True), ())
+        async with released(repository.store):
+            forgotten = await by_policy(repository, rules, clock)
+            return Pruned(forgotten, await collect_rounds(repository, clock, limits, progress))
 
 
 async def collect_rounds(
@@ -132,7 +136,8 @@ async def forget(
         if not last_too:
             _leave_one(readable, ids)
         if not dry:
-            await trash.forget(repository.store, clock, ids)
+            async with released(repository.store):
+                await trash.forget(repository.store, clock, ids)
         return Forgotten(tuple(Verdict(each, each.id not in ids, ()) for each in readable if each.id in ids), dry)
 
 

@@ -11,7 +11,7 @@ from novafleet.errors import MissingObjectError, RepositoryError, Retry
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.secret import Secret
 from novafleet.ports import BlockSource, Clock, ObjectStore
-from novafleet.repository import catalogue, config, keys, lease, pack
+from novafleet.repository import catalogue, config, keys, lease, pack, reserve
 from novafleet.repository.chunkmap import Page, Root, decode_root
 from novafleet.repository.config import CELL
 from novafleet.repository.index import Index, Location
@@ -54,6 +54,7 @@ class Repository:
         slot = await keys.add_slot(store, content, master, material, label="first", at=at)
         await store.put(READER, resources.files(__package__).joinpath(READER).read_bytes())
         await store.put(README, resources.files(__package__).joinpath(README).read_bytes())
+        await reserve.keep(store)
         if not await store.create(config.KEY, content):
             await store.delete(keys.PREFIX + slot.id)
             raise _exists(store.url)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from novafleet.app.retention import collect_rounds
+from novafleet.app.retention import Rule, collect_rounds, prune
 from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError
+from novafleet.model.policy import Keep
 from novafleet.objectstore import s3
 from novafleet.objectstore.open import open_store
+from novafleet.ports import ObjectStore
 from novafleet.repository import Repository, pack, pipeline, trash
 from novafleet.repository.check import check
 from novafleet.repository.collected import Rules
@@ -208,6 +210,14 @@ async def small(small_url: str, tmp_path: Path) -> AsyncIterator[Repository]:
     await store.close()
 
 
+async def nothing_left(store: ObjectStore) -> None:
+    """Somebody takes the rest of the file system."""
+    for size in (1 << 20, 64 << 10, 4 << 10):
+        with contextlib.suppress(SpaceError):
+            for number in range(16):
+                await store.put(f"rubbish/{size}-{number}", os.urandom(size))
+
+
 async def test_a_full_repository(small: Repository, tmp_path: Path) -> None:
     """The run says so and nothing is lost; what is forgotten and pruned makes room for the next."""
     content: Content = {}
@@ -224,8 +234,11 @@ async def test_a_full_repository(small: Repository, tmp_path: Path) -> None:
     assert (await check(small, share=1.0)).clean
     kept = await small.snapshots()
     assert [each.id for each in kept] == list(content)
-    await trash.forget(small.store, StillClock(), [each.id for each in kept[:-1]])
-    await collect_rounds(small, StillClock(), Rules(grace=0.0, stale_after=0.0))
+    await nothing_left(small.store)
+    rule, limits = Rule(Keep(last=1)), Rules(grace=0.0, stale_after=0.0)
+    await prune(small.store.url, key_file(tmp_path), [rule], StillClock(), limits=limits)
+    for each in [found async for found in small.store.list("rubbish/")]:
+        await small.store.delete(each.key)
     blocks = content[kept[-1].id] | {number: os.urandom(BLOCK) for number in range(0, 16)}
     content[(await back_up(small, blocks, StillClock())).id] = blocks
     assert (await check(small, share=1.0)).clean
