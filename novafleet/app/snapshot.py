@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,18 +10,17 @@ from typing import Any
 
 from novafleet.app.snapshotrun import (
     Done,
-    Leased,
     Party,
     Selected,
     VmResult,
     Watch,
     carry_out,
-    context_of,
     leased,
     party,
     results_of,
     step,
     surveys,
+    thaw,
 )
 from novafleet.app.vmselect import Chosen
 from novafleet.capability.snapshot.actions import registry
@@ -36,8 +34,6 @@ from novafleet.errors import NovaFleetError
 from novafleet.model.plan import Step
 from novafleet.model.policy import Keep
 from novafleet.model.run import NodeResult
-
-log = logging.getLogger(__name__)
 
 A_WEEK = 7 * 86400.0
 Confirm = Callable[[Sequence[str]], bool]
@@ -70,7 +66,7 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
         try:
             results, cancelled = await carry_out(crew, held, "create", steps, registry(freezer), watch)
         finally:
-            await _thaw(crew, held, freezer)
+            await thaw(crew, held, freezer)
         rows = results_of(crew, results, {})
         seconds = crew.world.clock.monotonic() - began
         return Done("create", crew.run_id, rows, seconds, cancelled, group=group, skew_ms=_skew(results))
@@ -107,15 +103,6 @@ def default_name(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}"
 
 
-async def _thaw(crew: Party, held: Leased, freezer: Freezer) -> None:
-    """Whoever is frozen still: its own step never came."""
-    for label in list(freezer.frozen):
-        try:
-            await freezer.thaw(context_of(crew, held, label, f"{label}/thaw", lambda _event: None), label)
-        except NovaFleetError as error:
-            log.warning("%s is thawed by its host: %s", label, error)
-
-
 def _skew(results: Sequence[NodeResult]) -> float | None:
     times = [(each.outcome["began"] + each.outcome["ended"]) / 2 for each in results if "began" in each.outcome]
     return round((max(times) - min(times)) * 1000, 1) if len(times) > 1 else None
@@ -140,7 +127,7 @@ async def revert(
         try:
             results, cancelled = await carry_out(crew, held, "revert", steps, registry(freezer), watch)
         finally:
-            await _thaw(crew, held, freezer)
+            await thaw(crew, held, freezer)
         rows = tuple(_gone_back(row, name, results) for row in results_of(crew, results, {}))
         return Done("revert", crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
 

@@ -1,27 +1,24 @@
-"""``snapshot create|ls|tree|show|revert|rm|prune``."""
+"""``snapshot create|ls|tree|show|revert|rm|prune|export|import``."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novafleet.cli import snapshotarchive
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
-from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.cli.run import guarded, run
+from novafleet.cli.snapshotargs import confirmation, finish, mode_of, seconds_of, selected
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from novafleet.app.snapshotrun import Done, Selected
+    from novafleet.app.snapshotrun import Selected
     from novafleet.app.snapshotview import Listing
 
 app = typer.Typer(help="Snapshots of VMs, kept on their hosts.", no_args_is_help=True)
-
-MODES = ("crash", "fs", "live")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 Vms = Annotated[
     list[str] | None,
@@ -35,47 +32,6 @@ Env = Annotated[str, typer.Option("--environment", metavar="ENV", help="All VMs 
 EnvFile = Annotated[
     Path | None, typer.Option("--file", "-f", metavar="FILE", help="All VMs of the environment in this file.")
 ]
-
-
-def selected(
-    context: typer.Context,
-    inventory: Sequence[Path] | None,
-    patterns: Sequence[str] | None,
-    environment: str,
-    file: Path | None,
-    lock_wait: float = 0.0,
-) -> Selected:
-    """The VMs the options mean. Raises ConfigError."""
-    from novafleet.app.snapshotrun import Selected
-
-    if file is not None:
-        environment = _environment_of(file)
-    return Selected(inventory_of(context, inventory), tuple(patterns or ()), environment, lock_wait)
-
-
-def _environment_of(file: Path) -> str:
-    """The ``environment:`` of a file, which need not be valid otherwise. Raises ConfigError."""
-    from novafleet.source.load import load
-
-    named = load(file).fields.get("environment")
-    if named is None or not isinstance(named.value, str) or "${" in named.value:
-        hints = ("or name it: --environment ENV",)
-        raise ConfigError("the file names no environment", code="NF-CFG-005", where=str(file), hints=hints)
-    return named.value
-
-
-def seconds_of(text: str) -> float:
-    """``7d``, ``12h``; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "0s")
-    if found is None:
-        raise ConfigError(f"--ttl takes a time such as 12h or 7d, not {text!r}", code="NF-CFG-005")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def _mode(text: str, option: str) -> str:
-    if text not in ("", *MODES):
-        raise ConfigError(f"{option} takes {', '.join(MODES)}, not {text!r}", code="NF-CFG-005")
-    return text
 
 
 @app.command("create")
@@ -108,12 +64,18 @@ def create(
         lambda: (
             selected(context, inventory, vms, environment, file, lock_wait),
             Wish(
-                name, text, _mode(mode, "--mode"), _mode(require, "--require"), tuple(tag or ()), seconds_of(ttl), hold
+                name=name,
+                text=text,
+                mode=mode_of(mode, "--mode"),
+                require=mode_of(require, "--require"),
+                tags=tuple(tag or ()),
+                ttl=seconds_of(ttl),
+                hold=hold,
             ),
         ),
         output,
     )
-    _finish(run(lambda: use_case(asked, wish, RunProgress), form=output, timeout=timeout), output)
+    finish(run(lambda: use_case(asked, wish, RunProgress), form=output, timeout=timeout), output)
 
 
 @app.command("ls")
@@ -208,9 +170,9 @@ def revert(
     from novafleet.report.progress import RunProgress
 
     asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait), output)
-    _finish(
+    finish(
         run(
-            lambda: use_case(asked, names[0], RunProgress, _confirm(yes=yes), safety=safety, start=start),
+            lambda: use_case(asked, names[0], RunProgress, confirmation(yes=yes), safety=safety, start=start),
             form=output,
             timeout=timeout,
         ),
@@ -237,8 +199,8 @@ def rm(
     from novafleet.report.progress import RunProgress
 
     asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait, every=every), output)
-    _finish(
-        run(lambda: remove(asked, names, RunProgress, _confirm(yes=yes), tree=tree), form=output, timeout=timeout),
+    finish(
+        run(lambda: remove(asked, names, RunProgress, confirmation(yes=yes), tree=tree), form=output, timeout=timeout),
         output,
     )
 
@@ -267,9 +229,9 @@ def prune(
 
     keep = Keep(last=keep_last, hourly=keep_hourly, daily=keep_daily, weekly=keep_weekly)
     asked = guarded(lambda: selected(context, inventory, vms, environment, file, lock_wait), output)
-    _finish(
+    finish(
         run(
-            lambda: use_case(asked, keep, RunProgress, _confirm(yes=yes), dry_run=dry_run),
+            lambda: use_case(asked, keep, RunProgress, confirmation(yes=yes), dry_run=dry_run),
             form=output,
             timeout=timeout,
         ),
@@ -296,22 +258,5 @@ def _named(
     return selected(context, inventory, patterns, environment, file, lock_wait), names
 
 
-def _confirm(*, yes: bool) -> Callable[[Sequence[str]], bool]:
-    def ask(lines: Sequence[str]) -> bool:
-        if yes:
-            return True
-        if not sys.stdin.isatty():
-            raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
-        for line in lines:
-            typer.echo(line, err=True)
-        return typer.confirm("Do it?", err=True)
-
-    return ask
-
-
-def _finish(done: Done, form: str) -> None:
-    from novafleet.report.snapshot import done as show_done
-
-    show_done(done, form)
-    if done.exit_code is not ExitCode.OK:
-        raise typer.Exit(int(done.exit_code))
+app.command("export")(snapshotarchive.export)
+app.command("import")(snapshotarchive.import_)

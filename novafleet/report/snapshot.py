@@ -14,6 +14,7 @@ from novafleet.model.encode import encode
 from novafleet.report import console, findings
 
 if TYPE_CHECKING:
+    from novafleet.app.snapshotimport import Imported
     from novafleet.app.snapshotrun import Done, VmResult
     from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 
@@ -140,10 +141,35 @@ def _line(verb: str, vm: VmResult) -> Text:
     if verb == "revert":
         safety = f"; what it was: {said['safety']}" if said.get("safety") else ""
         return line + console.text(f"is at {said['snapshot']}{safety}")
+    if verb == "export":
+        snapshots = ", ".join(said["snapshots"]) or "none"
+        return line + console.text(
+            f"{said['path']}: {size(int(said['bytes']))}, {said['mode']}; snapshots: {snapshots}"
+        )
     removed = ", ".join(said.get("removed", ())) or "nothing"
     if said.get("foretold"):
         return line + console.text(f"would remove {removed}")
     return line + console.text(f"removed {removed}; merged {size(int(said.get('merged', 0)))}")
+
+
+def imported(done: Imported, form: str) -> None:
+    """Its disks, what is not as it was, one line in all; or ``{run, archive, host, state, seconds, error, name, uuid,
+    disks, snapshots, macs, started, notes}``."""
+    if form != "table":
+        frame = {"run": done.run, "archive": done.archive, "host": done.host, "state": done.state}
+        console.document({**frame, "seconds": round(done.seconds, 3), "error": done.error, **done.vm}, form)
+        return
+    if done.error:
+        findings.show_finding({**done.error, "where": done.error["where"] or done.host})
+    for name, path in done.vm.get("disks", {}).items():
+        console.out().print(console.text(f"{name}: {done.host}:{path}"), soft_wrap=True)
+    for note in done.vm.get("notes", ()):
+        console.err().print(console.text(note, "yellow"), soft_wrap=True)
+    text = f"not imported: {done.state}"
+    if done.state == "done":
+        snapshots = ", ".join(done.vm["snapshots"]) or "none"
+        text = f"{done.vm['name']} is on {done.host}; snapshots: {snapshots}; {done.seconds:.1f} s; run {done.run}"
+    console.out().print(console.text(text, "bold"), soft_wrap=True)
 
 
 def _done(finished: Done) -> Mapping[str, Any]:
@@ -157,7 +183,7 @@ def _done(finished: Done) -> Mapping[str, Any]:
     }
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Bytes for people."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from novafleet.capability.backup import restore_xml
 from novafleet.capability.backup.restore_disks import no_room
-from novafleet.capability.backup.restore_names import Names
-from novafleet.capability.backup.restore_xml import Fitted, Needs, Wish
+from novafleet.capability.backup.restore_names import Names, Order
+from novafleet.capability.backup.restore_xml import Fitted, Needs, NewDisk, Wish
 from novafleet.errors import BackupError, NotFoundError, Retry
 from novafleet.model.backup import Snapshot
 from novafleet.model.command import Command
@@ -21,28 +21,32 @@ SPARE = 64 << 20
 
 async def fitting(ctx: ActionContext, snapshot: Snapshot, names: Names, files: Mapping[str, bytes]) -> Fitted:
     """The definition for this host. Raises BackupError NF-BAK-030, NF-BAK-033, NF-BAK-034."""
-    order = names.order
+    definition = files.get("domain.xml", b"").decode("utf-8", "replace")
+    disks = {copy.target: names.final(copy) for copy in snapshot.disks.values()}
+    return restore_xml.fit(definition, await wished(ctx, names.order, definition, disks))
+
+
+async def wished(ctx: ActionContext, order: Order, definition: str, disks: Mapping[str, NewDisk]) -> Wish:
+    """What becomes of a definition on this host. Raises BackupError NF-BAK-030, NF-BAK-033, NF-BAK-034."""
     if await exists(ctx, order.name):
         raise there_already(
             ctx, f"a VM {order.name}", "choose another name with --as, or --in-place for its disks alone"
         )
-    definition = files.get("domain.xml", b"").decode("utf-8", "replace")
     needs = restore_xml.needs(definition)
     if not order.apart:
         _refuse_unconnected(ctx, needs, order.networks)
     keep = order.keep and needs.name == order.name
-    wish = Wish(
+    return Wish(
         name=order.name,
         uuid=needs.uuid if keep else restore_xml.new_uuid(ctx.host.name, order.name),
         copy=not keep,
         apart=order.apart,
-        disks={copy.target: names.final(copy) for copy in snapshot.disks.values()},
+        disks=disks,
         abilities=restore_xml.abilities(await ctx.hypervisor.capabilities(), definition),
         networks=order.networks,
         missing=await _missing(ctx, sorted(needs.files)),
         nvram=f"{NVRAM}/{order.name}_VARS.fd",
     )
-    return restore_xml.fit(definition, wish)
 
 
 async def exists(ctx: ActionContext, name: str) -> bool:

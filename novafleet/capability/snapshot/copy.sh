@@ -2,6 +2,6 @@
 # shellcheck shell=sh
 # $1 from  $2 to
 [ -e "$1" ] || exit 0
-rm -rf -- "$2.part" && cp -a -- "$1" "$2.part" && sync -f -- "$2.part" || exit
+mkdir -p -- "${2%/*}" && rm -rf -- "$2.part" && cp -a -- "$1" "$2.part" && sync -f -- "$2.part" || exit
 [ ! -d "$2" ] || rm -rf -- "$2" || exit
 mv -- "$2.part" "$2"

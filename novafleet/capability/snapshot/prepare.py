@@ -46,13 +46,14 @@ async def refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
     )
 
 
-async def run_script(ctx: ActionContext, name: str, *words: str) -> None:
-    """Run one of our scripts as root, behind the lease. Raises CommandError, SpaceError NF-SNAP-007."""
+async def run_script(ctx: ActionContext, name: str, *words: str) -> str:
+    """What one of our scripts says, run as root behind the lease. Raises CommandError, SpaceError NF-SNAP-007."""
     try:
-        await ctx.session.run(Command.script(script(name), *words, become=True, mutates=True))
+        done = await ctx.session.run(Command.script(script(name), *words, become=True, mutates=True))
     except CommandError as error:
         if "No space left" not in error.stderr:
             raise
         raise SpaceError(
             "no room for a snapshot", code="NF-SNAP-007", where=ctx.host.name, cause=error.stderr.strip()
         ) from error
+    return done.text

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +81,8 @@ class Cutting:
         value = getattr(self._part, name)
         if not callable(value):
             return value
+        if name == "stream":
+            return self._stream
 
         async def call(*words: Any, **more: Any) -> Any:
             self._fuse.burn(before=True)
@@ -88,18 +92,29 @@ class Cutting:
 
         return call
 
+    @asynccontextmanager
+    async def _stream(self, *words: Any, **more: Any) -> AsyncIterator[Any]:
+        self._fuse.burn(before=True)
+        async with self._part.stream(*words, **more) as running:
+            yield running
+        self._fuse.burn(before=False)
+
 
 @dataclass(slots=True)
 class Fuse:
-    """Counts calls; 0 never burns through."""
+    """Counts calls; 0 never burns through. Who is dead stays so."""
 
     left: int = 0
     before: bool = True
+    burnt: bool = False
 
     def burn(self, *, before: bool) -> None:
+        if self.burnt:
+            raise CutOffError
         if self.left and before == self.before:
             self.left -= 1
             if not self.left:
+                self.burnt = True
                 raise CutOffError
 
 

@@ -11,7 +11,7 @@ from novafleet.app.snapshot import Wish, _create_steps, _skew
 from novafleet.app.snapshotrun import Done, Party, VmResult, results_of
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.app.vmselect import Chosen
-from novafleet.cli.snapshot import seconds_of
+from novafleet.cli.snapshotargs import seconds_of
 from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.facts import Domain
 from novafleet.model.fleet import Host
