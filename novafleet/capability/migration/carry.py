@@ -45,15 +45,17 @@ class Carried:
         return Carried(self.total + other.total, self.sent + other.sent)
 
 
-async def carry(ends: Ends, cargoes: Sequence[Cargo], sender: Sender) -> Carried:
-    """Make each target what its source is. Raises MigrationError NF-MIG-411 when that cannot be reached."""
+async def carry(ends: Ends, cargoes: Sequence[Cargo], sender: Sender, *, rough: bool = False) -> Carried:
+    """Make each target what its source is. Raises MigrationError NF-MIG-411 when that cannot be reached.
+
+    ``rough``: sources are written to meanwhile, so that it is not compared in the end; another time it will be."""
     carried = Carried()
     for cargo in cargoes:
-        carried += await _one(ends, cargo, sender)
+        carried += await _one(ends, cargo, sender, rough=rough)
     return carried
 
 
-async def _one(ends: Ends, cargo: Cargo, sender: Sender) -> Carried:
+async def _one(ends: Ends, cargo: Cargo, sender: Sender, *, rough: bool) -> Carried:
     (codec, here), (other, there) = await asyncio.gather(
         measure(ends.source, [cargo.source]), measure(ends.destination, [cargo.target])
     )
@@ -69,7 +71,7 @@ async def _one(ends: Ends, cargo: Cargo, sender: Sender) -> Carried:
     packed = Packed("zstd" if codec == other == "zstd" else "none", fresh=fresh)
     missing = pieces if fresh else await _differing(ends, cargo, pieces)
     run = _Run(ends, cargo, sender, packed, total(pieces))
-    await run.bring(missing)
+    await run.once(missing) if rough else await run.bring(missing)
     await ends.destination.session.run(Command.script(SYNC, cargo.target, become=True, mutates=True))
     return Carried(total(pieces), run.sent)
 
@@ -104,16 +106,23 @@ class _Run:
                 await asyncio.sleep(PAUSE)
             self._packed = Packed(self._packed.codec, fresh=False)
 
+    async def once(self, missing: Sequence[Piece]) -> None:
+        """Send what is missing, whatever comes of it."""
+        for batch in batches(missing):
+            await self._send(batch)
+
+    async def _send(self, batch: Sequence[Piece]) -> None:
+        cargo = self._cargo
+        await self._sender.send(self._ends, cargo.source, cargo.target, batch, self._packed, self._tell)
+        self.sent += total(batch)
+
     async def _pass(self, missing: Sequence[Piece]) -> tuple[Sequence[Piece], Exception | None]:
         """Send once, each batch compared while the next is under way; what is missing still, and what broke off."""
         wrong: list[Piece] = []
         checking: asyncio.Task[Sequence[Piece]] | None = None
         try:
             for batch in batches(missing):
-                await self._sender.send(
-                    self._ends, self._cargo.source, self._cargo.target, batch, self._packed, self._tell
-                )
-                self.sent += total(batch)
+                await self._send(batch)
                 if checking is not None:
                     wrong += await checking
                 checking = asyncio.create_task(_differing(self._ends, self._cargo, batch))

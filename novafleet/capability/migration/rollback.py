@@ -8,6 +8,7 @@ from novafleet.capability.migration.manifest import read_manifest
 from novafleet.capability.migration.power import OFF, state
 from novafleet.capability.migration.prepare import unprepare
 from novafleet.capability.migration.quarantine import drop, quarantine_of, take_back
+from novafleet.capability.migration.rounds import clear, quiet
 from novafleet.errors import MigrationError, NotFoundError, NovaFleetError, Retry
 from novafleet.model.migration import Move, Phase
 
@@ -20,6 +21,7 @@ async def rollback(ends: Ends, move: Move) -> None:
     NF-MIG-502 when the destination's domain is not this job's, NF-MIG-503 when the source cannot run it again.
     """
     await _clear(ends.destination, move)
+    await quiet(ends.destination, move)
     await unprepare(ends.destination, move.job)
     try:
         await _restore(ends.source, move)
@@ -56,6 +58,8 @@ async def _clear(destination: End, move: Move) -> None:
 
 
 async def _restore(source: End, move: Move) -> None:
+    if await state(source, move.domain):
+        await clear(source, move)
     kept = await quarantine_of(source, move.job)
     if kept is not None:
         await take_back(source, kept)
