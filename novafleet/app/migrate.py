@@ -14,7 +14,7 @@ from typing import Any
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
-from novafleet.app.migratetrip import Trip, unclear
+from novafleet.app.migratetrip import PATIENCE, Trip, unclear
 from novafleet.app.vmselect import GLOB, Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.decide import refuse
@@ -240,7 +240,7 @@ class _Migrations:
         failure = next((each.error for each in results if each.error), None)
         if all(each.state is NodeState.DONE for each in results):
             return await self._onward(trip, row, emit)
-        seen = await place_of(trip.ends(), trip.move)
+        seen = await place_of(trip.ends(), trip.move, patience=PATIENCE)
         if seen.where is Place.DESTINATION and results[0].state is NodeState.DONE:
             return await self._onward(trip, row, emit)
         if seen.where is Place.UNCLEAR:

@@ -30,6 +30,8 @@ from novafleet.ports import Outcome as Told
 
 NOTE = "note"
 """Kind of the journal's records of a migration's phases; the first of a VM has its whole ``Move``."""
+PATIENCE = 15.0
+"""Seconds libvirt gets to clear up after a migration that broke off."""
 CONTROLLER = "controller"
 """Who measured the downtime of a guest that was stopped and started."""
 
@@ -157,10 +159,10 @@ class Trip:
             except NovaFleetError as error:
                 self.tried.append({"mode": self.mode.value, "why": str(error), "code": error.code})
                 rest = ladder[number + 1 :]
-                if not rest or (await place_of(ends, self.move)).where is not Place.SOURCE:
+                if not rest or (await place_of(ends, self.move, patience=PATIENCE)).where is not Place.SOURCE:
                     raise
                 ctx.progress(f"{self.mode.value} did not work ({error.what}); {rest[0].value} is tried")
-                await rollback(ends, self.move)
+                await self._undone(ends)
                 await prepare(ends, replace(self.move, ladder=rest))
         return {"mode": self.mode.value, "downtimes": dict(self.downtimes), "tried": list(self.tried)}
 
@@ -205,8 +207,15 @@ class Trip:
         return encode(self.outcome)
 
     async def _rollback(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
-        await rollback(self.ends(ctx, "rollback"), self.move)
+        await self._undone(self.ends(ctx, "rollback"))
         return {"rolled_back": True}
+
+    async def _undone(self, ends: Ends) -> None:
+        """As before on the source. A guest libvirt left paused when its migration broke off goes on."""
+        await rollback(ends, self.move)
+        found = await ends.source.hypervisor.domain(self.move.domain)
+        if (found.state, found.reason) == ("paused", "migration"):
+            await ends.source.hypervisor.resume_domain(self.move.domain)
 
 
 def unclear(move: Move, why: str) -> MigrationError:

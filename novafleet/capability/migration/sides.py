@@ -9,8 +9,9 @@ from enum import StrEnum
 from novafleet.capability.migration.ends import End, Ends
 from novafleet.errors import NotFoundError, NovaFleetError
 from novafleet.model.facts import Domain
-from novafleet.model.migration import Move
+from novafleet.model.migration import Move, Progress
 
+POLL = 0.5
 OFF = frozenset(("shutoff", "crashed"))
 HALF_WAY = frozenset(("migration", "postcopy", "postcopy failed", "starting up"))
 """Reasons of a paused guest whose memory is not (or not only) here."""
@@ -32,13 +33,24 @@ class Sides:
     why: str
 
 
-async def place_of(ends: Ends, move: Move) -> Sides:
-    """Look at both. A host that does not answer makes it unclear."""
+async def place_of(ends: Ends, move: Move, *, patience: float = 0.0) -> Sides:
+    """Look at both, again for ``patience`` seconds while it is unclear: libvirt needs a moment to clear up after a
+    migration that broke off. A host that does not answer makes it unclear."""
+    until = asyncio.get_running_loop().time() + patience
+    while (seen := await _look(ends, move)).where is Place.UNCLEAR and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(POLL)
+    return seen
+
+
+async def _look(ends: Ends, move: Move) -> Sides:
     try:
         here, there = await asyncio.gather(_domain(ends.source, move), _domain(ends.destination, move))
+        job = await ends.source.hypervisor.migration(move.domain) if here is not None else Progress()
     except NovaFleetError as error:
         return Sides(Place.UNCLEAR, str(error))
     why = f"on {ends.source.host.name} it is {_words(here)}, on {ends.destination.host.name} {_words(there)}"
+    if job.kind in ("bounded", "unbounded"):
+        return Sides(Place.UNCLEAR, f"{why}, and its migration is under way")
     return Sides(judge(here, there, running=move.running), why)
 
 
@@ -73,8 +85,8 @@ def _lives(domain: Domain | None) -> bool:
     return domain is not None and domain.state not in OFF
 
 
-def _half_way(domain: Domain) -> bool:
-    return domain.state == "paused" and domain.reason in HALF_WAY
+def _half_way(domain: Domain | None) -> bool:
+    return domain is not None and domain.state == "paused" and domain.reason in HALF_WAY
 
 
 def _words(domain: Domain | None) -> str:
