@@ -36,9 +36,12 @@ class Sides:
 async def place_of(ends: Ends, move: Move, *, patience: float = 0.0) -> Sides:
     """Look at both, again for ``patience`` seconds while it is unclear: libvirt needs a moment to clear up after a
     migration that broke off. A host that does not answer makes it unclear."""
-    until = asyncio.get_running_loop().time() + patience
-    while (seen := await _look(ends, move)).where is Place.UNCLEAR and asyncio.get_running_loop().time() < until:
+    clock = asyncio.get_running_loop().time
+    until = clock() + patience
+    seen = await _look(ends, move)
+    while seen.where is Place.UNCLEAR and clock() < until:
         await asyncio.sleep(POLL)
+        seen = await _look(ends, move)
     return seen
 
 
@@ -64,12 +67,15 @@ async def _domain(end: End, move: Move) -> Domain | None:
 
 
 def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
-    """Pure. ``running``: it ran before. A guest that runs is where it runs; two that run are nobody's to decide; one
-    that is paused half-way is on neither side for sure."""
-    if any(each is not None and _half_way(each) for each in (here, there)):
+    """Pure, when no migration is under way. ``running``: it ran before. A guest that runs is where it runs; two that
+    run are nobody's to decide; one that is paused half-way is on neither side for sure; one that left by a live
+    migration is not to be started again."""
+    lives_here, lives_there = _lives(here), _lives(there)
+    if here is not None and here.state == "running" and here.reason not in HALF_WAY and _half_way(there):
+        return Place.SOURCE  # what came is not whole, and nobody finishes it
+    if _half_way(here) or _half_way(there):
         alone = there is None and here is not None and here.reason == "migration"
         return Place.SOURCE if alone else Place.UNCLEAR
-    lives_here, lives_there = _lives(here), _lives(there)
     if lives_here and lives_there:
         return Place.UNCLEAR
     if lives_there:
