@@ -49,7 +49,7 @@ class Figures:
 def figures(case: Case, path: Path) -> Figures:
     """Of one case."""
     disks = sum(disk.allocated for disk in case.copied) + sum(each.size for each in case.brought)
-    memory = case.observed.resident or case.guest.memory
+    memory = min(case.observed.resident or case.guest.memory, case.guest.memory)
     rate, limit = case.observed.link_rate, case.wanted.bandwidth
     return Figures(disks, memory, min(rate, limit) if limit and rate else rate, case.observed.dirty_rate, path)
 
