@@ -14,6 +14,7 @@ from novafleet.model.snapshot import (
     BlockInfo,
     BlockJob,
     Checkpoint,
+    DiskLoad,
     DomainSnapshot,
     SnapshotFlag,
 )
@@ -107,7 +108,11 @@ class BlockJobs(Protocol):
 
 
 class Measures(Protocol):
-    """What is asked before a migration."""
+    """What is asked before a migration, and how a guest's disks do."""
+
+    async def disk_load(self, names: Sequence[str]) -> Mapping[str, Mapping[str, DiskLoad]]:
+        """By domain and disk (``vda``), in one call: reads, writes and flushes of the guest's own. Domains that are off
+        have none."""
 
     async def compare_cpu(
         self, cpu: str, *, emulator: str = "", arch: str = "", machine: str = "", kind: str = ""

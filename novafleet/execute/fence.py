@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 READS = frozenset(
     {"version", "capabilities", "domains", "domain", "agent", "events", "close"}
     | {"backup_job", "checkpoints", "running_xml", "snapshots", "block_info", "block_job", "thaw"}
-    | {"migration", "migratable_xml", "compare_cpu", "dirty_rate"}
+    | {"migration", "migratable_xml", "compare_cpu", "dirty_rate", "disk_load"}
 )
 """What of ``ports.Hypervisor`` changes nothing, and ``thaw``, which no frozen guest may wait for. Whatever is not named
 here is fenced."""

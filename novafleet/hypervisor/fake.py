@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from novafleet.hypervisor.networks import has_entry
 from novafleet.hypervisor.plug import Refusal
 from novafleet.model.facts import Domain, DomainEvent, NetworkFact, PoolFact
 from novafleet.model.fleet import Host
+from novafleet.model.snapshot import DiskLoad
 from novafleet.ports import Hypervisor
 
 
@@ -43,6 +44,7 @@ class FakeHypervisor(FakeMigrations):
         self.obedient = obedient
         self.cpu_features: frozenset[str] = frozenset()
         self.dirty_rates: dict[str, int] = {}
+        self.loads: dict[str, dict[str, DiskLoad]] = {}
         self._nets: dict[str, Net] = {}
         self._pools: dict[str, PoolFact] = {}
         self._listeners: list[asyncio.Queue[DomainEvent]] = []
@@ -261,6 +263,11 @@ class FakeHypervisor(FakeMigrations):
             demanded = [each.get("name", "") for each in plug.parse(cpu, "cpu").iterfind("feature[@policy='require']")]
             lacking = sorted(set(demanded) - self.cpu_features)
             return f"Host CPU does not provide required features: {', '.join(lacking)}" if lacking else ""
+
+    async def disk_load(self, names: Sequence[str]) -> Mapping[str, Mapping[str, DiskLoad]]:
+        """What ``loads`` says of those that run."""
+        with self._asked("read the disk statistics"):
+            return {name: self.loads.get(name, {}) for name in names if self._guest(name).live is not None}
 
     async def dirty_rate(self, name: str, seconds: int = 1) -> int:  # noqa: ARG002 - no guest runs
         """What ``dirty_rates`` says of it."""

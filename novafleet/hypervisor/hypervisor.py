@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from novafleet.hypervisor import domains, jobs, measures, networks, snapshots
@@ -13,7 +13,7 @@ from novafleet.hypervisor.migrating import LibvirtMigrations
 from novafleet.hypervisor.session import WORKERS, Handle
 from novafleet.hypervisor.translate import OPERATION_INVALID, OPERATION_TIMEOUT, Failure, translate
 from novafleet.model.facts import Domain, DomainEvent
-from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DomainSnapshot, SnapshotFlag
+from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DiskLoad, DomainSnapshot, SnapshotFlag
 
 SLOW = 120.0
 """Seconds for what starts processes on the host or waits for them."""
@@ -250,6 +250,10 @@ class LibvirtHypervisor(LibvirtMigrations):
     ) -> str:
         """Can this host provide a CPU?"""
         return await self._call("compare the CPU", measures.compare_cpu, cpu, emulator, arch, machine, kind)
+
+    async def disk_load(self, names: Sequence[str]) -> Mapping[str, Mapping[str, DiskLoad]]:
+        """What guests' disks have done."""
+        return await self._call("read the disk statistics", measures.disk_load, names)
 
     async def dirty_rate(self, name: str, seconds: int = 1) -> int:
         """Sample how fast a guest changes its memory."""

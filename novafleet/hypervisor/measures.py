@@ -1,12 +1,18 @@
-"""What is measured and compared before a migration: functions that run in a worker."""
+"""What is measured and compared: functions that run in a worker."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from novafleet.hypervisor.domains import lookup
 from novafleet.hypervisor.session import Handle
 from novafleet.hypervisor.translate import CPU_INCOMPATIBLE
+from novafleet.model.snapshot import DiskLoad
 
 MIB = 1 << 20
+NANO = 1e9
+KINDS = ("rd", "wr", "fl")
 
 
 def compare_cpu(handle: Handle, cpu: str, emulator: str, arch: str, machine: str, kind: str) -> str:
@@ -21,6 +27,23 @@ def compare_cpu(handle: Handle, cpu: str, emulator: str, arch: str, machine: str
             raise
         return str(error)
     return ""
+
+
+def disk_load(handle: Handle, names: Sequence[str]) -> dict[str, dict[str, DiskLoad]]:
+    """By domain and disk; libvirt counts nanoseconds."""
+    domains = [lookup(handle, name) for name in names]
+    stats = handle.connection.domainListGetStats(domains, handle.libvirt.VIR_DOMAIN_STATS_BLOCK) if domains else []
+    return {domain.name(): _loads(found) for domain, found in stats}
+
+
+def _loads(found: Mapping[str, Any]) -> dict[str, DiskLoad]:
+    loads: dict[str, DiskLoad] = {}
+    for number in range(int(found.get("block.count", 0))):
+        counts = [found.get(f"block.{number}.{kind}.reqs", 0) for kind in KINDS]
+        times = [found.get(f"block.{number}.{kind}.times", 0) for kind in KINDS]
+        if any(f"block.{number}.{kind}.reqs" in found for kind in KINDS):
+            loads[str(found.get(f"block.{number}.name", number))] = DiskLoad(sum(counts), sum(times) / NANO)
+    return loads
 
 
 def start_dirty_rate(handle: Handle, name: str, seconds: int) -> None:

@@ -72,6 +72,14 @@ class BlockJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskLoad:
+    """What a guest's disk has done since it was started: requests that ended, and the seconds they took together."""
+
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class BlockInfo:
     """A disk as the guest sees it (``capacity``), its highest byte in use (``allocation``), and what it occupies."""
 

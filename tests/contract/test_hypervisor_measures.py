@@ -40,6 +40,18 @@ async def test_a_cpu_is_possible_or_it_is_said_what_is_lacking(under: Subject) -
     assert "amx-tile" in lacking
 
 
+async def test_the_load_of_running_guests_disks(under: Subject) -> None:
+    with pytest.raises(NotFoundError):
+        await under.hypervisor.disk_load([NAME])
+    await under.hypervisor.define_domain(DOMAIN)
+    assert not (await under.hypervisor.disk_load([NAME])).get(NAME)
+    await under.hypervisor.start_domain(NAME)
+    assert await under.hypervisor.disk_load([NAME]) == {NAME: {}}
+    assert await under.hypervisor.disk_load([]) == {}
+    await under.hypervisor.destroy_domain(NAME)
+    await under.hypervisor.undefine_domain(NAME)
+
+
 async def test_the_dirty_rate_of_a_running_guest_only(under: Subject) -> None:
     with pytest.raises(NotFoundError):
         await under.hypervisor.dirty_rate(NAME)
