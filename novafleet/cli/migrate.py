@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from novafleet.cli import migrateundo
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
@@ -143,6 +144,11 @@ def vm(
         _plan(request, output, timeout)
     else:
         _migrate(request, output, timeout, yes=yes)
+
+
+app.command("undo")(migrateundo.undo)
+app.command("ls")(migrateundo.ls)
+app.command("prune")(migrateundo.prune)
 
 
 def _wanted(

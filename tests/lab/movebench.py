@@ -52,15 +52,24 @@ qemu-img convert -U -O raw "$1" "$copy" && sha256sum <"$copy" | cut -d' ' -f1
 rm -f "$copy"
 """
 LEFT = """\
-systemctl list-units --all --plain --no-legend 'nf-migrate-*'
-ls -A /run/novafleet/migrate 2>/dev/null
+systemctl list-units --all --plain --no-legend "nf-migrate-$3-*"
+ls -d "/run/novafleet/migrate/$3" 2>/dev/null
 grep -lF " $2" /var/lib/novafleet/migrate/*/manifest 2>/dev/null
-ls -A "$1" | grep '^[.]nf-migrate-'
+ls -A "$1" | grep "^[.]nf-migrate-$3"
 for image in "$1/$2".*.qcow2; do [ ! -e "$image" ] || qemu-img info -U "$image" | grep 'name: nf-migrate'; done
 virsh -q -c qemu:///system checkpoint-list "$2" --name 2>/dev/null
 exit 0
 """
-CLEAN = 'cd "$1" && rm -rf "$2".* .nf-migrate-*; grep -lF " $2" /var/lib/novafleet/migrate/*/manifest 2>/dev/null | xargs -r rm -f; :'
+CLEAN = """\
+cd "$1" && rm -rf "$2".*
+for each in /var/lib/novafleet/migrate/*; do
+  ! grep -qF " $2" "$each/manifest" 2>/dev/null || rm -rf "$each" "$1/.nf-migrate-${each##*/}-"*
+done
+for each in /var/lib/novafleet/quarantine/*; do
+  ! grep -qF "\\"$2\\"" "$each/record.json" 2>/dev/null || rm -rf "$each" "$1/.novafleet-quarantine/${each##*/}"
+done
+exit 0
+"""
 
 
 def images(lab: Lab) -> Mapping[str, Mapping[str, Any]]:
@@ -76,7 +85,6 @@ class Traveller:
     lab: Lab
     name: str
     size: str = "256M"
-    job: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @property
     def disks(self) -> Mapping[str, str]:
@@ -176,9 +184,9 @@ class Traveller:
         """Bytes a disk's file occupies."""
         return int(self.lab.on(host, "stat", "-c", "%b", self.disks[target]).strip()) * 512
 
-    def left_over(self, *hosts: str) -> str:
-        """What a migration should have taken away again: units, sockets, scratch, manifests, part files, bitmaps."""
-        return "".join(self.lab.on(host, "sh", "-c", LEFT, "sh", POOL, self.name) for host in hosts).strip()
+    def left_over(self, job: str, *hosts: str) -> str:
+        """What a job should have taken away again: units, sockets, scratch, manifests, part files, bitmaps."""
+        return "".join(self.lab.on(host, "sh", "-c", LEFT, "sh", POOL, self.name, job) for host in hosts).strip()
 
     def state(self, host: str) -> str:
         """What libvirt says there; empty when it knows nothing of it."""
@@ -189,8 +197,6 @@ class Traveller:
         self.lab.on(host, *VIRSH, "destroy", self.name, check=False)
         self.lab.on(host, *VIRSH, "undefine", self.name, "--checkpoints-metadata", "--snapshots-metadata", check=False)
         self.lab.on(host, "sh", "-c", CLEAN, "sh", POOL, self.name)
-        quarantine = 'for each in /var/lib/novafleet/quarantine/*; do grep -qF "\\"$1\\"" "$each/record.json" && rm -rf "$each" "$2/.novafleet-quarantine/${each##*/}"; done; :'
-        self.lab.on(host, "sh", "-c", quarantine, "sh", self.name, POOL, check=False)
 
     def move(self, source: str, destination: str, mode: Mode, *, running: bool) -> Move:
         """As a dossier would decide it."""

@@ -59,4 +59,4 @@ async def test_a_guest_that_counts_loses_nothing(traveller: Traveller, pair: tup
     assert traveller.allocated(there, "vda") < 8 << 20, "the base image was copied into its overlay"
     assert (traveller.state(here), traveller.state(there)) == ("", "running")
     assert set(traveller.disks.values()) <= kept.files.keys()
-    assert traveller.left_over(here, there) == ""
+    assert traveller.left_over(move.job, here, there) == ""

@@ -10,7 +10,7 @@ from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.cold import Copied, copy_cold
 from novafleet.capability.migration.ends import End, Ends
 from novafleet.capability.migration.power import arrive, power_off, refuse_started
-from novafleet.capability.migration.rounds import Rounds, clear, served
+from novafleet.capability.migration.rounds import Rounds, clear, quiet, served
 from novafleet.capability.migration.through import ThroughController
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk, Phase
@@ -46,6 +46,7 @@ async def copy_warm(ends: Ends, move: Move, *, stop_timeout: float = 120.0) -> C
         exact = await carry(ends, plain, sender)
         await carry_beside(ends, move)
     finally:
+        await quiet(ends.destination, move)
         await clear(ends.source, move)
     await refuse_started(ends, move)
     arrived = await arrive(ends, move)

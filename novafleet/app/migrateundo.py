@@ -1,0 +1,153 @@
+"""``migrate undo|ls|prune``: the disks that sources keep of VMs that left, and the way back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from novafleet.app.context import Reached, reach
+from novafleet.app.migrate import DAY, Confirm, Done, Request, Watch, migrate
+from novafleet.app.wiring import World, open_world
+from novafleet.capability.migration.quarantine import Quarantine, drop, quarantines
+from novafleet.errors import ExitCode, MigrationError, NotFoundError, NovaFleetError, Retry
+from novafleet.model.migration import Mode, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRequest:
+    """``vm``: a domain's name, HOST/DOMAIN (where it is, or was), or ENV/NAME. ``mode`` AUTO: the one it left by."""
+
+    inventory: tuple[Path, ...]
+    vm: str
+    mode: Mode = Mode.AUTO
+    undo: float = DAY
+    lock_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What sources keep, oldest first, at time ``now`` (seconds since the epoch); hosts that could not be asked, and
+    why. ``dropped``: deleted just now."""
+
+    now: float
+    kept: tuple[Quarantine, ...]
+    unseen: Mapping[str, NovaFleetError]
+    dropped: tuple[Quarantine, ...] = ()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0; 3 when a host could not be asked, 4 when none could."""
+        if not self.unseen:
+            return ExitCode.OK
+        return ExitCode.PARTIAL if self.kept or self.dropped else ExitCode.UNREACHABLE
+
+
+async def ls(inventory: tuple[Path, ...]) -> Kept:
+    """What could be undone, and until when."""
+    async with open_world(inventory) as world:
+        kept, _ = await _all(world)
+        return kept
+
+
+async def _all(world: World) -> tuple[Kept, Mapping[str, Reached]]:
+    reached, failed = await reach(world, world.fleet.hosts)
+    found: list[Quarantine] = []
+    for host in reached.values():
+        try:
+            found += await quarantines(host)
+        except NovaFleetError as error:
+            failed = {**failed, host.host.name: error.at(host.host.name)}
+    return Kept(world.clock.now(), tuple(sorted(found, key=lambda each: each.at)), failed), reached
+
+
+async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
+    """Move a VM back to where it came from, with the data it has now; what was kept there of it then goes.
+
+    Raises MigrationError NF-MIG-504 when nothing is kept of it, NF-MIG-505 when it is not where it went, and what
+    ``migrate`` raises. What was kept stays until the VM is back.
+    """
+    async with open_world(request.inventory) as world:
+        kept, reached = await _all(world)
+        last = _last(kept, request.vm)
+        await _refuse_gone(reached, last)
+    wanted = Wanted(mode=Mode(last.mode) if request.mode is Mode.AUTO else request.mode)
+    label = f"{last.destination}/{last.domain}"
+    back = Request(request.inventory, (label,), last.host, wanted, request.undo, lock_wait=request.lock_wait)
+    done = await migrate(back, watch, confirm)
+    if done.vms and all(each.state == "done" for each in done.vms):
+        await _drop(request.inventory, last)
+    return done
+
+
+def _last(kept: Kept, vm: str) -> Quarantine:
+    """The newest one of the VM meant: where it came from last."""
+    found = [each for each in kept.kept if meant(vm, each)]
+    if found and len({each.uuid for each in found}) == 1:
+        return found[-1]
+    if found:
+        labels = sorted({f"{each.destination}/{each.domain}" for each in found})
+        raise MigrationError(
+            f"{vm!r} leads to {len(labels)} VMs",
+            code="NF-MIG-504",
+            cause=", ".join(labels),
+            hints=(f"say which: {labels[0]}",),
+        )
+    unseen = ", ".join(sorted(kept.unseen))
+    raise MigrationError(
+        f"nothing is kept of a migration of {vm!r}",
+        code="NF-MIG-504",
+        cause=f"not asked, because unreachable: {unseen}" if unseen else "it never left a host, or its time is over",
+        hints=("novafleet migrate ls   # what can be undone", f"novafleet migrate {vm} --to HOST"),
+        retry=Retry.LATER if unseen else Retry.NEVER,
+    )
+
+
+def meant(vm: str, kept: Quarantine) -> bool:
+    """Does a person mean this VM?"""
+    labels = [kept.domain, f"{kept.destination}/{kept.domain}", f"{kept.host}/{kept.domain}"]
+    if kept.environment:
+        labels.append(f"{kept.environment}/{kept.vm}")
+    return any(fnmatchcase(label, vm) for label in labels)
+
+
+async def _refuse_gone(reached: Mapping[str, Reached], last: Quarantine) -> None:
+    """Raise MigrationError NF-MIG-505 unless the VM is where it went, and the same one."""
+    there, cause = reached.get(last.destination), "that host cannot be reached"
+    if there is not None:
+        try:
+            found = await there.hypervisor.domain(last.domain)
+            cause = "" if found.uuid == last.uuid else f"the one of that name there is another: {found.uuid}"
+        except NotFoundError:
+            cause = "it is not there any more"
+    if cause:
+        raise MigrationError(
+            f"{last.domain} went to {last.destination} and cannot be brought back from there",
+            code="NF-MIG-505",
+            where=last.destination,
+            cause=cause,
+            hints=("novafleet vm ls", f"its disks as they were when it left are on {last.host}: novafleet migrate ls"),
+        )
+
+
+async def _drop(inventory: tuple[Path, ...], last: Quarantine) -> None:
+    async with open_world(inventory) as world:
+        reached, _ = await reach(world, (last.host,))
+        if last.host in reached:
+            await drop(reached[last.host], last)
+
+
+async def prune(
+    inventory: tuple[Path, ...], confirm: Callable[[Sequence[str]], bool], *, everything: bool, dry_run: bool
+) -> Kept:
+    """Delete what is kept beyond its time, or with ``everything`` all of it. What a migration left unfinished stays."""
+    async with open_world(inventory) as world:
+        kept, reached = await _all(world)
+        over = tuple(each for each in kept.kept if each.committed and (everything or each.until <= kept.now))
+        lines = [f"{each.domain}: its disks on {each.host} as they were when it left" for each in over]
+        if not over or dry_run or not confirm(lines):
+            return replace(kept, dropped=over if dry_run else ())
+        for each in over:
+            await drop(reached[each.host], each)
+        return replace(kept, kept=tuple(each for each in kept.kept if each not in over), dropped=over)
