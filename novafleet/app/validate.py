@@ -9,6 +9,7 @@ from pathlib import Path
 from novafleet.inventory import load_fleet
 from novafleet.model.request import EnvironmentRequest
 from novafleet.playbook import load_environment
+from novafleet.playbook.moves import check_inventory_policies
 from novafleet.playbook.policy import check_inventory
 
 
@@ -29,6 +30,7 @@ def validate(request: EnvironmentRequest) -> Validated:
     """Load inventory and environment. Raises ConfigError(s) with file:line:column."""
     fleet = load_fleet([Path(path) for path in request.inventory])
     check_inventory(fleet)
+    check_inventory_policies(fleet)
     environment = load_environment(
         Path(request.file),
         fleet=fleet,

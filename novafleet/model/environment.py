@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.model.policies import Policies
 from novafleet.model.policy import Policy
 from novafleet.model.secret import Secret
 
@@ -259,6 +260,7 @@ class Environment:
     vms: Mapping[str, Vm] = field(default_factory=dict)
     stacks: Mapping[str, Stack] = field(default_factory=dict)
     backup: Policy | None = None
+    policies: Policies | None = None
     digest: str = ""
     """Hash of the files and variables it was made from."""
 

@@ -17,6 +17,7 @@ from novafleet.playbook.check import check_references
 from novafleet.playbook.dependency import Graph, dependencies
 from novafleet.playbook.digest import environment_digest
 from novafleet.playbook.include import read_document
+from novafleet.playbook.moves import check_moves
 from novafleet.playbook.placement import Hall, Seat, seat_all
 from novafleet.playbook.policy import check_policies, over
 from novafleet.playbook.read import read_sheet
@@ -63,7 +64,16 @@ class Draft:
         vms = {name: self._vm(spec, hosts[name]) for name, spec in self.sheet.vms.items()}
         networks = {name: self._network(spec.network, vms) for name, spec in self.sheet.networks.items()}
         stacks = self._stacks(vms, networks, findings)
-        made = Environment(self.name, self.sheet.source, self.sheet.images, networks, vms, stacks, self.sheet.backup)
+        made = Environment(
+            self.name,
+            self.sheet.source,
+            self.sheet.images,
+            networks,
+            vms,
+            stacks,
+            self.sheet.backup,
+            self.sheet.policies,
+        )
         findings.errors.extend((*_check_reach(made), *check_overlaps(made)))
         refuse(findings.errors, {**self.texts, **self._bundle_texts()})
         return replace(made, digest=environment_digest(made))
@@ -93,6 +103,11 @@ class Draft:
             apart=frozenset(other for other in self.sheet.vms if self._apart(name, other)),
             source=place.source if place.origins else spec.vm.source,
         )
+
+    def apart(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of VMs of which one's ``place.anti_affinity`` names the other."""
+        names = list(self.sheet.vms)
+        return tuple((a, b) for n, a in enumerate(names) for b in names[n + 1 :] if self._apart(a, b))
 
     def _apart(self, one: str, other: str) -> bool:
         return one != other and (self._avoids(one, other) or self._avoids(other, one))
@@ -197,6 +212,7 @@ def load_draft(
     findings.errors.extend(check_references(sheet, fleet))
     findings.errors.extend(check_addresses(sheet))
     findings.errors.extend(check_policies(sheet))
+    findings.errors.extend(check_moves(sheet))
     graph = dependencies(sheet, findings)
     bundles: dict[str, Bundle] = {}
     for name, spec in sheet.stacks.items():

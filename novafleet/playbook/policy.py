@@ -35,19 +35,19 @@ def _of_host(host: Host) -> Policy | None:
     if VARIABLE not in host.vars:
         return None
     where = host.origins[f"vars.{VARIABLE}"][-1]
-    policy = OF_VM.decode(_node(host.vars[VARIABLE], where), VARIABLE)
+    policy = OF_VM.decode(node_of(host.vars[VARIABLE], where), VARIABLE)
     findings = Findings()
     findings.errors.extend(check_policy(policy))
     findings.check()
     return policy
 
 
-def _node(value: Any, where: Location) -> Node:
+def node_of(value: Any, where: Location) -> Node:
     """A variable's plain value again as nodes: all of it at the line of its name."""
     if isinstance(value, Mapping):
-        names = {str(key): _node(item, where) for key, item in value.items()}
+        names = {str(key): node_of(item, where) for key, item in value.items()}
         return Node(names, where, dict.fromkeys(names, where))
-    return Node(tuple(_node(item, where) for item in value) if isinstance(value, list) else value, where)
+    return Node(tuple(node_of(item, where) for item in value) if isinstance(value, list) else value, where)
 
 
 def check_inventory(fleet: Fleet) -> None:

@@ -47,6 +47,7 @@ def read_sheet(
                 bases=bases,
                 variables=scope.values,
                 backup=head.backup,
+                policies=head.policies,
             )
     return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from novafleet.errors import Location
 from novafleet.model.environment import Artifact, Gate, Image, Network, Scalar, Vm
+from novafleet.model.policies import Policies
 from novafleet.model.policy import Policy
 from novafleet.model.secret import Secret
 
@@ -93,3 +94,4 @@ class Sheet:
     """For each VM its name in the file (``web`` for ``web-2``)."""
     variables: Mapping[str, Scalar | Secret] = field(default_factory=dict)
     backup: Policy | None = None
+    policies: Policies | None = None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from novafleet.errors import Location
+from novafleet.model.policies import Policies
 from novafleet.model.policy import Policy
 from novafleet.playbook.include import PATH
 from novafleet.playbook.schema.image import IMAGE
 from novafleet.playbook.schema.network import NETWORK
+from novafleet.playbook.schema.policies import POLICIES
 from novafleet.playbook.schema.policy import BACKUP
 from novafleet.playbook.schema.stack import STACK
 from novafleet.playbook.schema.vm import VM
@@ -40,10 +42,11 @@ class Head:
 
     name: str
     backup: Policy | None
+    policies: Policies | None
 
 
 def _head(source: Location, origins: Origins, **values: Any) -> Head:  # noqa: ARG001 - every record passes them
-    return Head(values["environment"], values["backup"])
+    return Head(values["environment"], values["backup"], values["policies"])
 
 
 ENVIRONMENT = Record(
@@ -76,6 +79,7 @@ ENVIRONMENT = Record(
             shown="none",
         ),
         Field("backup", BACKUP, None, "The backup policy of its VMs.", "{schedule: daily}", shown="none"),
+        Field("policies", POLICIES, None, "How its VMs are moved and kept apart.", "{spare: 1}", shown="none"),
         Field("images", SECTIONS["images"], {}, "Images by name.", "{mini: {path: mini.qcow2}}", shown="none"),
         Field("networks", SECTIONS["networks"], {}, "Networks by name.", "{lab: {cidr: 10.20.0.0/24}}", shown="none"),
         Field("vms", SECTIONS["vms"], {}, "Virtual machines by name.", "{db: {host: kvm1}}", shown="none"),
