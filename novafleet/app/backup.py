@@ -6,22 +6,26 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from novafleet.app.backuphooks import hooks_for, read_hooks
 from novafleet.app.context import Emit, Reached, StepContext, reach
+from novafleet.app.datastores import Datastores
 from novafleet.app.repository import open_repository
 from novafleet.app.vmselect import Chosen, ChosenStack, Selection, look
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.backup.actions import Prepared, back_up, estimate
+from novafleet.capability.backup.gentle import Gentle
 from novafleet.capability.backup.history import History
+from novafleet.capability.backup.hooks import Hook, Hooks, on_host
 from novafleet.capability.backup.order import Order
 from novafleet.capability.backup.read import Pace
 from novafleet.capability.backup.stack import StackPlace, back_up_stack, estimate_stack
 from novafleet.capability.stack.bundle import directory
-from novafleet.errors import ExitCode, Location, NovaFleetError
+from novafleet.errors import BackupError, ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
@@ -31,7 +35,9 @@ from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.environment import Environment
 from novafleet.model.facts import HostFacts
 from novafleet.model.plan import Step, StepClass
+from novafleet.model.policy import BackupLimits, HookRules
 from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
+from novafleet.model.snapshot import DiskLoad
 from novafleet.ports import Action, ActionContext, Json, Outcome
 from novafleet.repository import KeySource, Repository
 from novafleet.store.journal import Journal, new_run_id
@@ -47,8 +53,7 @@ STATES = {NodeState.DONE: "done", NodeState.CANCELLED: "cancelled", NodeState.SK
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest:
-    """``patterns`` as ``vmselect`` understands them; ``bandwidth`` bytes a second for all together, 0 unlimited;
-    ``parallel`` VMs at once, ``per_host`` of one host. ``consistency``: auto | crash | fs."""
+    """``patterns`` as ``vmselect`` understands them; ``parallel`` VMs at once. ``consistency``: auto | crash | fs."""
 
     inventory: tuple[Path, ...]
     patterns: tuple[str, ...]
@@ -57,9 +62,9 @@ class BackupRequest:
     environment: str = ""
     full: bool = False
     consistency: str = "auto"
-    bandwidth: int = 0
+    limits: BackupLimits = field(default_factory=BackupLimits)
     parallel: int = 8
-    per_host: int = 2
+    hooks: HookRules = field(default_factory=HookRules)
     tags: tuple[str, ...] = ()
     lock_wait: float = 0.0
     exclude: tuple[str, ...] = ()
@@ -94,6 +99,11 @@ class VmBackup:
     disks: tuple[DiskBackup, ...] = ()
     error: Mapping[str, Any] | None = None
     kind: str = SnapshotKind.VM.value
+    datastores: tuple[str, ...] = ()
+    """Where a place was waited for."""
+    paused: float = 0.0
+    """Seconds in which nothing was read for the guest's sake."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,8 @@ class Party:
     run_id: str
     pace: Pace
     history: History
+    datastores: Datastores
+    scripts: dict[str, Hook]
 
     def of(self, label: str) -> Chosen:
         """A VM by its label."""
@@ -154,19 +166,29 @@ class Party:
             vm=chosen.vm,
             environment=chosen.environment,
             heartbeat=heartbeat,
-            pace=self.pace,
+            pace=self._pace_of(chosen),
             history=self.history,
             consistency=request.consistency,
             full=request.full,
             tags=request.tags,
             exclude=request.exclude,
+            hooks=hooks_for(self.scripts, request.hooks, self.world.clock),
         )
+
+    def _pace_of(self, chosen: Chosen) -> Gentle:
+        hypervisor, name = self.reached[chosen.host.name].hypervisor, chosen.domain.name
+
+        async def loads() -> Mapping[str, DiskLoad]:
+            return (await hypervisor.disk_load([name])).get(name, {})
+
+        latency = 0.0 if isinstance(chosen, ChosenStack) else self.request.limits.latency
+        return Gentle(self.world.clock, self.pace, loads, latency)
 
 
 async def run_backup(request: BackupRequest, watch: Callable[[int], AbstractContextManager[Emit]]) -> BackedUp:
     """Back up every VM the request means. A VM that fails does not raise; see ``BackedUp``.
 
-    Raises ConfigError NF-VM-006 and NF-VM-007, and what opening the repository raises.
+    Raises ConfigError NF-VM-006, NF-VM-007 and NF-BAK-071, and what opening the repository raises.
     """
     async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
         began = world.clock.monotonic()
@@ -187,10 +209,22 @@ async def plan_backup(request: BackupRequest) -> BackedUp:
 
 
 async def _gathered(world: World, repository: Repository, request: BackupRequest, run_id: str) -> Party:
+    scripts = read_hooks(request.hooks)
     selection = await look(world, request.patterns, request.environment, stacks=True)
     reached, failed = await reach(world, {each.host.name for each in selection.chosen})
-    pace = Pace(world.clock, request.bandwidth)
-    return Party(world, repository, request, selection, reached, failed, run_id, pace, History(repository))
+    return Party(
+        world,
+        repository,
+        request,
+        selection,
+        reached,
+        failed,
+        run_id,
+        Pace(world.clock, request.limits.bandwidth),
+        History(repository),
+        Datastores(request.limits.per_datastore),
+        scripts,
+    )
 
 
 async def _carried_out(party: Party, journal: Journal, emit: Emit) -> tuple[Sequence[NodeResult], bool]:
@@ -203,7 +237,9 @@ async def _carried_out(party: Party, journal: Journal, emit: Emit) -> tuple[Sequ
         return party.context(party.of(step.resource), step.id, emit)
 
     action = Action(lambda ctx, args: _step(party, ctx, args), StepClass.CONVERGENT)
-    engine = Engine({ACTION: action}, context, journal, clock, Limits(request.per_host, request.parallel), emit=emit)
+    engine = Engine(
+        {ACTION: action}, context, journal, clock, Limits(request.limits.per_host, request.parallel), emit=emit
+    )
     cancellation = Cancellation()
     with cancellation.signals(lambda stage: emit(Event("notice", clock.now(), party.run_id, text=_notice(stage)))):
         results = await engine.run(party.run_id, _steps(party.selection.chosen), cancellation=cancellation)
@@ -239,18 +275,38 @@ async def _step(party: Party, ctx: ActionContext, args: Mapping[str, Json]) -> O
     """Back one VM up under its own lease: VMs of one host do not wait for each other, two controllers do."""
     chosen = party.of(args["label"])
     session, clock = party.reached[chosen.host.name].session, party.world.clock
-    async with hold_one(session, chosen.scope, party.run_id, clock, wait=party.request.lock_wait) as lease:
+    async with (
+        party.datastores.place(session, chosen.domain) as datastores,
+        hold_one(session, chosen.scope, party.run_id, clock, wait=party.request.lock_wait) as lease,
+    ):
         reached = Reached(chosen.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
         fenced = replace(cast("StepContext", ctx), reached=reached)
-        snapshot = await _snapshot(party, fenced, chosen, party.order(chosen, lease.file))
-    return outcome_of(snapshot)
+        order = party.order(chosen, lease.file)
+        snapshot = await _snapshot(party, fenced, chosen, order)
+    held_up = {"datastores": list(datastores), "paused": round(cast("Gentle", order.pace).paused, 3)}
+    return {**outcome_of(snapshot), **held_up, "warnings": _warnings(order.hooks, snapshot)}
 
 
 async def _snapshot(party: Party, ctx: ActionContext, chosen: Chosen, order: Order) -> Snapshot:
-    repository, clock = party.repository, party.world.clock
-    if isinstance(chosen, ChosenStack):
-        return await back_up_stack(ctx, repository, clock, order, place_of(chosen), chosen.domain.uuid)
-    return await back_up(ctx, repository, clock, order)
+    repository, clock, hooks = party.repository, party.world.clock, order.hooks
+    async with on_host(ctx, hooks, chosen.domain.name) if hooks else nullcontext():
+        if isinstance(chosen, ChosenStack):
+            return await back_up_stack(ctx, repository, clock, order, place_of(chosen), chosen.domain.uuid)
+        return await back_up(ctx, repository, clock, order)
+
+
+def _warnings(hooks: Hooks | None, snapshot: Snapshot) -> list[str]:
+    """What hooks had against it. Raises the first of it where hooks may fail a backup, which is there all the same."""
+    failed = hooks.failed if hooks else []
+    if failed and hooks is not None and hooks.strict:
+        raise BackupError(
+            failed[0].what,
+            code=failed[0].code,
+            where=failed[0].where,
+            cause=f"{failed[0].cause}; snapshot {snapshot.id} was made all the same",
+            hints=failed[0].hints,
+        ) from failed[0]
+    return [str(each) for each in failed]
 
 
 def place_of(chosen: ChosenStack) -> StackPlace:
@@ -294,6 +350,9 @@ def _row(chosen: Chosen, result: NodeResult) -> VmBackup:
         disks=tuple(DiskBackup(**disk) for disk in said.get("disks", ())),
         error=result.error,
         kind=_kind(chosen),
+        datastores=tuple(said.get("datastores", ())),
+        paused=float(said.get("paused", 0.0)),
+        warnings=tuple(said.get("warnings", ())),
     )
 
 

@@ -16,7 +16,7 @@ from novafleet.app.retention import Rule, by_policy, prune
 from novafleet.app.vmselect import Chosen, Selection, look
 from novafleet.app.wiring import open_world
 from novafleet.errors import BackupError, ConfigError, NovaFleetError, RepositoryError, ScheduleError
-from novafleet.model.policy import Keep, Policy
+from novafleet.model.policy import BackupLimits, HookRules, Keep, Policy
 from novafleet.model.schedule import Duty, Job, Member, Schedule, VmOutcome
 from novafleet.ports import Clock
 from novafleet.render.schedule import amount, duration
@@ -24,6 +24,8 @@ from novafleet.repository import KeySource
 from novafleet.source import cron
 
 NO_SUCH_VM = "NF-VM-006"
+Alike = tuple[str, tuple[str, ...], HookRules, BackupLimits]
+"""What VMs that are backed up together have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,18 @@ class ByPolicy:
         selection = await _look(schedule, job)
         found = dict(_assigned(job, selection.chosen, claimed))
         outcomes = list(_lacking(job, selection, {member.pattern for member in found.values()}))
-        groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        groups: dict[Alike, list[str]] = {}
         for label, member in found.items():
-            groups.setdefault((member.policy.consistency, member.policy.exclude), []).append(label)
-        for (consistency, exclude), labels in groups.items():
+            policy = member.policy
+            groups.setdefault((policy.consistency, policy.exclude, policy.hooks, policy.limits), []).append(label)
+        for (consistency, exclude, hooks, limits), labels in groups.items():
             request = BackupRequest(
                 tuple(Path(path) for path in schedule.inventory),
                 tuple(labels),
                 job.policy.repository,
                 key_of(job.policy),
+                limits=limits,
+                hooks=hooks,
                 consistency=consistency,
                 exclude=exclude,
                 tags=(f"schedule:{job.name}",),

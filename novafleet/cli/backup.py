@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
+    from novafleet.app.backup import BackupRequest
     from novafleet.repository import KeySource
 
 app = typer.Typer(help="Backups of VMs: full once, from then on only what changed.", no_args_is_help=True)
@@ -43,7 +44,30 @@ FreezeGuest = Annotated[
 Bandwidth = Annotated[
     str, typer.Option("--bandwidth", metavar="BYTES", help="Read at most so much a second, all VMs together: 50MiB.")
 ]
-Parallel = Annotated[int, typer.Option("--parallel", min=1, metavar="N", help="VMs at once; at most two of one host.")]
+Parallel = Annotated[int, typer.Option("--parallel", min=1, metavar="N", help="VMs at once.")]
+PerHost = Annotated[int, typer.Option("--per-host", min=1, metavar="N", help="VMs at once of one host.")]
+PerDatastore = Annotated[
+    int,
+    typer.Option(
+        "--per-datastore", min=0, metavar="N", help="VMs at once with disks on one file system or device; 0: no limit."
+    ),
+]
+Latency = Annotated[
+    str,
+    typer.Option("--latency", metavar="TIME", help="Pause while a disk request of the guest takes longer: 50ms."),
+]
+HookWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hook",
+        metavar="PLACE=PATH",
+        help="Run a script: guest_pre, guest_post, host_pre or host_post; may repeat.",
+    ),
+]
+HookTimeout = Annotated[float, typer.Option("--hook-timeout", metavar="SECONDS", help="How long each may take.")]
+HookError = Annotated[
+    str, typer.Option("--hook-on-error", metavar="fail|warn", help="What becomes of the backup when one fails.")
+]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TEXT", help="Keep with the snapshot; may repeat.")]
 
 
@@ -60,6 +84,14 @@ def bytes_of(text: str, option: str) -> int:
     if found is None:
         raise ConfigError(f"{option} takes bytes, as in 50MiB, not {text!r}", code="NF-CFG-005")
     return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def seconds_of(text: str, option: str) -> float:
+    """``50ms``, ``2s`` or plain seconds; empty is 0. Raises ConfigError NF-CFG-005."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", text or "0")
+    if found is None:
+        raise ConfigError(f"{option} takes a time, as in 50ms, not {text!r}", code="NF-CFG-005")
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
 def _consistency(text: str) -> str:
@@ -82,35 +114,55 @@ def run_(
     consistency: FreezeGuest = "auto",
     bandwidth: Bandwidth = "",
     parallel: Parallel = 8,
+    per_host: PerHost = 2,
+    per_datastore: PerDatastore = 0,
+    latency: Latency = "",
+    hook: HookWords = None,
+    hook_timeout: HookTimeout = 60.0,
+    hook_on_error: HookError = "fail",
     tag: Tags = None,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
     """Back VMs up: full once, from then on what their bitmaps say has changed. Any domain, running or off."""
-    from novafleet.app.backup import BackupRequest, plan_backup, run_backup
+    given = {key: value for key, value in locals().items() if key != "context"}
+    request = guarded(lambda: _request(context, given), output)
+    _run(request, output, timeout, dry=dry_run)
+
+
+def _request(context: typer.Context, given: dict[str, Any]) -> BackupRequest:
+    from novafleet.app.backup import BackupRequest
+    from novafleet.app.backuphooks import rules_of
+    from novafleet.model.policy import BackupLimits
+
+    return BackupRequest(
+        inventory=inventory_of(context, given["inventory"]),
+        patterns=tuple(given["vms"] or ()),
+        repository=given["repo"],
+        key=key_of(given["key_file"], given["passphrase"]),
+        environment=given["environment"],
+        full=given["full"],
+        consistency=_consistency(given["consistency"]),
+        limits=BackupLimits(
+            bytes_of(given["bandwidth"], "--bandwidth"),
+            given["per_host"],
+            given["per_datastore"],
+            seconds_of(given["latency"], "--latency"),
+        ),
+        parallel=given["parallel"],
+        hooks=rules_of(given["hook"] or (), given["hook_timeout"], given["hook_on_error"]),
+        tags=tuple(given["tag"] or ()),
+        lock_wait=given["lock_wait"],
+    )
+
+
+def _run(request: BackupRequest, output: OutputForm, timeout: float, *, dry: bool) -> None:
+    from novafleet.app.backup import plan_backup, run_backup
     from novafleet.report.backup import show_run
     from novafleet.report.progress import RunProgress
 
-    request = guarded(
-        lambda: BackupRequest(
-            inventory=inventory_of(context, inventory),
-            patterns=tuple(vms or ()),
-            repository=repo,
-            key=key_of(key_file, passphrase),
-            environment=environment,
-            full=full,
-            consistency=_consistency(consistency),
-            bandwidth=bytes_of(bandwidth, "--bandwidth"),
-            parallel=parallel,
-            tags=tuple(tag or ()),
-            lock_wait=lock_wait,
-        ),
-        output,
-    )
-    done = run(
-        lambda: plan_backup(request) if dry_run else run_backup(request, RunProgress), form=output, timeout=timeout
-    )
+    done = run(lambda: plan_backup(request) if dry else run_backup(request, RunProgress), form=output, timeout=timeout)
     show_run(done, output)
     _leave(done.exit_code)
 

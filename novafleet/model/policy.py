@@ -77,6 +77,31 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
+class HookRules:
+    """Scripts run before and after a backup, files on the controller: in the guest around the moment the backup is of,
+    on its host around all of it. ``on_error``: fail | warn."""
+
+    guest_pre: str = ""
+    guest_post: str = ""
+    host_pre: str = ""
+    host_post: str = ""
+    timeout: float = 60.0
+    on_error: str = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupLimits:
+    """How much backups may weigh. ``bandwidth``: bytes a second, all together; ``per_host``, ``per_datastore``: VMs
+    read at once of one host, of one file system or block device; ``latency``: seconds a request of a guest may take
+    before reading pauses. 0: no limit."""
+
+    bandwidth: int = 0
+    per_host: int = 2
+    per_datastore: int = 0
+    latency: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The backup policy of a VM, or as much of it as one place of a file says.
 
@@ -97,6 +122,8 @@ class Policy:
     drill: str = ""
     guard: float = 0.0
     exclude: tuple[str, ...] = ()
+    hooks: HookRules = HookRules()
+    limits: BackupLimits = BackupLimits()
     notify: Notify | None = None
     enabled: bool = True
     source: Location = Location("")

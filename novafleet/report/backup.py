@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from types import TracebackType
@@ -40,7 +40,19 @@ def show_run(done: BackedUp, form: str) -> None:
     for vm in done.vms:
         _add_vm(grid, vm)
     console.out().print(grid)
+    for line in _remarks(done):
+        console.err().print(console.text(line, "yellow"), soft_wrap=True)
     console.out().print(console.text(_summary(done), "bold"), soft_wrap=True)
+
+
+def _remarks(done: BackedUp) -> Iterator[str]:
+    """What held a backup up, and what scripts had against it."""
+    for vm in done.vms:
+        yield from (f"{vm.vm}: {warning}" for warning in vm.warnings)
+        if vm.paused:
+            yield f"{vm.vm}: reading paused {vm.paused:.1f} s for the guest's sake"
+        if vm.datastores:
+            yield f"{vm.vm}: had its turn on {', '.join(vm.datastores)}"
 
 
 def _add_vm(grid: Any, vm: VmBackup) -> None:

@@ -6,12 +6,13 @@ https://libvirt.org/kbase/live_full_disk_backup.html, formatbackup.html
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from novafleet.capability.backup import plan as planning
 from novafleet.capability.backup.clean import if_possible, thawed
 from novafleet.capability.backup.export import Address
 from novafleet.capability.backup.guard import arm_thaw, end, guard, refuse_without_room, why_ended
+from novafleet.capability.backup.hooks import in_guest
 from novafleet.capability.backup.look import Sight, scratch_directory
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
@@ -35,7 +36,8 @@ async def exported(
     socket = names.socket(sight.home)
     try:
         refuse_without_room(ctx, sight)
-        consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
+        async with in_guest(ctx, order.hooks, domain.name) if order.hooks else nullcontext():
+            consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
         addresses = {
             each.disk.target: Address(socket, each.disk.target, EXPORT_BITMAP if each.since else "") for each in plans
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from novafleet.capability.backup.export import Address
 from novafleet.capability.backup.history import History
+from novafleet.capability.backup.hooks import Hooks
 from novafleet.capability.backup.plan import DiskPlan
 from novafleet.capability.backup.read import Pace
 from novafleet.model.backup import Consistency
@@ -28,6 +29,7 @@ class Order:
     tags: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     """Disks, by name, that are left out."""
+    hooks: Hooks | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,17 @@ import re
 from typing import Any
 
 from novafleet.errors import ConfigError, Location
-from novafleet.model.policy import EVENTS, Email, Keep, Notify, Policy, Webhook, Window
+from novafleet.model.policy import (
+    EVENTS,
+    BackupLimits,
+    Email,
+    HookRules,
+    Keep,
+    Notify,
+    Policy,
+    Webhook,
+    Window,
+)
 from novafleet.model.secret import Secret
 from novafleet.playbook.include import PATH, beside
 from novafleet.playbook.schema.image import LINE
@@ -24,6 +34,7 @@ from novafleet.source.schema import (
     OneOrMany,
     Record,
     Shape,
+    Size,
     Text,
     bad_value,
     wrong_type,
@@ -245,6 +256,55 @@ NOTIFY = Record(
     into=_without_places(Notify),
 )
 
+HOOKS = Record(
+    "hooks",
+    "Scripts run before and after each backup: files beside this one, sent to the interpreter their first line names. "
+    "Whatever happens, `post` runs when `pre` was begun. The domain is in `NOVAFLEET_DOMAIN`, and `pre` or `post` "
+    "in `NOVAFLEET_HOOK`.",
+    (
+        Field("guest_pre", _File(), "", "In the guest, before the backup's moment.", "quiesce.sh", shown="none"),
+        Field("guest_post", _File(), "", "In the guest, right after that moment.", "resume.sh", shown="none"),
+        Field("host_pre", _File(), "", "On the host, as root, before anything else.", "before.sh", shown="none"),
+        Field("host_post", _File(), "", "On the host, as root, when all is done.", "after.sh", shown="none"),
+        Field("timeout", Duration(), 60.0, "How long each may take.", "5m", shown="1m"),
+        Field(
+            "on_error",
+            Choice("fail", "warn"),
+            "fail",
+            "`fail`: no backup when `pre` fails, and a failed run when `post` does; `warn`: it is told.",
+            "warn",
+            shown="fail",
+        ),
+    ),
+    into=_without_places(HookRules),
+)
+
+LIMITS = Record(
+    "limits",
+    "How much backups may weigh on hosts, networks and guests.",
+    (
+        Field("bandwidth", Size(), 0, "Bytes read a second, all VMs of a run together.", "50MiB", shown="no limit"),
+        Field("per_host", Integer(1, 100), 2, "VMs of one host read at once.", "1", shown="2"),
+        Field(
+            "per_datastore",
+            Integer(0, 100),
+            0,
+            "VMs read at once whose disks lie on one file system or block device of a host; 0: no limit.",
+            "1",
+            shown="no limit",
+        ),
+        Field(
+            "latency",
+            Duration(),
+            0.0,
+            "Reading pauses while a disk request of the guest takes longer than this.",
+            "50ms",
+            shown="no limit",
+        ),
+    ),
+    into=_without_places(BackupLimits),
+)
+
 _ATTRIBUTES = {"require_backup_newer_than": "guard"}
 
 
@@ -308,6 +368,8 @@ BACKUP = Record(
             shown="no demand",
         ),
         Field("exclude", OneOrMany(Name()), (), "Disks that are left out.", "[scratch]", shown="none"),
+        Field("hooks", HOOKS, HookRules(), "Scripts before and after.", "{guest_pre: quiesce.sh}", shown="none"),
+        Field("limits", LIMITS, BackupLimits(), "How much it may weigh.", "{bandwidth: 50MiB}", shown="none"),
         Field("notify", NOTIFY, None, "Who is told.", "{webhook: {url: https://example.org/hook}}", shown="nobody"),
     ),
     into=_policy,

@@ -1,0 +1,61 @@
+"""Reading that gives way to the guest: while its own disk requests take too long, it pauses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from novafleet.capability.backup.read import Pace
+from novafleet.model.snapshot import DiskLoad
+from novafleet.ports import Clock
+
+LOOK = 0.5
+"""Seconds between two looks while all is well: reading always goes on for that long."""
+LEAST, MOST = 0.5, 8.0
+"""Seconds of a pause: each that did not help is followed by one twice as long."""
+
+Loads = Callable[[], Awaitable[Mapping[str, DiskLoad]]]
+
+
+class Gentle(Pace):
+    """``shared`` bounds what all VMs of a run read together; ``latency`` is the seconds a request of this guest may
+    take on average between two looks, by disk."""
+
+    def __init__(self, clock: Clock, shared: Pace, loads: Loads, latency: float) -> None:
+        super().__init__(clock, 0)
+        self.paused = 0.0
+        """Seconds in which nothing was read for the guest's sake."""
+        self._shared = shared
+        self._loads = loads
+        self._latency = latency
+        self._looking = asyncio.Lock()
+        self._before: Mapping[str, DiskLoad] = {}
+        self._next = 0.0
+        self._pause = LEAST
+
+    async def take(self, count: int) -> None:
+        """Wait until ``count`` more bytes may be read. Raises what asking libvirt raises."""
+        await self._shared.take(count)
+        if not self._latency:
+            return
+        async with self._looking:
+            if self._clock.monotonic() < self._next:
+                return
+            if await self._over():
+                self.paused += self._pause
+                await self._clock.sleep(self._pause)
+                self._pause = min(MOST, self._pause * 2)
+            else:
+                self._pause = max(LEAST, self._pause / 2)
+            self._next = self._clock.monotonic() + LOOK
+
+    async def _over(self) -> bool:
+        before, now = self._before, await self._loads()
+        self._before = now
+        return any(latency(before[disk], load) > self._latency for disk, load in now.items() if disk in before)
+
+
+def latency(before: DiskLoad, now: DiskLoad) -> float:
+    """Seconds a request took between two looks; 0 when there was none."""
+    requests = now.requests - before.requests
+    return (now.seconds - before.seconds) / requests if requests > 0 else 0.0
