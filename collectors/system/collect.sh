@@ -18,6 +18,7 @@ while read -r key value _; do
     MemAvailable:) fact memory_available_kib "$value" ;;
   esac
 done </proc/meminfo
+[ -r /var/lib/novafleet/maintenance ] && fact maintenance "$(first_line /var/lib/novafleet/maintenance)"
 [ -r /etc/os-release ] && sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/os \1/p' /etc/os-release
 if [ -c /dev/kvm ]; then fact kvm_device yes; else fact kvm_device no; fi
 grep -q -m1 -E '^flags.* (vmx|svm)( |$)' /proc/cpuinfo && fact cpu_virtualization yes

@@ -140,7 +140,7 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
         if not confirm([line for dossier in found for line in said(dossier)]):
             return Done(run_id, single=request.single, declined=True)
         async with open_journal(world.places) as journal:
-            return await _Migrations(world, request, journal, run_id).run(found, watch)
+            return await Migrations(world, request, journal, run_id).run(found, watch)
 
 
 def said(dossier: Dossier) -> Sequence[str]:
@@ -154,19 +154,26 @@ def said(dossier: Dossier) -> Sequence[str]:
     return (line, *(f"  {each.severity.value}: {each.what}" for each in dossier.findings))
 
 
-class _Migrations:
-    """One run over several VMs."""
+class Migrations:
+    """One run over several VMs; a drain moves its VMs with ``one`` and begins, stops and ends the run itself."""
 
-    def __init__(self, world: World, request: Request, journal: Journal, run_id: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        request: Request,
+        journal: Journal,
+        run_id: str,
+        cancellation: Cancellation | None = None,
+    ) -> None:
         self._world, self._request, self._journal, self._run_id = world, request, journal, run_id
         self._places = asyncio.Semaphore(max(1, request.at_once))
-        self._cancellation = Cancellation()
+        self._cancellation = cancellation or Cancellation()
 
     async def run(self, found: Sequence[Dossier], watch: Watch) -> Done:
         """All of them, to their end."""
         await self._begin(found)
         with watch(STEPS * len(found)) as emit, self._cancellation.signals(lambda _stage: self._stopping(emit)):
-            rows = await asyncio.gather(*(self._one(dossier, emit) for dossier in found))
+            rows = await asyncio.gather(*(self.one(dossier, emit) for dossier in found))
         cancelled = self._cancellation.stage is not Stage.RUN
         done = all(row.state == "done" for row in rows)
         state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
@@ -187,7 +194,8 @@ class _Migrations:
         now = self._world.clock.now()
         await self._journal.begin(Run(self._run_id, "", "migrate", RunState.RUNNING, now, 0.0, holder, header))
 
-    async def _one(self, dossier: Dossier, emit: Emit) -> VmMove:
+    async def one(self, dossier: Dossier, emit: Emit) -> VmMove:
+        """Move one VM under its leases; what goes wrong is in the answer."""
         move = dossier.move
         row = VmMove(move.vm, move.domain, move.source, move.destination, "failed")
         async with self._places:
