@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from novafleet.cli import migrateundo
+from novafleet.cli import migraterecover, migrateundo
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ConfigError, ExitCode
@@ -147,6 +147,7 @@ def vm(
 
 
 app.command("undo")(migrateundo.undo)
+app.command("recover")(migraterecover.recover)
 app.command("ls")(migrateundo.ls)
 app.command("prune")(migrateundo.prune)
 

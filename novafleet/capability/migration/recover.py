@@ -1,7 +1,7 @@
 """What to do with a migration that was cut off, decided from nothing but what both hosts show. Pure.
 
 The table is read from the top, and the first rule that fits decides. It never starts a copy while another runs or while
-a host where one might run does not answer, and it never destroys one that runs alone: ``tests/property/test_recover.py``
+a host where one might run does not answer, and never destroys one that runs alone: ``tests/property/test_recover.py``
 tries them all. The reasons are libvirt's own (research, section 4; docs/concepts/migration-recovery.md).
 """
 
@@ -126,7 +126,6 @@ def decide_recovery(facts: Facts) -> Decision:
 LOOK = "virsh domstate --reason VM   # on both hosts; start or resume the one you want, then: novafleet migrate recover"
 
 RULES: tuple[Rule, ...] = (
-    Rule("closed", lambda f: f.phase in CLOSED, Action.NOTHING, "this migration ended"),
     Rule(
         "both-run",
         lambda f: f.source.runs and f.destination.runs,
@@ -134,6 +133,7 @@ RULES: tuple[Rule, ...] = (
         "the VM runs on both hosts: each may write what the other does not know",
         "find out which copy people use, and stop the other at once: virsh destroy VM",
     ),
+    Rule("closed", lambda f: f.phase in CLOSED, Action.NOTHING, "this migration ended"),
     Rule(
         "unreachable",
         lambda f: not (f.source.reachable and f.destination.reachable),

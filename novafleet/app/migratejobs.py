@@ -1,0 +1,116 @@
+"""Migrations that have not ended: what the journal says, what the domains say, and what their hosts show now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from novafleet.app.context import Reached
+from novafleet.app.wiring import World, open_journal
+from novafleet.capability.migration.keep import kept, move_of
+from novafleet.capability.migration.recover import Facts, Seen
+from novafleet.errors import NotFoundError, NovaFleetError
+from novafleet.model.facts import Domain, FleetFacts
+from novafleet.model.migration import Mode, Move, Phase
+from novafleet.model.run import Record
+from novafleet.plan import moving
+from novafleet.plan.moving import Moving
+
+NOTE = "note"
+"""Kind of the journal's records of a migration's phases (``app/migratetrip.py``)."""
+VERB = "migrate"
+REMEMBERED = 50
+"""Runs looked through for migrations that no domain tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One migration. ``moving`` is the newest record of it, wherever that is; ``move`` None: nobody here knows it."""
+
+    domain: str
+    uuid: str
+    moving: Moving
+    move: Move | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.moving.job
+
+
+async def open_jobs(world: World, facts: FleetFacts) -> tuple[Job, ...]:
+    """All that did not end, by name."""
+    noted = await _journalled(world)
+    jobs = {job.id: job for job in noted.values()}
+    for domain in (each for host in facts.hosts.values() for each in host.domains.values()):
+        found = moving.read(domain.xml)
+        if found is not None and found.job:
+            jobs[found.job] = _newer(jobs.get(found.job), domain, found)
+    return tuple(sorted((job for job in jobs.values() if job.moving.open), key=lambda job: job.id))
+
+
+def _newer(known: Job | None, domain: Domain, found: Moving) -> Job:
+    if known is None:
+        return Job(domain.name, domain.uuid, found)
+    return replace(known, moving=found) if found.at > known.moving.at else known
+
+
+async def _journalled(world: World) -> Mapping[str, Job]:
+    jobs: dict[str, Job] = {}
+    async with open_journal(world.places) as journal:
+        for run in await journal.runs(limit=REMEMBERED):
+            if run.verb.startswith(VERB):
+                for job in jobs_of(await journal.records(run.id)):
+                    known = jobs.get(job.id)
+                    if known is None or known.moving.at < job.moving.at:
+                        jobs[job.id] = replace(job, move=job.move or (known.move if known else None))
+                    elif known.move is None:
+                        jobs[job.id] = replace(known, move=job.move)
+    return jobs
+
+
+def jobs_of(records: Iterable[Record]) -> Iterator[Job]:
+    """Pure: the migrations of one run, each with its last phase."""
+    moves: dict[str, Move] = {}
+    latest: dict[str, Record] = {}
+    for record in records:
+        job = str(record.payload.get("job", ""))
+        if record.kind == NOTE and job:
+            latest[job] = record
+            if "move" in record.payload:
+                moves[job] = move_of(record.payload["move"])
+    for job, record in latest.items():
+        move = moves.get(job)
+        if move is not None:
+            yield Job(move.domain, move.uuid, _moving(move, record), move)
+
+
+def _moving(move: Move, record: Record) -> Moving:
+    phase, mode = Phase(record.payload["phase"]), Mode(record.payload.get("mode", "auto"))
+    return Moving(move.job, phase, mode, move.source, move.destination, record.run, move.running, record.at)
+
+
+async def with_move(job: Job, destination: Reached) -> Job:
+    """The job with what its destination keeps of it, where the journal does not know it."""
+    return job if job.move is not None else replace(job, move=await kept(destination, job.id))
+
+
+async def look(job: Job, reached: Mapping[str, Reached]) -> Facts:
+    """What both hosts show now."""
+    source, destination = await seen(job, reached, job.moving.source), await seen(job, reached, job.moving.destination)
+    return Facts(job.moving.phase, job.moving.mode, job.moving.running, source, destination)
+
+
+async def seen(job: Job, reached: Mapping[str, Reached], host: str) -> Seen:
+    """One host; whatever keeps it from answering, it is out of reach."""
+    if host not in reached:
+        return Seen(reachable=False)
+    hypervisor = reached[host].hypervisor
+    try:
+        domain = await hypervisor.domain(job.domain)
+        going = (await hypervisor.migration(job.domain)).kind
+    except NotFoundError:
+        return Seen()
+    except NovaFleetError:
+        return Seen(reachable=False)
+    return Seen(True, domain.state, domain.reason, going in ("bounded", "unbounded"), domain.uuid != job.uuid)

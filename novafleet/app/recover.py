@@ -1,0 +1,196 @@
+"""``migrate recover``: migrations that were cut off are ended or taken back, by what both hosts show."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from novafleet.app.context import Reached, reach
+from novafleet.app.migratejobs import Job, look, open_jobs, with_move
+from novafleet.app.migratetrip import Trip
+from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.capability.migration.commit import DAY, commit
+from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
+from novafleet.capability.migration.rollback import rollback
+from novafleet.capability.migration.route import close_route
+from novafleet.errors import ExitCode, LockHeldError, NovaFleetError
+from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.execute.gather import gather
+from novafleet.execute.nested import hold_one
+from novafleet.model.migration import Phase
+from novafleet.model.run import Run, RunState
+from novafleet.observe.registry import collectors
+from novafleet.store.journal import Journal, new_run_id
+
+HELD = Decision("held", Action.LEAVE, "somebody is at work on it", "novafleet migrate recover   # again, later")
+UNKNOWN = Decision(
+    "no-record",
+    Action.ASK,
+    "nobody here knows what was to be moved, and the destination keeps no record of it",
+    "novafleet migrate recover   # on the controller that began it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One migration that had not ended. ``facts`` are those decided from; ``done``: nothing is left to do; ``error`` what
+    kept the action from being carried out."""
+
+    job: str
+    domain: str
+    source: str
+    destination: str
+    facts: Facts
+    decision: Decision
+    done: bool = False
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """All of them; ``unseen`` are hosts that did not answer: there may be more. ``explain``: nothing was touched."""
+
+    jobs: tuple[Recovered, ...]
+    unseen: Mapping[str, str]
+    explain: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 when nothing is left to do, 1 when something failed or needs a person, 3 when a host did not answer."""
+        if any(each.error or each.decision.action in (Action.ASK, Action.ALARM) for each in self.jobs):
+            return ExitCode.FAILED
+        waiting = any(each.decision.action in (Action.WAIT, Action.LEAVE) for each in self.jobs)
+        return ExitCode.PARTIAL if waiting or self.unseen else ExitCode.OK
+
+
+async def recover(inventory: tuple[Path, ...], *, explain: bool = False, lock_wait: float = 0.0) -> Recovery:
+    """Ask every host; decide, and unless ``explain`` carry it out. What one job runs into does not keep the others."""
+    async with open_world(inventory) as world:
+        facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
+        jobs = await open_jobs(world, facts)
+        unseen = {name: host.error for name, host in facts.hosts.items() if host.error}
+        done = [await _recover(world, job, explain=explain, lock_wait=lock_wait) for job in jobs]
+        return Recovery(tuple(done), unseen, explain)
+
+
+async def settle(world: World, uuid: str, lock_wait: float = 0.0) -> tuple[Recovered, ...]:
+    """Before a VM is migrated: end what an earlier migration of it left. Touches no other VM."""
+    facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
+    jobs = [job for job in await open_jobs(world, facts) if job.uuid == uuid]
+    return tuple([await _recover(world, job, explain=False, lock_wait=lock_wait) for job in jobs])
+
+
+async def _recover(world: World, job: Job, *, explain: bool, lock_wait: float) -> Recovered:
+    moving = job.moving
+    reached, _ = await reach(world, [name for name in (moving.source, moving.destination) if name in world.fleet.hosts])
+    facts = await look(job, reached)
+    row = Recovered(job.id, job.domain, moving.source, moving.destination, facts, decide_recovery(facts))
+    if row.decision.action not in CHANGING:
+        return replace(row, done=row.decision.action is Action.NOTHING)
+    try:
+        async with _held(world, job, reached, lock_wait) as fenced:
+            return await _under_lease(world, await with_move(job, fenced[moving.destination]), fenced, row, explain)
+    except LockHeldError as error:
+        return replace(row, decision=replace(HELD, why=str(error)))
+    except NovaFleetError as error:
+        return replace(row, error=error.finding())
+
+
+@asynccontextmanager
+async def _held(
+    world: World, job: Job, reached: Mapping[str, Reached], lock_wait: float
+) -> AsyncIterator[Mapping[str, Reached]]:
+    """Both hosts under the VM's lease: whoever is at work on it is left alone."""
+    async with AsyncExitStack() as stack:
+        fenced: dict[str, Reached] = {}
+        for name in sorted(reached):
+            plain = reached[name]
+            holding = hold_one(plain.session, f"vm.{job.domain}", f"recover-{job.id}", world.clock, wait=lock_wait)
+            lease = await stack.enter_async_context(holding)
+            fenced[name] = Reached(plain.host, fence(plain.session, lease), fence_hypervisor(plain.hypervisor, lease))
+        yield fenced
+
+
+async def _under_lease(
+    world: World, job: Job, fenced: Mapping[str, Reached], row: Recovered, explain: bool
+) -> Recovered:
+    """Look again, now that nobody else can change anything, and do what that says."""
+    facts = await look(job, fenced)
+    row = replace(row, facts=facts, decision=decide_recovery(facts))
+    if row.decision.action not in CHANGING:
+        return replace(row, done=row.decision.action is Action.NOTHING)
+    if job.move is None:
+        return replace(row, decision=UNKNOWN)
+    if explain:
+        return row
+    async with _journalled(world, job) as journal:
+        await _DO[row.decision.action](_trip(world, job, fenced, journal), facts)
+    return replace(row, done=True)
+
+
+@asynccontextmanager
+async def _journalled(world: World, job: Job) -> AsyncIterator[tuple[Journal, str]]:
+    run_id, now = new_run_id(world.clock.now()), world.clock.now
+    holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+    label = f"{job.moving.source}/{job.domain}"
+    async with open_journal(world.places) as journal:
+        header = {"vms": [label], "job": job.id}
+        await journal.begin(Run(run_id, "", "migrate recover", RunState.RUNNING, now(), 0.0, holder, header))
+        try:
+            yield journal, run_id
+        except NovaFleetError as error:
+            await journal.finish(run_id, RunState.FAILED, now(), {"vms": [label], "error": error.finding()})
+            raise
+        await journal.finish(run_id, RunState.DONE, now(), {"vms": [f"{label}: recovered"]})
+
+
+def _trip(world: World, job: Job, fenced: Mapping[str, Reached], journal: tuple[Journal, str]) -> Trip:
+    assert job.move is not None
+    ends = (fenced[job.moving.source], fenced[job.moving.destination])
+    trip = Trip(job.move, *ends, journal[0], world.clock, journal[1], DAY)
+    trip.mode = job.moving.mode
+    return trip
+
+
+async def _roll_back(trip: Trip, facts: Facts) -> None:
+    """What waits on the destination is ended first; only then the source goes on, and all else is taken back."""
+    ends, move = trip.ends(verb="recover"), trip.move
+    await close_route(ends.source, ends.destination, move.job)
+    if facts.destination.half_way:
+        await ends.destination.hypervisor.destroy_domain(move.domain)
+    if facts.source.half_way and move.running:
+        await ends.source.hypervisor.resume_domain(move.domain)
+    await rollback(ends, move)
+
+
+async def _commit(trip: Trip, facts: Facts) -> None:
+    """What is paused on the source since the switch-over goes; then its definition, its disks into quarantine."""
+    ends, move = trip.ends(verb="recover"), trip.move
+    await close_route(ends.source, ends.destination, move.job)
+    if facts.source.present and facts.source.state not in OFF:
+        await ends.source.hypervisor.destroy_domain(move.domain)
+    await ends.note(Phase.VERIFIED, {})
+    await commit(ends, move, trip.mode)
+
+
+async def _start_there(trip: Trip, facts: Facts) -> None:
+    """Nothing may be left of the source's QEMU before the destination's starts."""
+    ends, move = trip.ends(verb="recover"), trip.move
+    if facts.source.present and facts.source.state not in OFF:
+        await ends.source.hypervisor.destroy_domain(move.domain)
+    await ends.note(Phase.SWITCHED, {})
+    await ends.destination.hypervisor.start_domain(move.domain)
+    await _commit(trip, replace(facts, source=replace(facts.source, state="shutoff")))
+
+
+_DO: Mapping[Action, Callable[[Trip, Facts], Awaitable[None]]] = {
+    Action.ROLL_BACK: _roll_back,
+    Action.COMMIT: _commit,
+    Action.START_DESTINATION: _start_there,
+}

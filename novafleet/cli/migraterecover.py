@@ -1,0 +1,30 @@
+"""``migrate recover``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout
+from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.errors import ExitCode
+
+
+def recover(
+    context: typer.Context,
+    inventory: Inventory = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Facts, rule and action; touch nothing.")] = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """End or take back migrations that were cut off, by what both hosts show now. Never starts a second copy."""
+    from novafleet.app.recover import recover as use_case
+    from novafleet.report.recover import show
+
+    where = guarded(lambda: inventory_of(context, inventory), output)
+    result = run(lambda: use_case(where, explain=explain, lock_wait=lock_wait), form=output, timeout=timeout)
+    show(result, output)
+    if result.exit_code is not ExitCode.OK:
+        raise typer.Exit(int(result.exit_code))
