@@ -39,8 +39,8 @@ UNKNOWN = Decision(
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """One migration that had not ended. ``facts`` are those decided from; ``done``: nothing is left to do; ``error`` what
-    kept the action from being carried out."""
+    """One migration that had not ended. ``facts`` are those decided from; ``done``: nothing is left to do; ``error``
+    what kept the action from being carried out."""
 
     job: str
     domain: str

@@ -1,7 +1,7 @@
 """No facts lead to two running copies, to the end of the only one, or to a decision against the newest data.
 
-Two ways of looking for a mistake: every combination of what hosts can show, and walks through migrations in which hosts,
-QEMUs, libvirt daemons and the controller die at any moment, where the test knows what the table only sees.
+Two ways of looking for a mistake: every combination of what hosts can show, and walks through migrations in which
+hosts, QEMUs, libvirt daemons and the controller die at any moment, where the test knows what the table only sees.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ def test_a_decision_says_why_and_where_nothing_is_done_what_to_do() -> None:
             assert rule.fix, rule.name
 
 
+ABSENT = Seen()
+
+
 @dataclass(frozen=True)
 class World:
     """The truth. ``newest`` is the side whose disks hold the guest's last write; ``phase`` what was noted last."""
@@ -91,7 +94,7 @@ class World:
     mode: Mode
     running: bool
     source: Seen
-    destination: Seen = Seen()
+    destination: Seen = ABSENT
     phase: Phase = Phase.PREPARING
     newest: str = "source"
     controller: bool = True
