@@ -62,12 +62,15 @@ def _arrival(observed: Observed, wanted: Wanted, path: str) -> str:
 def _disk(observed: Observed, wanted: Wanted, disk: GuestDisk) -> MoveDisk:
     chain = observed.source.chains.get(disk.path, ()) if disk.path else ()
     active = chain[0] if chain else Image(disk.path, disk.format)
-    shared = not disk.path or (wanted.copy_storage is not True and _same(observed, disk.path))
+    same = not disk.path or (wanted.copy_storage is not True and _same(observed, disk.path))
+    shared = same or (
+        disk.readonly and _present(observed, wanted, disk.path)
+    )  # nobody writes to it: an equal one will do
     under = chain[1] if len(chain) > 1 and not shared and _stands(observed, wanted, chain) else None
     return MoveDisk(
         target=disk.target,
         source=disk.path,
-        path=disk.path if shared else _arrival(observed, wanted, disk.path),
+        path=disk.path if same else _arrival(observed, wanted, disk.path),
         format=disk.format,
         size=active.size,
         allocated=active.allocated if under is not None else sum(image.allocated for image in chain),
