@@ -53,7 +53,7 @@ def booting(xml: str, capabilities: str) -> str:
     kind = root.find("os/type")
     machine = kind.get("machine", "") if kind is not None else ""
     _, machines = host_of(capabilities, kind.get("arch", "") if kind is not None else "")
-    if kind is None or not machine or machine in machines:
+    if kind is None or not machine or not machines or machine in machines:
         return xml
     alias = next((name for prefix, name in FAMILIES.items() if machine.startswith(prefix)), "")
     if alias not in machines:

@@ -4,7 +4,7 @@
 #   disk PATH FORMAT SIZE BACKING BACKING-FORMAT   an empty volume (an overlay, when BACKING is not empty)
 #   file PATH SIZE    an empty file, for one that is carried over as it is
 #   image PATH SIZE   the same, for a base image that others may use from then on
-#   side PATH TEXT    a file that holds one line
+#   side PATH TEXT    a file that holds one line, or nothing
 #   beside PATH       nothing yet: QEMU, libvirt or the copy will make it
 # First everything is looked at: `there PATH` for each that is in the way, status 93, and nothing was touched. Then each
 # is made under a name of this job, noted in the manifest with device:inode, and only then gets its own name.
@@ -36,7 +36,7 @@ fill() {
     disk)
       if [ -n "$5" ]; then qemu-img create -q -f "$3" -b "$5" -F "$6" "$part" "$4"; else qemu-img create -q -f "$3" "$part" "$4"; fi
       ;;
-    side) printf '%s\n' "$3" >"$part" ;;
+    side) if [ -n "$3" ]; then printf '%s\n' "$3" >"$part"; else : >"$part"; fi ;;
     *) truncate -s "$3" -- "$part" ;;
   esac
 }
