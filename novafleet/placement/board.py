@@ -48,6 +48,11 @@ class Board:
         self._members: list[tuple[Ints, bool]] = []
         self._apart: dict[int, list[int]] = {}
         self._index_apart()
+        self._forbidden = {
+            self.guest[name]: [self.site[host] for host in hosts if host in self.site]
+            for name, hosts in self.rules.forbidden.items()
+            if name in self.guest
+        }
         self.partners = self._index_together()
 
     def _rooms(self) -> Floats:
@@ -89,6 +94,7 @@ class Board:
         for v in unit:
             np.logical_and(mask, self.reach[self.kind[v]], out=mask)
             self._keep_apart(v, mask)
+            mask[self._forbidden.get(v, [])] = False
         away = {int(self.where[w]) for w in self.partners.get(unit[0], ()) if w not in unit}
         for host in away:
             np.logical_and(mask, np.arange(len(mask)) == host, out=mask)

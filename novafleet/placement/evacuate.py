@@ -192,16 +192,22 @@ def reasons(board: Board, v: int) -> Unmovable:
     found = {site.name: _obstacle(board, v, h) for h, site in enumerate(board.problem.sites) if h != board.where[v]}
     codes = [code for code, _ in found.values() if code != CLOSED] or [CLOSED]
     code = max(dict.fromkeys(codes), key=codes.count)
+    known = next((each for each in board.rules.forbidden.get(guest.name, {}).values() if each.code == code), None)
     hosts = {name: text for name, (_, text) in found.items()}
     some = "; ".join(f"{name} {text}" for name, text in list(hosts.items())[:3])
     more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
-    return Unmovable(guest.name, code, f"{some}{more}" or "there is no other host", FIXES[code], hosts)
+    return Unmovable(
+        guest.name, code, f"{some}{more}" or "there is no other host", known.fix if known else FIXES[code], hosts
+    )
 
 
 def _obstacle(board: Board, v: int, h: int) -> tuple[str, str]:
     guest, site = board.problem.guests[v], board.problem.sites[h]
     if site.closed:
         return CLOSED, site.closed
+    known = board.rules.forbidden.get(guest.name, {}).get(site.name)
+    if known is not None:
+        return known.code, known.why
     lack = lacks(guest, site, board.rules)
     if lack is not None:
         return lack

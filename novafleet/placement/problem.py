@@ -66,14 +66,24 @@ class Apart:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a guest cannot be on a host, found by looking at both: ``code`` NF-AREA-NNN."""
+
+    code: str
+    why: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """``together``: guests that stay on one host. ``spare``: so many hosts may fail and all guests still have room.
-    ``live``: running guests may only go where their CPU goes on as it is."""
+    ``live``: running guests may only go where their CPU goes on as it is. ``forbidden``: by guest and host."""
 
     apart: tuple[Apart, ...] = ()
     together: tuple[tuple[str, ...], ...] = ()
     spare: int = 0
     live: bool = False
+    forbidden: Mapping[str, Mapping[str, Obstacle]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
