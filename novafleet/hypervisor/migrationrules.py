@@ -29,7 +29,7 @@ MIGRATION: tuple[Rule, ...] = (
         text=r"to the same host|Attempt to migrate guest to the same",
         hints=(
             "virsh capabilities | grep -m1 uuid   # on both hosts: cloned machines have one UUID",
-            "set host_uuid in /etc/libvirt/libvirtd.conf   # on {host}, to the output of uuidgen; restart libvirtd",
+            "set host_uuid in /etc/libvirt/libvirtd.conf   # on one of them, to the output of uuidgen; restart libvirtd",
         ),
     ),
     Rule(
@@ -68,7 +68,7 @@ MIGRATION: tuple[Rule, ...] = (
     ),
     Rule(
         "NF-LV-181",
-        "{host} and the destination lost each other",
+        "the hosts lost each other",
         text=r"Failed to connect|[Uu]nable to connect|[Cc]annot connect|[Cc]onnection (?:refused|closed|reset|timed)"
         r"|End of file|Cannot (?:recv|write) data|client socket is closed|[Bb]roken pipe|keepalive|unable to read from"
         r"|Unable to (?:read|write)|lost connection|Input/output error|Network is unreachable|No route to host",

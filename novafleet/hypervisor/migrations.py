@@ -16,6 +16,8 @@ from novafleet.model.migration import Progress
 
 KINDS = ("none", "bounded", "unbounded", "completed", "failed", "cancelled")
 """virDomainJobType."""
+PEER = "the destination"
+"""Where what fails usually failed: on the source all of it ran a moment before."""
 MIB = 1 << 20
 FIELDS = {
     "elapsed_ms": "time_elapsed",
@@ -54,7 +56,9 @@ def _migrating(handle: Handle, what: str, host: str) -> Iterator[None]:
         if not handle.connection.isAlive():
             raise
         failure = Failure(error.get_error_code() or 0, error.get_error_domain() or 0, str(error))
-        raise translate(failure, what=what, host=host, first=MIGRATION) from error.with_traceback(None)
+        found = translate(failure, what=what, host=PEER, first=MIGRATION)
+        found.where = host
+        raise found from error.with_traceback(None)
 
 
 def migration(handle: Handle, name: str, completed: bool) -> Progress:
