@@ -91,16 +91,27 @@ class DiskWriter:
         the bytes it added to the repository."""
         async with self._lock:
             await self._cut(size)
-            for number in list(self._runs):
-                await self._close_run(number)
-            for number in list(self._drafts):
-                await self._close_page(number)
-            await self._pipeline.settle()
-            changed = {number: chunk.id for number, chunk in self._pages.items()}
-            root = Root(size, self._cell, page_ids(size, self._cell, changed, self._parent))
-            chunk = await self._pipeline.put(Kind.ROOT, encode_root(root), self._added)
-            await self._pipeline.settle()
-        return chunk.id.hex(), self.stored
+            root = await self._map(size)
+        return root, self.stored
+
+    async def keep(self) -> str:
+        """Make what was written so far durable, and go on: the root of the disk as it is now."""
+        async with self._lock:
+            root = await self._map(self._size)
+            await self._pipeline.flush()
+        return root
+
+    async def _map(self, size: int) -> str:
+        for number in list(self._runs):
+            await self._close_run(number)
+        for number in list(self._drafts):
+            await self._close_page(number)
+        await self._pipeline.settle()
+        changed = {number: chunk.id for number, chunk in self._pages.items()}
+        root = Root(size, self._cell, page_ids(size, self._cell, changed, self._parent))
+        chunk = await self._pipeline.put(Kind.ROOT, encode_root(root), self._added)
+        await self._pipeline.settle()
+        return chunk.id.hex()
 
     def _added(self, size: int) -> None:
         self.stored += size

@@ -203,7 +203,7 @@ class Repository:
             table = await self._segments.table(again=True)
             pipeline = Pipeline(self.store, self.keyring, table, held)
             try:
-                yield Backup(pipeline, held, self.keyring, self.cell, self.root, self.page)
+                yield Backup(pipeline, held, self.keyring, self.cell, self.root, self.page, table)
             finally:
                 await pipeline.close()
                 self._segments.known(table, pipeline.segments)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from novafleet.errors import RepositoryError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.repository import catalogue
-from novafleet.repository.chunkmap import Page, Root
+from novafleet.repository.chunkmap import ZERO, Page, Root
 from novafleet.repository.diskwriter import DiskWriter
+from novafleet.repository.index import Index
 from novafleet.repository.lease import Lease
 from novafleet.repository.pipeline import Pipeline
 from novafleet.repository.seal import Keyring, Kind
@@ -21,7 +23,14 @@ class Backup:
     """One run that adds at most one snapshot; made by ``Repository.backup``."""
 
     def __init__(
-        self, pipeline: Pipeline, lease: Lease, keyring: Keyring, cell: int, root_of: RootOf, page_of: PageOf
+        self,
+        pipeline: Pipeline,
+        lease: Lease,
+        keyring: Keyring,
+        cell: int,
+        root_of: RootOf,
+        page_of: PageOf,
+        table: Index,
     ) -> None:
         self._pipeline = pipeline
         self._lease = lease
@@ -29,6 +38,7 @@ class Backup:
         self._cell = cell
         self._root_of = root_of
         self._page_of = page_of
+        self._table = table
         self._inherits = False
 
     @property
@@ -48,6 +58,35 @@ class Backup:
         if root is not None and root.cell != self._cell:
             raise ValueError("the parent is of another repository")
         return DiskWriter(self._pipeline, self._page_of, size, self._cell, root)
+
+    async def resume(self, copy: DiskCopy, parent: DiskCopy | None = None) -> DiskWriter | None:
+        """Go on with a disk whose map is kept but named by no snapshot (``DiskWriter.keep`` of a run that ended): the
+        writer of the disk as ``copy`` is. None when a collection might take any of it away, or it is damaged."""
+        try:
+            kept, before = await self._root_of(copy), await self._root_of(parent) if parent else None
+            if not await self._stays(kept, before):
+                return None
+        except RepositoryError:
+            return None
+        self._inherits = self._inherits or parent is not None
+        return DiskWriter(self._pipeline, self._page_of, copy.size, self._cell, kept)
+
+    async def _stays(self, kept: Root, before: Root | None) -> bool:
+        """Is all that ``before`` does not have in packs that nobody has condemned? What is condemned later waits for
+        our lease, and is spared for our snapshot."""
+        for number, page in enumerate(kept.pages):
+            if page == ZERO or (before is not None and page == before.page(number)):
+                continue
+            if not self._uncondemned(page):
+                return False
+            old = await self._page_of(before.page(number)) if before and before.page(number) != ZERO else None
+            known = frozenset(old.chunks()) if old else frozenset()
+            if not all(map(self._uncondemned, {*(await self._page_of(page)).chunks()} - known - {ZERO})):
+                return False
+        return True
+
+    def _uncondemned(self, chunk: bytes) -> bool:
+        return any(found.pack not in self._lease.condemned for found in self._table.locations(chunk))
 
     async def blob(self, content: bytes) -> Blob:
         """Store a small file (whole in memory)."""

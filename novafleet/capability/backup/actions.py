@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from novafleet.capability.backup import beside, offline, online
+from novafleet.capability.backup import adopt, beside, offline, online
+from novafleet.capability.backup.adopt import Keeper, Kept, Note
 from novafleet.capability.backup.audit import missed
 from novafleet.capability.backup.clean import clean, forget_checkpoint, if_possible, kept
 from novafleet.capability.backup.export import opened
 from novafleet.capability.backup.look import Sight, look
-from novafleet.capability.backup.names import checkpoint_name
+from novafleet.capability.backup.names import Names, checkpoint_name
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, mending, plan, without
 from novafleet.capability.backup.read import Reading, copy, read_again
@@ -25,6 +26,7 @@ from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
 from novafleet.repository.check import lost_of
+from novafleet.repository.diskwriter import DiskWriter
 from novafleet.repository.repository import Repository
 from novafleet.repository.writer import Backup
 from novafleet.together import together
@@ -37,11 +39,13 @@ TOLD_EVERY = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A VM that was looked at and cleaned up, its newest snapshot, and how each disk is to be read."""
+    """A VM that was looked at and cleaned up, its newest snapshot, and how each disk is to be read. ``note`` is of the
+    run that is taken up instead."""
 
     sight: Sight
     parent: Snapshot | None
     plans: tuple[DiskPlan, ...]
+    note: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,11 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     """
     began = clock.now()
     prepared = await _prepare(ctx, repository, order)
-    work = Work(ctx, clock, repository, order, prepared, checkpoint_name(repository.id, began))
+    checkpoint = prepared.note.checkpoint if prepared.note else ""
+    work = Work(ctx, clock, repository, order, prepared, checkpoint or checkpoint_name(repository.id, began))
     async with AsyncExitStack() as undo, repository.backup(clock) as store:
         undo.push_async_callback(_undo, work)
-        exported = (online if work.sight.running else offline).exported
-        async with exported(ctx, work.sight, prepared.plans, order, work.checkpoint) as export:
+        async with _exported(work) as export:
             snapshot = await _content(work, store, export)
         committed = await store.commit(replace(snapshot, seconds=clock.now() - began))
         undo.pop_all()
@@ -102,16 +106,42 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     return committed
 
 
+def _exported(work: Work) -> AbstractAsyncContextManager[Exported]:
+    ctx, sight, prepared = work.ctx, work.sight, work.prepared
+    if prepared.note is not None:
+        return online.taken_up(ctx, sight, prepared.plans, prepared.note)
+    if sight.running:
+        return online.exported(ctx, sight, prepared.plans, work.order, work.checkpoint)
+    return offline.exported(ctx, sight, prepared.plans, work.order, work.checkpoint)
+
+
 async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
     sight = await look(ctx, order.domain)
     parent = await order.history.newest(sight.domain.uuid)
-    await clean(ctx, sight, repository.id, kept(parent))
-    if sight.job is not None:
-        sight = await look(ctx, order.domain)
-    if sight.running and parent is not None:
-        sight = await _relearnt(ctx, sight, parent)
-    prepared = _planned(ctx, sight, parent, order)
+    prepared = await _taken_up(ctx, sight, parent, repository.id, order)
+    if prepared is None:
+        await clean(ctx, sight, repository.id, kept(parent))
+        if sight.job is not None:
+            sight = await look(ctx, order.domain)
+        if sight.running and parent is not None:
+            sight = await _relearnt(ctx, sight, parent)
+        prepared = _planned(ctx, sight, parent, order)
     return replace(prepared, plans=tuple([await _mending(repository, parent, each) for each in prepared.plans]))
+
+
+async def _taken_up(
+    ctx: ActionContext, sight: Sight, parent: Snapshot | None, repository: str, order: Order
+) -> Prepared | None:
+    """A job whose controller is gone, at the moment it is of."""
+    note = await adopt.found(ctx, sight, repository, order, parent)
+    if note is None or sight.job is None:
+        return None
+    prepared = _planned(ctx, sight, parent, order)
+    plans = adopt.taken_up(prepared.plans, sight.job.xml)
+    if plans is None:
+        return None
+    ctx.progress("going on with the backup an earlier run began")
+    return replace(prepared, plans=plans, note=note)
 
 
 async def _mending(repository: Repository, parent: Snapshot | None, plan: DiskPlan) -> DiskPlan:
@@ -154,10 +184,34 @@ def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: O
 
 async def _content(work: Work, store: Backup, export: Exported) -> Snapshot:
     """Disks, and meanwhile what lies beside them."""
-    frame = _frame(work, export, work.clock.now())
-    ctx, sight = work.ctx, work.sight
-    disks, facts, files = await together(_copies(work, store, export), _facts(ctx, sight), _files(work, store))
+    frame = _frame(work, export, export.at or work.clock.now())
+    ctx, sight, keeper = work.ctx, work.sight, _keeper(work, export, frame)
+    disks, facts, files, _ = await together(
+        _copies(work, store, export, keeper), _facts(ctx, sight), _files(work, store), _noted(keeper)
+    )
     return replace(frame, disks=disks, facts=facts, files=files)
+
+
+def _keeper(work: Work, export: Exported, frame: Snapshot) -> Keeper | None:
+    """Of a running VM only: nobody ends the job of one that is off but we."""
+    if not work.sight.running:
+        return None
+    marked = any(each.marks for each in export.plans)
+    note = work.prepared.note or Note(
+        repository=work.repository.id,
+        checkpoint=work.checkpoint if marked else "",
+        at=frame.at,
+        consistency=export.consistency,
+        parent=frame.parent,
+        full=work.order.full,
+        exclude=work.order.exclude,
+    )
+    return Keeper(work.ctx, work.clock, Names(work.sight.domain.uuid), note, work.clock.monotonic())
+
+
+async def _noted(keeper: Keeper | None) -> None:
+    if keeper is not None:
+        await keeper.attempt()
 
 
 async def _files(work: Work, store: Backup) -> Mapping[str, Blob]:
@@ -182,28 +236,34 @@ def _frame(work: Work, export: Exported, at: float) -> Snapshot:
     )
 
 
-async def _copies(work: Work, store: Backup, export: Exported) -> Mapping[str, DiskCopy]:
+async def _copies(work: Work, store: Backup, export: Exported, keeper: Keeper | None) -> Mapping[str, DiskCopy]:
     """One disk after the other: each is read with many requests under way."""
     total, done, found = sum(each.image.size for each in export.plans), 0, {}
     for each in export.plans:
         tell = partial(Progress(work, each).tell, done, total)
-        found[each.disk.name] = await _copied(work, store, export, each, tell)
+        copied = found[each.disk.name] = await _copied(work, store, export, each, tell, keeper)
         done += each.image.size
+        if keeper is not None:
+            keeper.ended(each.disk.target, Kept(copied.root, copied.size, copied.size))
     return found
 
 
-async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, tell: Any) -> DiskCopy:
+async def _copied(
+    work: Work, store: Backup, export: Exported, plan: DiskPlan, tell: Any, keeper: Keeper | None
+) -> DiskCopy:
     ended = partial((online if work.sight.running else offline).ended, work.ctx, work.sight)
     address = export.addresses[plan.disk.target]
     before = plan.parent.size if plan.parent is not None else 0
     reading = Reading(work.order.pace, tell, changes=bool(plan.since), before=before)
     async with opened(work.ctx.session, address, work.clock, ended) as source:
-        writer = await store.disk(source.size, plan.parent)
+        plan, writer, begin = await _begun(work, store, plan, source.size)
+        keep = partial(keeper.keep, plan.disk.target, writer, source.size) if keeper else None
         count = await read_again(store, source, writer, plan.lost)
-        count += await copy(source, source.size, writer, reading)
+        count += await copy(source, source.size, writer, replace(reading, begin=begin, keep=keep))
         if plan.since and not plan.lost:
             plan = await _audited(work, source, plan)
             if not plan.since:
+                await keeper.drop(plan.disk.target) if keeper else None
                 count += await copy(source, source.size, writer, replace(reading, changes=False))
         root, stored = await writer.finish(source.size)
     return DiskCopy(
@@ -219,6 +279,17 @@ async def _copied(work: Work, store: Backup, export: Exported, plan: DiskPlan, t
         bytes_read=count,
         bytes_stored=stored,
     )
+
+
+async def _begun(work: Work, store: Backup, plan: DiskPlan, size: int) -> tuple[DiskPlan, DiskWriter, int]:
+    """A disk to write, and the byte from which it is to be read: an earlier run may have stored its beginning."""
+    kept = work.prepared.note.disks.get(plan.disk.target) if work.prepared.note else None
+    if kept is not None and kept.size == size and 0 <= kept.upto <= size:
+        copy = DiskCopy(plan.disk.name, plan.disk.target, size, kept.root)
+        if (writer := await store.resume(copy, plan.parent)) is not None:
+            why = f"{plan.why}; an earlier run had stored {kept.upto} bytes of it"
+            return replace(plan, why=why), writer, kept.upto
+    return plan, await store.disk(size, plan.parent), 0
 
 
 async def _audited(work: Work, source: BlockSource, plan: DiskPlan) -> DiskPlan:

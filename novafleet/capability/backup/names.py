@@ -40,6 +40,11 @@ class Names:
         """Why the guard ended a job."""
         return f"{self.folder}/reason"
 
+    @property
+    def note(self) -> str:
+        """What its controller noted of a job."""
+        return f"{self.folder}/job.json"
+
     def scratch(self, directory: str, target: str) -> str:
         """Where QEMU keeps what the guest overwrites meanwhile: beside the disk."""
         return f"{directory}/.nf-{self.uuid}-{target}.scratch"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 
 from novafleet.capability.backup import plan as planning
+from novafleet.capability.backup.adopt import Note
 from novafleet.capability.backup.clean import if_possible, thawed
 from novafleet.capability.backup.export import Address
 from novafleet.capability.backup.guard import arm_thaw, end, guard, refuse_without_room, why_ended
@@ -38,13 +39,24 @@ async def exported(
         refuse_without_room(ctx, sight)
         async with in_guest(ctx, order.hooks, domain.name) if order.hooks else nullcontext():
             consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
-        addresses = {
-            each.disk.target: Address(socket, each.disk.target, EXPORT_BITMAP if each.since else "") for each in plans
-        }
         await guard(ctx, sight, socket, order.heartbeat)
-        yield Exported(tuple(plans), consistency, addresses)
+        yield Exported(tuple(plans), consistency, _addresses(plans, socket))
     finally:
         await if_possible(ctx, _closed(ctx, domain.name, names))
+
+
+@asynccontextmanager
+async def taken_up(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], note: Note) -> AsyncIterator[Exported]:
+    """The frozen disks of a job whose controller is gone; its guard watches over us now, by the same lease."""
+    names = Names(sight.domain.uuid)
+    try:
+        yield Exported(tuple(plans), note.consistency, _addresses(plans, names.socket(sight.home)), note.at)
+    finally:
+        await if_possible(ctx, _closed(ctx, sight.domain.name, names))
+
+
+def _addresses(plans: Sequence[DiskPlan], socket: str) -> dict[str, Address]:
+    return {each.disk.target: Address(socket, each.disk.target, EXPORT_BITMAP if each.since else "") for each in plans}
 
 
 async def _closed(ctx: ActionContext, domain: str, names: Names) -> None:

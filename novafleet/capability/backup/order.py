@@ -34,8 +34,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Frozen disks: how each is read after all, and where, by target."""
+    """Frozen disks: how each is read after all, and where, by target; ``at`` is the moment they are of,
+    0 for this one."""
 
     plans: tuple[DiskPlan, ...]
     consistency: Consistency
     addresses: Mapping[str, Address]
+    at: float = 0.0

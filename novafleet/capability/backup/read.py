@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ AHEAD = 16
 """MiB of one disk under way."""
 
 Tell = Callable[[int, int], None]
+Keep = Callable[[int], Awaitable[None]]
 
 
 class Pace:
@@ -43,22 +44,27 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How a disk is read. ``changes``: only what its bitmap calls dirty, and what lies behind ``before``, the size it
-    had at the last backup. ``tell`` hears bytes passed over or read, and the disk's size."""
+    had at the last backup. ``tell`` hears bytes passed over or read, and the disk's size. What lies before ``begin`` is
+    stored already; ``keep`` may make durable what is read up to some byte."""
 
     pace: Pace
     tell: Tell
     changes: bool = False
     before: int = 0
+    begin: int = 0
+    keep: Keep | None = None
 
 
 async def copy(source: BlockSource, size: int, writer: DiskWriter, reading: Reading) -> int:
     """Copy a disk; the bytes that were read. Raises what source and writer raise."""
     count = 0
-    for start in range(0, size, WINDOW):
+    for start in range(reading.begin, size, WINDOW):
         length = min(WINDOW, size - start)
         extents = classified(await source.extents(start, length), reading)
         count += await _window(source, writer, extents, reading, size)
         reading.tell(start + length, size)
+        if reading.keep is not None:
+            await reading.keep(start + length)
     return count
 
 
@@ -107,6 +113,8 @@ async def _window(
             await writer.data(offset, content)
             count += len(content)
             reading.tell(offset + len(content), size)
+            if reading.keep is not None and offset + len(content) < size:
+                await reading.keep(offset + len(content))
     return count
 
 

@@ -155,3 +155,9 @@ def job_socket(xml: str) -> str:
     """Where a backup job exports, empty for a push job or one on TCP."""
     server = parse(xml).find("server")
     return server.get("socket", "") if server is not None else ""
+
+
+def job_disks(xml: str) -> dict[str, str]:
+    """The checkpoint since which each disk of a job, by target, is exported; empty for one that is exported whole."""
+    disks = parse(xml).findall("disks/disk[@backup='yes']")
+    return {disk.get("name", ""): disk.get("incremental", "") for disk in disks}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,17 +12,18 @@ from typing import Any, cast
 
 import pytest
 
+from novafleet.capability.backup import actions, adopt, online, read
 from novafleet.capability.backup.actions import back_up
 from novafleet.capability.backup.history import History
 from novafleet.capability.backup.order import Order
 from novafleet.capability.backup.read import Pace
-from novafleet.errors import BackupError, HypervisorError, NovaFleetError, SpaceError, StoreError
+from novafleet.errors import BackupError, HypervisorError, NotFoundError, NovaFleetError, SpaceError, StoreError
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.model.backup import Consistency, CopyMode, Snapshot
 from novafleet.model.command import Command, Completed
 from novafleet.model.fleet import Host
 from novafleet.ports import ActionContext, Channel
-from novafleet.repository import Repository
+from novafleet.repository import Repository, epochs
 from novafleet.transport.local import open_local
 from tests.unit.nbd.memory import MemoryDisk, served
 from tests.unit.repository.disks import StillClock, fresh
@@ -69,7 +71,18 @@ class Paper:
     libvirt: Libvirt
     free: int = ROOMY
     left: str = ""
+    size: int = len(CONTENT)
     host: Host = field(default_factory=lambda: Host("kvm1", "192.0.2.1"))
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    async def push(self, content: bytes, path: str, **_options: Any) -> bool:
+        self.files[path] = content
+        return True
+
+    async def pull(self, path: str, **_options: Any) -> bytes:
+        if path not in self.files:
+            raise NotFoundError(path)
+        return self.files[path]
 
     async def run(self, command: Command, **_options: Any) -> Completed:
         text = " ".join(command.argv)
@@ -77,7 +90,7 @@ class Paper:
         if "qemu-img info" in text:
             mark = command.argv[4]
             specific = {"data": {"compat": "1.1", "bitmaps": []}}
-            image = {"filename": IMAGE, "format": "qcow2", "virtual-size": len(CONTENT), "format-specific": specific}
+            image = {"filename": IMAGE, "format": "qcow2", "virtual-size": self.size, "format-specific": specific}
             said = f"{mark} home /q\n{mark} disk disk 0 {self.free} {ROOMY}\n{json.dumps([image])}\n"
         elif command.argv[0] == "systemd-run":
             self.libvirt.asked.append(command.argv[3].removeprefix("--unit=")[:7])
@@ -220,3 +233,98 @@ async def test_no_room_no_job(bench: Bench) -> None:
         await bench.back_up()
     assert refused.value.code == "NF-BAK-012"
     assert "begin" not in bench.libvirt.asked
+
+
+LARGE = random.Random(4).randbytes(8 << 20)
+
+
+class Killed(Exception):
+    """As a SIGKILL: nothing of ours runs after it."""
+
+
+class Mortal(Pace):
+    """Kills its reader at the fifth MiB, once."""
+
+    def __init__(self, clock: StillClock) -> None:
+        super().__init__(clock, 0)
+        self.left = 5
+
+    async def take(self, count: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.fixture
+async def large(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """A disk of 8 MiB, noted at every step; and nobody cleans up after a failure."""
+    (tmp_path / "large").mkdir()
+    async with served(tmp_path / "large", MemoryDisk(LARGE)) as socket:
+        bench.context.session.socket, bench.context.session.size = socket, len(LARGE)
+        monkeypatch.setattr(adopt, "EVERY", 0.0)
+        monkeypatch.setattr(read, "AHEAD", 1)
+        yield bench
+
+
+async def killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies in the middle of its disk."""
+
+    async def nothing(*_arguments: Any, **_options: Any) -> None:
+        return
+
+    history = History(bench.repository)
+    order = Order(NAME, NAME, "", "/lease", Mortal(bench.clock), history, "crash")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(online, "_closed", nothing)
+        patched.setattr(actions, "_undo", nothing)
+        await back_up(cast("ActionContext", bench.context), bench.repository, bench.clock, order)
+
+
+async def test_a_job_whose_controller_died_is_taken_up(large: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await killed(large, monkeypatch)
+    note = json.loads(next(iter(large.context.session.files.values())))
+    large.libvirt.asked.clear()
+    snapshot = await large.back_up("crash")
+    disk = snapshot.disks["disk"]
+    assert large.libvirt.asked == ["abort"]  # the end of the job: none was begun
+    assert snapshot.at == note["at"]
+    assert 0 < disk.bytes_read < len(LARGE) - (2 << 20)
+    assert "an earlier run had stored" in disk.why
+    assert await large.checkpoints() == [note["checkpoint"]] == [disk.checkpoint]
+    assert await (await large.repository.disk(disk)).read(0, disk.size) == LARGE
+
+
+@pytest.mark.parametrize("change", ["full", "consistency", "another job", "no note", "garbage", "committed since"])
+async def test_what_does_not_fit_is_begun_anew(large: Bench, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    await killed(large, monkeypatch)
+    files = large.context.session.files
+    [path] = files
+    note = json.loads(files[path])
+    if change == "another job":
+        disks = "<disks><disk name='x' backup='yes'/></disks>"
+        job = f"<domainbackup><server socket='/q/nf-backup.sock'/>{disks}</domainbackup>"
+        await large.libvirt.abort_job(NAME)
+        await large.libvirt.begin_backup(NAME, job)
+    if change == "no note":
+        files.clear()
+    if change == "garbage":
+        files[path] = b'{"checkpoint": 7'
+    if change == "committed since":
+        files[path] = json.dumps({**note, "parent": "0" * 26}).encode()
+    snapshot = await large.back_up("fs" if change == "consistency" else "crash", full=change == "full")
+    assert snapshot.at > note["at"]
+    assert snapshot.disks["disk"].bytes_read == len(LARGE)
+    assert await large.checkpoints() == [snapshot.disks["disk"].checkpoint]
+
+
+async def test_what_was_stored_and_is_condemned_since_is_read_again(
+    large: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await killed(large, monkeypatch)
+    store = large.repository.store
+    packs = [each.key.rpartition("/")[2] async for each in store.list("packs/")]
+    assert await epochs.publish(store, 1, packs, [])
+    snapshot = await large.back_up("crash")
+    assert snapshot.disks["disk"].bytes_read == len(LARGE)
+    later = {each.key.rpartition("/")[2] async for each in store.list("packs/")}
+    assert later - set(packs)
