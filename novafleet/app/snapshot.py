@@ -27,9 +27,9 @@ from novafleet.capability.snapshot.actions import registry
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.capability.snapshot.note import SAFETY
-from novafleet.capability.snapshot.plan import CRASH, FS, nearest, plan_return
+from novafleet.capability.snapshot.plan import AUTO, CRASH, FS, nearest, plan_return
 from novafleet.capability.snapshot.retention import expired
-from novafleet.capability.snapshot.tidy import pending
+from novafleet.capability.snapshot.tidy import pending, removable
 from novafleet.errors import NovaFleetError
 from novafleet.model.plan import Step
 from novafleet.model.policy import Keep
@@ -41,8 +41,8 @@ Confirm = Callable[[Sequence[str]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The snapshot to make. ``mode``: crash | fs | live; ``require`` refuses less than that; ``ttl`` seconds after
-    which ``prune`` may remove it (0: never); ``hold`` keeps it from ``prune`` altogether."""
+    """The snapshot to make. ``mode``: crash | fs | live; ``require`` refuses less than that; ``kind`` auto | internal |
+    external; ``ttl`` seconds after which ``prune`` may remove it (0: never); ``hold`` keeps it from that altogether."""
 
     name: str = ""
     text: str = ""
@@ -51,6 +51,7 @@ class Wish:
     tags: tuple[str, ...] = ()
     ttl: float = 0.0
     hold: bool = False
+    kind: str = AUTO
 
 
 async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
@@ -87,6 +88,7 @@ def _pair(crew: Party, chosen: Chosen, wish: Wish, group: str = "", part: str = 
         "text": wish.text,
         "mode": wish.mode,
         "require": wish.require,
+        "kind": wish.kind,
         "tags": list(wish.tags),
         "expires": now + wish.ttl if wish.ttl else 0.0,
         "hold": wish.hold,
@@ -147,19 +149,25 @@ def _lost(chosen: Chosen, seen: Survey, name: str, safety: bool) -> str:
 def _revert_steps(
     crew: Party, chosen: Chosen, seen: Survey, taken: Taken, safety: bool, start: bool | None
 ) -> list[Step]:
-    steps: list[Step] = []
+    """What lies inside images is best kept inside too, which takes a VM that is off: it is stopped first."""
+    stop = step(chosen, "snapshot.stop", ["safety"] if safety and not taken.inside else [])
+    steps = [stop]
     if safety:
         wish = Wish(f"before-{default_name(crew.world.clock.now())}", f"before going back to {taken.name}", CRASH)
-        wish = replace(wish, tags=(SAFETY,), ttl=A_WEEK)
-        steps += _pair(crew, chosen, wish, part="safety")
-    after = ["safety"] if safety else []
-    steps.append(step(chosen, "snapshot.stop", after))
-    steps.append(step(chosen, "snapshot.switch", ["stop"], name=taken.name, token=secrets.token_hex(4)))
-    runs = start if start is not None else bool(taken.memory) or not seen.off
+        freeze, make = _pair(crew, chosen, replace(wish, tags=(SAFETY,), ttl=A_WEEK), part="safety")
+        steps += [replace(freeze, after=(stop.id,)) if taken.inside else freeze, make]
+    runs = start if start is not None else _ran(taken) or not seen.off
+    words: dict[str, Any] = {"name": taken.name, "token": secrets.token_hex(4), "runs": runs}
+    steps.append(step(chosen, "snapshot.switch", ["stop", *(["safety"] if safety else [])], **words))
     if runs:
         steps.append(step(chosen, "snapshot.start", ["switch"], name=taken.name))
     steps.append(step(chosen, "snapshot.tidy", ["start" if runs else "switch"]))
     return steps
+
+
+def _ran(taken: Taken) -> bool:
+    """Was its memory saved?"""
+    return bool(taken.memory) or (bool(taken.inside) and taken.fact.state == "running")
 
 
 async def remove(asked: Selected, names: Sequence[str], watch: Watch, confirm: Confirm, *, tree: bool = False) -> Done:
@@ -192,7 +200,8 @@ async def prune(asked: Selected, keep: Keep, watch: Watch, confirm: Confirm, *, 
     one that is held."""
 
     def wanted(seen: Survey) -> list[str]:
-        return expired(seen, keep, now)
+        due = expired(seen, keep, now)
+        return [each.name for each in seen.snapshots if each.name in due and removable(seen, each)]
 
     now = datetime.now(UTC).timestamp()
     return await _remove(asked, "prune", wanted, watch, confirm, dry_run=dry_run)
@@ -223,11 +232,17 @@ async def _remove(
 
 
 def _remove_steps(chosen: Chosen, seen: Mapping[str, Survey], going: Mapping[str, list[str]]) -> list[Step]:
-    names = going[chosen.label]
-    if not names and not pending(seen[chosen.label]):
+    """First what lies over images, then what lies inside them: nothing may be over those while a VM runs."""
+    names, vm = going[chosen.label], seen[chosen.label]
+    if not names and not pending(vm):
         return []
-    forget = [step(chosen, "snapshot.forget", names=names)] if names else []
-    return [*forget, step(chosen, "snapshot.tidy", ["forget"] if forget else [])]
+    inside = [each.name for each in vm.snapshots if each.inside and each.name in names]
+    over = [name for name in names if name not in inside]
+    forget = [step(chosen, "snapshot.forget", names=over)] if over else []
+    steps = [*forget, step(chosen, "snapshot.tidy", ["forget"] if forget else [])]
+    if inside:
+        steps.append(step(chosen, "snapshot.forget", ["tidy"], part="take-out", names=inside))
+    return steps
 
 
 def _foretold(

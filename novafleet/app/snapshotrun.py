@@ -296,7 +296,9 @@ def results_of(
 def _concluded(row: VmResult, results: Sequence[NodeResult]) -> VmResult:
     outcome: dict[str, Any] = dict(row.outcome)
     for result in results:
+        removed = [*outcome.get("removed", ()), *result.outcome.get("removed", ())]
         outcome.update(result.outcome)
+        outcome |= {"removed": removed} if removed else {}
         if result.error and row.error is None:
             row = replace(row, state=_failed(result.error), error=result.error)
         elif result.state is not NodeState.DONE and row.state == "done":

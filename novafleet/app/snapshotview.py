@@ -16,7 +16,8 @@ from novafleet.errors import NovaFleetError
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
     """One snapshot. ``made`` and ``expires`` are seconds since the epoch; ``size`` bytes kept because of it; ``mode``
-    crash | fs | live | offline, empty for one made by other means; ``images`` by disk."""
+    crash | fs | live | offline, empty for one made by other means; ``kind`` internal | external because of ``choice``;
+    ``images`` by disk."""
 
     name: str
     parent: str
@@ -32,6 +33,7 @@ class SnapshotRow:
     group: str = ""
     asked: str = ""
     why: str = ""
+    choice: str = ""
     state: str = ""
     memory: str = ""
     images: Mapping[str, str] | None = None
@@ -95,7 +97,7 @@ def _row(seen: Survey, taken: Taken) -> SnapshotRow:
         text=note.text if note else fact.description,
         state=fact.state,
         memory=taken.memory,
-        images={disk.name: disk.path for disk in taken.contents.values()},
+        images={disk.name: disk.path for disk in (taken.contents or taken.inside).values()},
     )
     return _annotated(plain, taken)
 
@@ -112,4 +114,5 @@ def _annotated(row: SnapshotRow, taken: Taken) -> SnapshotRow:
         group=note.group,
         asked=note.asked,
         why=note.why,
+        choice=note.choice,
     )

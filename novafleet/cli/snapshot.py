@@ -11,7 +11,7 @@ import typer
 from novafleet.cli import snapshotarchive
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, run
-from novafleet.cli.snapshotargs import confirmation, finish, mode_of, seconds_of, selected
+from novafleet.cli.snapshotargs import KINDS, confirmation, finish, mode_of, seconds_of, selected
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ def create(
         typer.Option(metavar="crash|fs|live", help="As after a power cut, file systems frozen, or with memory."),
     ] = "fs",
     require: Annotated[str, typer.Option(metavar="MODE", help="Refuse rather than take less than this.")] = "",
+    kind: Annotated[
+        str, typer.Option(metavar="auto|internal|external", help="Inside the images, or overlays over them.")
+    ] = "auto",
     tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="May repeat.")] = None,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="`prune` removes it after that: 7d.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="`prune` never removes it.")] = False,
@@ -71,6 +74,7 @@ def create(
                 tags=tuple(tag or ()),
                 ttl=seconds_of(ttl),
                 hold=hold,
+                kind=mode_of(kind, "--kind", KINDS),
             ),
         ),
         output,

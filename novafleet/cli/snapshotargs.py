@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from novafleet.app.snapshotrun import Done, Selected
 
 MODES = ("crash", "fs", "live")
+KINDS = ("auto", "internal", "external")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

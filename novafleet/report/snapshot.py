@@ -83,6 +83,7 @@ def _detail(vm: VmSnapshots, row: SnapshotRow) -> None:
         "snapshot": f"{vm.host}/{vm.domain} {row.name}" + (" (current)" if row.current else ""),
         "made": _when(row.made),
         "mode": f"{row.mode or row.kind}{fell}",
+        "kind": f"{row.kind}: {row.choice}" if row.choice else row.kind,
         "parent": row.parent or "-",
         "size": size(row.size),
         "tags": ", ".join(row.tags) or "-",
@@ -183,7 +184,7 @@ def _done(finished: Done) -> Mapping[str, Any]:
     }
 
 
-def size(count: float) -> str:
+def size(count: int) -> str:
     """Bytes for people."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):

@@ -13,15 +13,19 @@ from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.freeze import Freezer, Frozen
 from novafleet.capability.snapshot.look import Survey, Taken, survey
 from novafleet.capability.snapshot.note import Note
-from novafleet.capability.snapshot.plan import CRASH, FS, Creation
+from novafleet.capability.snapshot.plan import CRASH, EXTERNAL, FS, INTERNAL, Creation, not_inside
 from novafleet.capability.snapshot.prepare import Prepared, prepare, run_script
+from novafleet.errors import HypervisorError
 from novafleet.model.snapshot import SnapshotFlag
 from novafleet.ports import ActionContext, Json, Outcome
+
+REFUSALS = frozenset(("NF-LV-120", "NF-LV-122", "NF-LV-124", "NF-LV-172"))
+"""What libvirt's "I do not do that" becomes: 9.0 says it of VMs with checkpoints."""
 
 
 async def create(ctx: ActionContext, args: Mapping[str, Json], freezer: Freezer) -> Outcome:
     """Make snapshot ``args["name"]`` of ``args["domain"]`` and thaw it. Raises SnapshotError NF-SNAP-003, -004, -006,
-    SpaceError NF-SNAP-007, and what libvirt raises."""
+    -014, SpaceError NF-SNAP-007, and what libvirt raises."""
     label, held = args["label"], freezer.of(args["label"])
     try:
         prepared = freezer.prepared.pop(label, None) or await prepare(ctx, args)
@@ -52,18 +56,41 @@ async def created(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | Non
 
 
 async def _make(ctx: ActionContext, args: Mapping[str, Json], held: Frozen, prepared: Prepared) -> tuple[float, float]:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    refused = await _inside(ctx, args, held, prepared) if prepared.creation.kind == INTERNAL else ""
+    if prepared.creation.kind == EXTERNAL or refused:
+        creation = replace(prepared.creation, kind=EXTERNAL, choice=refused or prepared.creation.choice)
+        await _outside(ctx, args, held, Prepared(prepared.seen, creation))
+    return began, clock()
+
+
+async def _inside(ctx: ActionContext, args: Mapping[str, Json], held: Frozen, prepared: Prepared) -> str:
+    """Inside the images; why this libvirt does not, empty when it did. Raises SnapshotError NF-SNAP-014 when nothing
+    else was wanted."""
+    seen, creation = prepared.seen, prepared.creation
+    wanted = xml.internal(args["name"], _description(ctx, args, held, creation), seen.disks)
+    try:
+        await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(wanted), SnapshotFlag.ATOMIC)
+    except HypervisorError as error:
+        if error.code not in REFUSALS:
+            raise
+        if creation.strict:
+            raise not_inside(seen, error.cause) from error
+        return f"libvirt makes none inside the images: {error.cause}"
+    return ""
+
+
+async def _outside(ctx: ActionContext, args: Mapping[str, Json], held: Frozen, prepared: Prepared) -> None:
     seen, creation = prepared.seen, prepared.creation
     wanted = xml.snapshot(
         args["name"], _description(ctx, args, held, creation), creation.overlays, creation.others, creation.memory
     )
-    clock = asyncio.get_running_loop().time
-    began = clock()
     if seen.off:
         await _offline(ctx, seen, creation, wanted)
     else:
         flags = SnapshotFlag.LIVE if creation.memory else SnapshotFlag.DISK_ONLY
         await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(wanted), flags | SnapshotFlag.ATOMIC)
-    return began, clock()
 
 
 def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, creation: Creation) -> str:
@@ -79,6 +106,7 @@ def _description(ctx: ActionContext, args: Mapping[str, Any], held: Frozen, crea
             tags=tuple(args.get("tags", ())),
             expires=float(args.get("expires", 0.0)),
             hold=bool(args.get("hold", False)),
+            choice=creation.choice,
             copies=creation.copies,
             images={target: path for target, (path, _) in creation.under.items()},
         )

@@ -15,7 +15,7 @@ from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.inventory import EXPORT, Contents, contents, layers, leaves, leftovers, select
 from novafleet.capability.snapshot.look import Survey, Taken, script, survey
 from novafleet.capability.snapshot.manifest import Manifest, Part
-from novafleet.capability.snapshot.plan import nearest
+from novafleet.capability.snapshot.plan import EXTERNAL, nearest
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
@@ -48,6 +48,7 @@ def _words(args: Mapping[str, Json], name: str) -> Mapping[str, Any]:
     return {
         **args,
         "name": name,
+        "kind": EXTERNAL,
         "text": "an export reads what lies under this",
         "tags": [EXPORT],
         "expires": args["now"] + A_DAY,

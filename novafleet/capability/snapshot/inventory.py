@@ -50,6 +50,15 @@ def layers(text: str) -> tuple[tuple[Layer, ...], ...]:
     return tuple(chains)
 
 
+def bitmaps(text: str) -> tuple[str, ...]:
+    """Names of the bitmaps in the topmost image ``chain.sh`` told of. Raises SnapshotError NF-SNAP-001."""
+    try:
+        data = json.loads(text)[0].get("format-specific", {}).get("data", {})
+        return tuple(str(each["name"]) for each in data.get("bitmaps", ()))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
+        raise SnapshotError("qemu-img does not describe an image", cause=text[:200]) from exc
+
+
 def _layer(told: Mapping[str, Any]) -> Layer:
     specific = told.get("format-specific", {}).get("data", {})
     if "data-file" in specific:

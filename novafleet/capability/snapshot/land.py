@@ -227,6 +227,8 @@ async def _put_beside(ctx: ActionContext, manifest: Manifest, place: Place, fitt
     for path, member in pairs:
         undo.push_async_callback(_drop, ctx, path)
         await run_script(ctx, "copy.sh", _unpacked(place, parts[member]), path)
+        if path.startswith(f"{xml.TPM_STATE}/"):
+            await run_script(ctx, "own_tpm.sh", path)
 
 
 def _copies(fitted: Any, part: SnapshotPart) -> list[tuple[str, str]]:

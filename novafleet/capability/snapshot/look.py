@@ -27,14 +27,15 @@ OFF = ("shutoff", "crashed")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A snapshot. ``kind``: external | internal | none; ``contents`` the disk images that hold it, by target;
-    ``memory`` is a file of its own. ``note`` is None for one made by other means."""
+    """A snapshot. ``kind``: external | internal | none; ``contents`` the disk images that hold it, by target, or
+    ``inside`` those it is a part of; ``memory`` is a file of its own. ``note`` is None for one made by other means."""
 
     fact: DomainSnapshot
     kind: str
     contents: Mapping[str, Disk]
     note: Note | None = None
     memory: str = ""
+    inside: Mapping[str, Disk] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -91,6 +92,12 @@ class Survey:
             pinned=pinned | {self.configured.get(disk.target, disk.path)} - {disk.path},
         )
 
+    def at_hand(self, taken: Taken) -> bool:
+        """Are the images that a snapshot lies inside of those the VM writes to, with no overlay over them?"""
+        below = {image.backing for image in self.images.values()}
+        active = {disk.path for disk in self.disks.values()}
+        return all(disk.path in active and disk.path not in below for disk in taken.inside.values())
+
     def changed_since(self, taken: Taken) -> int:
         """Bytes kept because of a snapshot: what was written after it, its memory and copied variables."""
         held = {content.path for content in taken.contents.values()}
@@ -123,7 +130,8 @@ def _taken(fact: DomainSnapshot) -> Taken:
     contents = xml.contents(tree)
     if known is not None:
         contents = {name: replace(disk, path=known.images.get(name, disk.path)) for name, disk in contents.items()}
-    return Taken(fact, xml.kind(tree), contents, known, xml.memory(tree))
+    inside = xml.inside(tree) if not contents else {}
+    return Taken(fact, xml.kind(tree), contents, known, xml.memory(tree), inside)
 
 
 def _formats(definition: Element, taken: tuple[Taken, ...]) -> Mapping[str, str]:

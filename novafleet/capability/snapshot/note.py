@@ -24,7 +24,7 @@ class Note:
     """``mode`` is what was achieved (crash | fs | live | offline), ``why`` says what kept it from the one ``asked``
     for; ``expires`` is in seconds since the epoch (0: never); ``hold`` keeps it from ``prune``; ``group`` names the
     snapshots taken together and ``run`` the run that did. ``copies`` are files kept with it (UEFI variables,
-    TPM state): by where each belongs, its copy.
+    TPM state): by where each belongs, its copy. ``choice`` is why it lies inside the images, or on overlays.
 
     ``images`` are the images that hold it, by disk: libvirt 9.0 changes its own record of them when a parent is
     forgotten (docs/adr/0005-jobs-and-images.md)."""
@@ -33,6 +33,7 @@ class Note:
     mode: str = ""
     asked: str = ""
     why: str = ""
+    choice: str = ""
     run: str = ""
     group: str = ""
     environment: str = ""
@@ -64,7 +65,7 @@ def read(description: str) -> Note | None:
 
 
 def _note(text: str, data: Mapping[str, Any]) -> Note:
-    words = ("mode", "asked", "why", "run", "group", "environment")
+    words = ("mode", "asked", "why", "choice", "run", "group", "environment")
     tags, expires = data.get("tags", ()), data.get("expires", 0)
     return Note(
         text=text,

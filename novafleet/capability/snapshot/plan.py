@@ -1,12 +1,13 @@
 """What making a snapshot takes, decided from what was seen. Pure.
 
-Snapshots are external overlays: they work with raw disks, UEFI variables, checkpoints of backups and every libvirt from
-9.0, and going back or deleting does not depend on what that version can do (docs/adr/0005-jobs-and-images.md).
+Most snapshots are external overlays: they work with raw disks, UEFI variables, running guests and every libvirt from
+9.0, and going back or deleting does not depend on what that version can do (docs/adr/0005-jobs-and-images.md). One
+inside the images costs nothing to remove and leaves a backup's record of changes whole: better for a VM that is off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -14,8 +15,10 @@ from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.images import overlay
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.errors import SnapshotError, SpaceError
-from novafleet.plan.storage import volume_of
+from novafleet.plan.storage import on_overlay, volume_of
 
+AUTO, INTERNAL, EXTERNAL = "auto", "internal", "external"
+KINDS = (AUTO, INTERNAL, EXTERNAL)
 CRASH, FS, LIVE, OFFLINE = "crash", "fs", "live", "offline"
 MODES = (CRASH, FS, LIVE)
 ROOM = 64 << 20
@@ -25,18 +28,22 @@ ROOM = 64 << 20
 @dataclass(frozen=True, slots=True)
 class Creation:
     """``overlays`` and what they lie on by target; ``others`` are disks left out; ``memory`` is the file to
-    make beside, empty without one; ``copies`` are made of what is no disk, by path."""
+    make beside, empty without one; ``copies`` are made of what is no disk, by path. ``kind`` is internal | external
+    because of ``choice``; ``strict``: nothing else will do."""
 
     overlays: Mapping[str, str]
     under: Mapping[str, tuple[str, str]]
     others: tuple[str, ...] = ()
     memory: str = ""
     copies: Mapping[str, str] = field(default_factory=dict)
+    kind: str = EXTERNAL
+    choice: str = ""
+    strict: bool = False
 
 
-def plan_creation(seen: Survey, name: str, mode: str, token: str) -> Creation:
+def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = AUTO) -> Creation:
     """Raises SnapshotError NF-SNAP-003 (the name is taken), NF-SNAP-004 (a disk no overlay can be laid over),
-    SpaceError NF-SNAP-007."""
+    NF-SNAP-014 (not inside the images), SpaceError NF-SNAP-007. ``wanted`` is one of KINDS."""
     if seen.find(name) is not None:
         raise SnapshotError(
             f"{seen.domain.name} has a snapshot {name}",
@@ -44,16 +51,59 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str) -> Creation:
             hints=("choose another name, or leave it out: it is the time then",),
         )
     _refuse_disks(seen)
-    saved = mode == LIVE and not seen.off
+    kind, choice = choose(seen, mode, wanted)
+    saved = mode == LIVE and not seen.off and kind == EXTERNAL
     first = next(iter(seen.disks.values())).path
     creation = Creation(
         overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
         under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
         memory=f"{overlay(first, token)}.mem" if saved else "",
         copies={path: overlay(path, token) for path in seen.extras},
+        kind=kind,
+        choice=choice,
+        strict=wanted == INTERNAL,
     )
     _refuse_space(seen, creation)
     return creation
+
+
+def choose(seen: Survey, mode: str, wanted: str) -> tuple[str, str]:
+    """Kind and why. Raises SnapshotError NF-SNAP-014 when it must be inside the images and cannot."""
+    if wanted == EXTERNAL:
+        return EXTERNAL, "asked for"
+    reason = next(_against(seen, mode), "")
+    if wanted == INTERNAL and reason:
+        raise not_inside(seen, reason)
+    if wanted == INTERNAL:
+        return INTERNAL, "asked for"
+    if not reason and not seen.off:
+        reason = "the guest would stand still while its memory is saved into an image"
+    if reason:
+        return EXTERNAL, reason
+    return INTERNAL, "the VM is off: removing it copies nothing, and what backups know of changes stays true"
+
+
+def _against(seen: Survey, mode: str) -> Iterator[str]:
+    """Why a snapshot cannot lie inside the images."""
+    for disk in seen.disks.values():
+        if disk.format != "qcow2":
+            yield f"disk {disk.name} is {disk.format}, which holds none inside"
+        elif on_overlay(disk.path):
+            yield f"disk {disk.name} is on the overlay of another snapshot"
+    if seen.extras:
+        yield "UEFI variables or TPM state lie outside the images"
+    if not seen.off and mode != LIVE:
+        yield "the VM runs: inside an image its memory would have to be saved too"
+
+
+def not_inside(seen: Survey, cause: str) -> SnapshotError:
+    """NF-SNAP-014."""
+    return SnapshotError(
+        f"no snapshot of {seen.domain.name} can lie inside its images",
+        code="NF-SNAP-014",
+        cause=cause,
+        hints=("--kind auto   # or external",),
+    )
 
 
 def _refuse_disks(seen: Survey) -> None:
@@ -107,7 +157,7 @@ class Return:
 
 def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
     """Raises SnapshotError NF-SNAP-009 when an image the snapshot needs is not there any more."""
-    for disk in taken.contents.values():
+    for disk in (*taken.contents.values(), *taken.inside.values()):
         if disk.path not in seen.images:
             raise SnapshotError(
                 f"snapshot {taken.name} of {seen.domain.name} cannot be gone back to",
@@ -115,9 +165,10 @@ def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
                 cause=f"disk {disk.name}: {disk.path} is missing",
                 hints=("restore from a backup: novafleet backup ls",),
             )
+    held = taken.contents or taken.inside
     return Return(
-        overlays={disk.target: overlay(disk.path, token) for disk in taken.contents.values()},
-        under={disk.target: (disk.path, seen.images[disk.path].format) for disk in taken.contents.values()},
+        overlays={disk.target: overlay(disk.path, token) for disk in held.values()},
+        under={disk.target: (disk.path, seen.images[disk.path].format) for disk in held.values()},
         memory=taken.memory,
         copies=taken.note.copies if taken.note else {},
     )

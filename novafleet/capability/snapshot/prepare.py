@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from novafleet.capability.snapshot.look import Survey, script, survey
-from novafleet.capability.snapshot.plan import Creation, plan_creation
+from novafleet.capability.snapshot.plan import AUTO, Creation, plan_creation
 from novafleet.errors import CommandError, SnapshotError, SpaceError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json
@@ -24,11 +24,11 @@ class Prepared:
 async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
     """Look at ``args["domain"]`` and plan snapshot ``args["name"]`` of mode ``args["mode"]``.
 
-    Raises SnapshotError NF-SNAP-003, -004, -006, SpaceError NF-SNAP-007.
+    Raises SnapshotError NF-SNAP-003, -004, -006, -014, SpaceError NF-SNAP-007.
     """
     seen = await survey(ctx, args["domain"])
     await refuse_jobs(ctx, seen)
-    creation = plan_creation(seen, args["name"], args["mode"], args["token"])
+    creation = plan_creation(seen, args["name"], args["mode"], args["token"], args.get("kind", AUTO))
     for path, copy in creation.copies.items():
         await run_script(ctx, "copy.sh", path, copy)
     return Prepared(seen, creation)

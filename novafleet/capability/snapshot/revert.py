@@ -8,9 +8,11 @@ from xml.etree.ElementTree import Element
 
 from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.create import redefine
+from novafleet.capability.snapshot.inventory import bitmaps
 from novafleet.capability.snapshot.look import Survey, Taken, script, survey
 from novafleet.capability.snapshot.plan import Return, nearest, plan_return
 from novafleet.capability.snapshot.prepare import refuse_jobs, run_script
+from novafleet.capability.snapshot.xml import Disk
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
 
@@ -31,12 +33,16 @@ async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """
     seen = await survey(ctx, args["domain"])
     taken = nearest(seen, args["name"])
-    if taken.kind == "internal":
-        await ctx.hypervisor.revert_snapshot(args["domain"], args["name"])
-        return {"snapshot": args["name"]}
     wanted = plan_return(seen, taken, args["token"])
     words = [word for target, path in wanted.overlays.items() for word in (path, *wanted.under[target])]
-    await run_script(ctx, "overlay.sh", *words)
+    if taken.inside and seen.at_hand(taken):
+        await _inside(ctx, seen, taken, runs=args.get("runs", True))
+        return {"snapshot": args["name"]}
+    if taken.inside:
+        ctx.progress("copying it out of images that others lie over")
+        await run_script(ctx, "extract.sh", taken.name, *words)
+    else:
+        await run_script(ctx, "overlay.sh", *words)
     record = xml.parse(taken.fact.xml)
     for path in xml.extras(xml.definition(record)):
         if path in wanted.copies:
@@ -44,6 +50,29 @@ async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     await ctx.hypervisor.define_domain(xml.text_of(_definition(seen, record, wanted)))
     await _make_current(ctx, seen, taken)
     return {"snapshot": args["name"]}
+
+
+async def _inside(ctx: ActionContext, seen: Survey, taken: Taken, *, runs: bool) -> None:
+    """Let libvirt put the images back. Nothing tells any more what changed since a backup: QEMU refuses while its
+    bitmaps are there, and they would be wrong."""
+    domain = seen.domain.name
+    for checkpoint in await ctx.hypervisor.checkpoints(domain):
+        await ctx.hypervisor.delete_checkpoint(domain, checkpoint.name, metadata_only=True)
+    for disk in taken.inside.values():
+        await forget_bitmaps(ctx, disk)
+    await ctx.hypervisor.revert_snapshot(domain, taken.name)
+    if not runs:
+        await ctx.hypervisor.destroy_domain(domain)
+
+
+async def forget_bitmaps(ctx: ActionContext, disk: Disk) -> None:
+    """Remove every bitmap of an image nobody uses. Raises SnapshotError NF-SNAP-001."""
+    if disk.format != "qcow2":
+        return
+    told = await ctx.session.run(Command.script(script("chain.sh"), disk.format, disk.path, become=True))
+    names = bitmaps(told.text)
+    if names:
+        await run_script(ctx, "unmark.sh", disk.path, *names)
 
 
 def _definition(seen: Survey, record: Element, wanted: Return) -> Element:

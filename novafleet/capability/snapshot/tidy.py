@@ -165,11 +165,34 @@ async def forget(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         taken = seen.find(name)
         if taken is not None:
             await refuse_jobs(ctx, seen)
-            inside = taken.kind == "internal"
-            await ctx.hypervisor.delete_snapshot(seen.domain.name, name, metadata_only=not inside)
+            taken_out = not taken.inside or await _take_out(ctx, seen, taken)
+            await ctx.hypervisor.delete_snapshot(seen.domain.name, name, metadata_only=taken_out)
             await _restore_children(ctx, seen, name)
             removed.append(name)
     return {"removed": removed}
+
+
+async def _take_out(ctx: ActionContext, seen: Survey, taken: Taken) -> bool:
+    """Out of the images of a VM that is off, which libvirt 9.0 refuses where there are checkpoints; False where libvirt
+    is to do it. Raises SnapshotError NF-SNAP-014 while QEMU has them open under others."""
+    if not removable(seen, taken):
+        raise SnapshotError(
+            f"snapshot {taken.name} of {seen.domain.name} cannot be removed while the VM runs",
+            code="NF-SNAP-014",
+            where=ctx.host.name,
+            cause="it lies inside images that overlays of other snapshots lie over",
+            hints=("remove those first, or stop the VM: novafleet snapshot tree",),
+        )
+    images = [disk.path for disk in taken.inside.values()]
+    if not seen.off or not seen.images.keys() >= set(images):
+        return False
+    await run_script(ctx, "take_out.sh", taken.name, *images)
+    return True
+
+
+def removable(seen: Survey, taken: Taken) -> bool:
+    """Not while QEMU has images open that it lies inside of, others over them."""
+    return not taken.inside or seen.off or seen.at_hand(taken)
 
 
 async def _restore_children(ctx: ActionContext, before: Survey, name: str) -> None:

@@ -5,7 +5,7 @@ Formats: https://libvirt.org/formatdomain.html, https://libvirt.org/formatsnapsh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -122,6 +122,12 @@ def contents(snapshot: Element) -> Mapping[str, Disk]:
     return {each.target: each for each in disks(definition(snapshot)) if each.target in external}
 
 
+def inside(snapshot: Element) -> Mapping[str, Disk]:
+    """By target, the disk in whose image a snapshot lies that has no overlays."""
+    internal = {each.get("name", "") for each in snapshot.iterfind("disks/disk[@snapshot='internal']")}
+    return {each.target: each for each in disks(definition(snapshot)) if each.target in internal}
+
+
 def kind(snapshot: Element) -> str:
     """``external``, ``internal`` or, for no disk at all, ``none``."""
     kinds = {each.get("snapshot", "") for each in snapshot.iterfind("disks/disk")} - {"no"}
@@ -147,6 +153,17 @@ def snapshot(name: str, description: str, overlays: Mapping[str, str], others: t
         SubElement(disk, "source", file=path)
     for target in others:
         SubElement(listed, "disk", name=target, snapshot="no")
+    return root
+
+
+def internal(name: str, description: str, targets: Iterable[str]) -> Element:
+    """Asks for a snapshot inside the images, with the memory of a guest that runs."""
+    root = Element("domainsnapshot")
+    SubElement(root, "name").text = name
+    SubElement(root, "description").text = description
+    listed = SubElement(root, "disks")
+    for target in targets:
+        SubElement(listed, "disk", name=target, snapshot="internal")
     return root
 
 

@@ -18,6 +18,7 @@ import pytest
 from novafleet.capability.snapshot.actions import registry
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, observe
+from novafleet.errors import HypervisorError
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.hypervisor.guests import source
 from novafleet.model.fleet import Host
@@ -47,7 +48,15 @@ def qemu_io(form: str, command: str, path: str) -> None:
 class Libvirt(FakeHypervisor):
     """The fake, with overlays and merges done to real files."""
 
+    refuses_inside = False
+
     async def create_snapshot(self, name: str, xml: str, flags: SnapshotFlag = SnapshotFlag.NONE) -> DomainSnapshot:
+        within = list(ElementTree.fromstring(xml).iterfind("disks/disk[@snapshot='internal']"))
+        if within and SnapshotFlag.REDEFINE not in flags:
+            if self.refuses_inside:
+                what = "this libvirt or driver cannot do that"
+                raise HypervisorError(what, code="NF-LV-120", cause="not while checkpoint exists")
+            self._each_image(name, "-c", ElementTree.fromstring(xml).findtext("name", ""))
         if SnapshotFlag.REDEFINE not in flags:
             for disk in ElementTree.fromstring(xml).iterfind("disks/disk[@snapshot='external']"):
                 active = ElementTree.fromstring((await self.domain(name)).xml)
@@ -58,6 +67,23 @@ class Libvirt(FakeHypervisor):
                         path = disk.find("source").get("file")  # type: ignore[union-attr]
                         qemu_img("create", "-q", "-f", "qcow2", "-b", str(under), "-F", str(form), str(path))
         return await super().create_snapshot(name, xml, flags)
+
+    def _each_image(self, name: str, flag: str, snapshot: str) -> None:
+        for each in self._guests[name].tree.iterfind("devices/disk"):
+            qemu_img("snapshot", "-q", flag, snapshot, source(each))
+
+    async def revert_snapshot(
+        self, name: str, snapshot: str, *, running: bool = False, paused: bool = False, force: bool = False
+    ) -> None:
+        self._each_image(name, "-a", snapshot)
+        await super().revert_snapshot(name, snapshot, running=running, paused=paused, force=force)
+
+    async def delete_snapshot(
+        self, name: str, snapshot: str, *, children: bool = False, metadata_only: bool = False
+    ) -> None:
+        if not metadata_only:
+            self._each_image(name, "-d", snapshot)
+        await super().delete_snapshot(name, snapshot, children=children, metadata_only=metadata_only)
 
     async def block_commit(
         self, name: str, disk: str, *, top: str = "", base: str = "", active: bool = False, bandwidth: int = 0
@@ -133,18 +159,19 @@ class Context:
 
 
 class Machine:
-    """The VM ``db`` with a raw disk vdb of 1 MiB, and unless ``lean`` a qcow2 disk vda."""
+    """The VM ``db`` with a raw disk vdb of 1 MiB (of ``form``), and unless ``lean`` a qcow2 disk vda."""
 
-    def __init__(self, folder: Path, *, lean: bool = False) -> None:
+    def __init__(self, folder: Path, *, lean: bool = False, form: str = "raw") -> None:
         self.folder = folder
         self.lean = lean
+        self.form = form
         self.libvirt = Libvirt("local")
         self.session = local_session(folder, user="root")
         self.tokens = 0
 
     async def make(self, *, running: bool = False) -> None:
         disks = ""
-        for target, name, form in (("vda", "vda.qcow2", "qcow2"), ("vdb", "vdb.img", "raw")):
+        for target, name, form in (("vda", "vda.qcow2", "qcow2"), ("vdb", "vdb.img", self.form)):
             if target == "vdb" or not self.lean:
                 qemu_img("create", "-q", "-f", form, str(self.folder / name), str(BLOCK * BLOCKS))
                 disks += (
@@ -220,7 +247,7 @@ class Machine:
             disks = taken.contents.values()
             found[taken.name] = [self.read(disk.path, seen.images[disk.path].format) for disk in disks]
         assert all(disks == disks[:1] * len(disks) for disks in found.values()), found
-        return {name: disks[0] for name, disks in found.items()}
+        return {name: disks[0] for name, disks in found.items() if disks}
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
