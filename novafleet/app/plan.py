@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from novafleet.app.acceleration import with_acceleration
@@ -21,6 +21,8 @@ from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan.depend import gate_steps
 from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
+from novafleet.plan.moving import Moving
+from novafleet.plan.whereabouts import whereabouts
 from novafleet.playbook import Draft, load_draft
 
 USED = "hosts"
@@ -63,9 +65,28 @@ async def make_plan(world: World, request: EnvironmentRequest, intent: str) -> P
 async def observe(world: World, draft: Draft) -> FleetFacts:
     """Facts of every host the environment may use or has used, one round trip each: placement must see them all, and
     what the file does not name any more must be found."""
-    names = sorted({*draft.hosts(), *await _used_before(world, draft.name)})
-    hosts = [world.fleet.hosts[name] for name in names if name in world.fleet.hosts]
-    return await with_acceleration(world, await gather(world.sessions, hosts, collectors(COLLECTORS), world.clock))
+    names = {*draft.hosts(), *await _used_before(world, draft.name)} & world.fleet.hosts.keys()
+    facts = await _gather(world, names, COLLECTORS)
+    strayed = await _strayed(world, draft, facts)
+    if strayed:
+        facts = FleetFacts({**facts.hosts, **(await _gather(world, strayed, COLLECTORS)).hosts})
+    return await with_acceleration(world, facts)
+
+
+async def _gather(world: World, names: Collection[str], kinds: Collection[str]) -> FleetFacts:
+    hosts = [world.fleet.hosts[name] for name in sorted(names)]
+    return await gather(world.sessions, hosts, collectors(kinds), world.clock)
+
+
+async def _strayed(world: World, draft: Draft, facts: FleetFacts) -> frozenset[str]:
+    """Other hosts of the inventory that have VMs of this environment. They are asked only when one is missing where it
+    was looked for: it may have been migrated by somebody else."""
+    elsewhere = world.fleet.hosts.keys() - facts.hosts.keys()
+    there = {domain for host in facts.hosts.values() for domain in host.domains}
+    if not elsewhere or draft.domains() <= there:
+        return frozenset()
+    found = await _gather(world, elsewhere, ("libvirt",))
+    return frozenset(name for name, host in found.hosts.items() if draft.domains() & host.domains.keys())
 
 
 async def _used_before(world: World, environment: str) -> set[str]:
@@ -123,10 +144,19 @@ def _require(target: str, verb: str, resource: Vm | Stack) -> Step:
 
 
 def place(draft: Draft, facts: FleetFacts) -> Environment:
-    """Decide hosts: what already runs somewhere stays there."""
-    current = {domain: host.host for host in facts.hosts.values() for domain in host.domains}
+    """Decide hosts: what already runs somewhere stays there, and what a migration took elsewhere is at home there."""
+    found = whereabouts(draft.name, facts)
     available = {name: host.memory_available for name, host in facts.hosts.items() if not host.error}
-    return draft.place(current, available)
+    placed = draft.place(found.current, available, found.moved)
+    vms = {
+        name: replace(vm, between=_between(found.between[vm.domain])) if vm.domain in found.between else vm
+        for name, vm in placed.vms.items()
+    }
+    return replace(placed, vms=vms)
+
+
+def _between(found: Moving) -> str:
+    return f"its migration {found.job} from {found.source} to {found.destination} has not ended ({found.phase})"
 
 
 def refuse_unconsented(plan: Plan, options: PlanOptions) -> None:

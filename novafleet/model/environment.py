@@ -215,6 +215,10 @@ class Vm:
     source: Location = Location("")
     origins: Mapping[str, Location] = field(default_factory=dict)
     """Where each field was written, by its key (``memory``, ``disks.data``)."""
+    moved_from: str = ""
+    """The host of the file, when a migration took the VM to ``host``: it is at home there."""
+    between: str = ""
+    """Its migration that has not ended, in words: until then nothing of it is changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from novafleet.errors import Location
 from novafleet.model.environment import Artifact, Environment, Vm
 from novafleet.model.secret import Secret
 
-_POSITIONS = ("source", "origins", "digest")
+_POSITIONS = ("source", "origins", "digest", "moved_from", "between")
 
 
 def environment_digest(environment: Environment) -> str:

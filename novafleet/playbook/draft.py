@@ -51,15 +51,22 @@ class Draft:
             used |= set(self._network_hosts(network.network))
         return tuple(host for host in self.fleet.hosts if host in used)
 
-    def place(self, current: Mapping[str, str], available: Mapping[str, int]) -> Environment:
+    def domains(self) -> frozenset[str]:
+        """What its VMs are called in libvirt."""
+        return frozenset(identity.domain_name(self.name, name) for name in self.sheet.vms)
+
+    def place(
+        self, current: Mapping[str, str], available: Mapping[str, int], moved: Mapping[str, str] | None = None
+    ) -> Environment:
         """The environment with a host for every VM.
 
-        ``current``: host by domain name, of what exists: it stays, unless the file names another host. ``available``:
+        ``current``: host by domain name, of what exists: it stays, unless the file names another host. ``moved``: the
+        same of what a migration took there: it stays, whatever the file names. ``available``:
         bytes of memory by host, of the hosts that could be observed; empty: nothing is known and everything fits.
         Raises ConfigError or ConfigErrors: NF-ENV-013, -030, -031, -04x.
         """
         findings = Findings()
-        hosts = self._seat(current, available, findings)
+        hosts = self._seat(current, moved or {}, available, findings)
         refuse(findings.errors, self.texts)
         vms = {name: self._vm(spec, hosts[name]) for name, spec in self.sheet.vms.items()}
         networks = {name: self._network(spec.network, vms) for name, spec in self.sheet.networks.items()}
@@ -78,12 +85,15 @@ class Draft:
         refuse(findings.errors, {**self.texts, **self._bundle_texts()})
         return replace(made, digest=environment_digest(made))
 
-    def _seat(self, current: Mapping[str, str], available: Mapping[str, int], findings: Findings) -> Mapping[str, str]:
+    def _seat(
+        self, current: Mapping[str, str], moved: Mapping[str, str], available: Mapping[str, int], findings: Findings
+    ) -> Mapping[str, str]:
         hall = Hall(dict(available))
         waiting: list[Seat] = []
         for name, spec in self.sheet.vms.items():
-            there = current.get(identity.domain_name(self.name, name), "")
-            host = spec.vm.host or there
+            domain = identity.domain_name(self.name, name)
+            there = current.get(domain, "")
+            host = moved.get(domain) or spec.vm.host or there
             if host:
                 hall.take(name, self.sheet.bases[name], host, 0 if host == there else spec.vm.memory)
             elif spec.place is not None:
@@ -144,6 +154,7 @@ class Draft:
             domain=identity.domain_name(environment, vm.name),
             uuid=identity.domain_uuid(environment, vm.name),
             host=host,
+            moved_from=spec.vm.host if spec.vm.host != host else "",
             disks=disks,
             nics=with_macs(environment, vm),
             cloud_init=seed,
@@ -185,7 +196,7 @@ def _check_reach(environment: Environment) -> Iterator[ConfigError]:
     for vm in environment.vms.values():
         for nic in vm.nics.values():
             network = environment.networks[nic.network]
-            if vm.host not in network.hosts:
+            if vm.host not in network.hosts and not vm.moved_from:
                 yield ConfigError(
                     f"{vm.name} is on {vm.host}, where network {network.name} is not",
                     code="NF-ENV-031",

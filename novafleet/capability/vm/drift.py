@@ -40,6 +40,8 @@ def _orphan(each: Owned) -> Drift:
 
 def _of_vm(environment: Environment, host: HostFacts, vm: Vm) -> Iterator[Drift]:
     domain = host.domains.get(vm.domain)
+    if vm.between:
+        return
     if domain is None:
         yield Drift("", PRESENT, "", ABSENT, "missing")
         return

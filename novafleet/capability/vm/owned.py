@@ -84,6 +84,18 @@ def refuse_snapshots(environment: Environment, name: str, host: str, domain: Dom
         )
 
 
+def refuse_between(vm: Vm) -> None:
+    """Raise GuardError NF-GUARD-007 for a VM that a migration left between two hosts."""
+    if vm.between:
+        raise GuardError(
+            f"VM {vm.name} is between two hosts",
+            code="NF-GUARD-007",
+            where=vm.source,
+            cause=vm.between,
+            hints=("novafleet migrate recover --explain   # then without --explain",),
+        )
+
+
 def refuse_foreign(environment: Environment, vm: Vm, domain: Domain) -> None:
     """Raise GuardError NF-GUARD-002 when a domain of the VM's name was not made by this environment."""
     if vm_of(environment, domain) != vm.name:

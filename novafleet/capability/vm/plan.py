@@ -13,6 +13,7 @@ from novafleet.capability.vm.owned import (
     elsewhere,
     observed,
     owned,
+    refuse_between,
     refuse_foreign,
     refuse_snapshots,
     vm_address,
@@ -58,6 +59,7 @@ def plan_up(
     changes = [_apply(environment, held, hosts[vm.host], vm) for vm in environment.vms.values() if vm.host in hosts]
     moving = [elsewhere(held, vm) for vm in environment.vms.values()]
     strays = (each for each in held if not _at_home(environment, each) and each not in moving)
+    strays = (each for each in strays if not _between(environment, each))
     changes += (_remove(environment, held, each, environment.vms, keep=True) for each in strays)
     return tuple(changes)
 
@@ -69,9 +71,18 @@ def plan_down(
 ) -> tuple[ResourceChange, ...]:
     """Removal of every VM of this environment, dependants first. Volumes are the volume capability's.
 
-    Raises GuardError NF-GUARD-006 for a VM with snapshots whose volumes stay."""
+    Raises GuardError NF-GUARD-006 for a VM with snapshots whose volumes stay, and NF-GUARD-007 for one between two
+    hosts."""
     held = owned(environment, facts)
+    for vm in environment.vms.values():
+        refuse_between(vm)
     return tuple(_remove(environment, held, each, (), keep=not options.volumes) for each in held)
+
+
+def _between(environment: Environment, each: Owned) -> bool:
+    """Is it one of two copies of a VM whose migration has not ended?"""
+    vm = environment.vms.get(each.name)
+    return vm is not None and bool(vm.between)
 
 
 def _at_home(environment: Environment, each: Owned) -> bool:
@@ -81,6 +92,9 @@ def _at_home(environment: Environment, each: Owned) -> bool:
 
 def _apply(environment: Environment, held: tuple[Owned, ...], host: HostFacts, vm: Vm) -> ResourceChange:
     target = address.vm(vm.name)
+    if vm.between:
+        why = Reason(f"{vm.between}: novafleet migrate recover", source=vm.source)
+        return ResourceChange(target, KIND, vm.name, vm.host, Change.NONE, reasons=(why,))
     gates = gate_steps(environment, vm, target)
     desired = shape.desired(vm, environment, host)  # of a new VM too: what is wrong with it is said before it is begun
     domain = host.domains.get(vm.domain)
@@ -96,11 +110,21 @@ def _apply(environment: Environment, held: tuple[Owned, ...], host: HostFacts, v
     else:
         verdict = _Verdict(Change.CREATE, reasons=(Reason("it does not exist", source=vm.source),), verbs=CREATE)
     work = steps(environment, host, vm, verdict.verbs)
+    reasons = (*verdict.reasons, *_settle(environment, vm))
     if before is not None:
         work = (*_gone(vm, before), *work)
     return ResourceChange(
-        target, KIND, vm.name, vm.host, verdict.change, verdict.impact, verdict.reasons, steps=(*work, *gates)
+        target, KIND, vm.name, vm.host, verdict.change, verdict.impact, reasons, steps=(*work, *gates)
     )
+
+
+def _settle(environment: Environment, vm: Vm) -> tuple[Reason, ...]:
+    """How the file and a migration agree again."""
+    if not vm.moved_from:
+        return ()
+    back = f"novafleet migrate {environment.name}/{vm.name} --to {vm.moved_from}"
+    text = f"it is at home on {vm.host} since its last migration; write `host: {vm.host}`, or move it: {back}"
+    return (Reason(text, source=diff.origin(vm, "host")),)
 
 
 def _gone(vm: Vm, before: Owned) -> tuple[Step, ...]:
@@ -110,7 +134,7 @@ def _gone(vm: Vm, before: Owned) -> tuple[Step, ...]:
 def _move(vm: Vm, before: Owned) -> _Verdict:
     source, target = before.host, vm.host
     text = f"host: {source} -> {target}"
-    keep = f"`novafleet vm migrate {vm.name} {target}` keeps its disks; this makes new ones"
+    keep = f"`novafleet migrate {source}/{vm.domain} --to {target}` keeps its disks; this makes new ones"
     reasons = (Reason(text, "host", source, target, diff.origin(vm, "host")), Reason(keep, source=vm.source))
     return _Verdict(Change.REPLACE, Impact.DATA_LOSS if vm.disks else Impact.RECREATE, reasons, CREATE)
 

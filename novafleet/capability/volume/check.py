@@ -25,8 +25,9 @@ def check(environment: Environment, host: HostFacts) -> None:
 
 
 def disks(environment: Environment, host: HostFacts) -> Iterator[tuple[Vm, Disk]]:
-    """The disks the file places on this host."""
-    return ((vm, disk) for vm in environment.vms.values() if vm.host == host.host for disk in vm.disks.values())
+    """The disks the file places on this host; those of a VM between two hosts are left alone."""
+    placed = (vm for vm in environment.vms.values() if vm.host == host.host and not vm.between)
+    return ((vm, disk) for vm in placed for disk in vm.disks.values())
 
 
 def _errors(environment: Environment, host: HostFacts) -> Iterator[ConfigError]:

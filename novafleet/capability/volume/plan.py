@@ -47,6 +47,7 @@ def plan_up(environment: Environment, facts: FleetFacts, options: PlanOptions) -
         changes += (_apply(environment, host, vm, disk, options) for vm, disk in disks(environment, host))
         wanted = {volume_path(host, disk) for _, disk in disks(environment, host)}
         strays = (each for each in _files(environment, host) if each.path not in wanted)
+        strays = (each for each in strays if not _between(environment, each))
         changes += (_remove(environment, each, options, consent=options.allow_data_loss) for each in strays)
     return tuple(changes)
 
@@ -58,6 +59,12 @@ def plan_down(environment: Environment, facts: FleetFacts, options: PlanOptions)
         for host in _observed(facts)
         for each in _files(environment, host)
     )
+
+
+def _between(environment: Environment, file: _File) -> bool:
+    """Is it of a VM whose migration has not ended?"""
+    vm = environment.vms.get(file.vm)
+    return vm is not None and bool(vm.between)
 
 
 def _observed(facts: FleetFacts) -> Iterator[HostFacts]:

@@ -165,7 +165,7 @@ async def test_another_host_in_the_file_means_new_disks() -> None:
     moved = environment(vm(host="kvm2"))
     plan = await world.plan(moved)
     assert changed(plan) == {"vm.db": "-/+ data-loss", "volume.db.root": "+ live"}
-    assert "novafleet vm migrate db kvm2" in reasons(plan, "vm.db")[1]
+    assert "novafleet migrate kvm1/vmtest-db --to kvm2" in reasons(plan, "vm.db")[1]
     await world.run(moved, allow_data_loss=True)
     assert await world.libvirt["kvm1"].domains() == ()
     assert world.sessions["kvm1"].files == {}
