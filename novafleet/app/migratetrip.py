@@ -21,7 +21,7 @@ from novafleet.capability.migration.sides import Place, place_of
 from novafleet.capability.migration.warm import copy_warm
 from novafleet.errors import MigrationError, NovaFleetError, Retry
 from novafleet.model.encode import encode
-from novafleet.model.migration import Mode, Move, Outcome, Phase
+from novafleet.model.migration import Mode, Move, Outcome, Path, Phase
 from novafleet.model.plan import Step, StepClass
 from novafleet.model.run import Record
 from novafleet.plan.moving import Moving
@@ -63,10 +63,17 @@ class Trip:
         return f"{self.move.source}/{self.move.domain}"
 
     @property
+    def path(self) -> Path:
+        """What carries the bytes: from host to host a stopped guest's go by tunnel only, a warm one's never."""
+        if self.mode is Mode.WARM or (self.mode is Mode.COLD and self.move.path is not Path.TUNNEL):
+            return Path.RELAY
+        return self.move.path
+
+    @property
     def outcome(self) -> Outcome:
         """What is told of it."""
         move = self.move
-        known = (move.job, move.vm, move.domain, move.source, move.destination, self.mode, move.path)
+        known = (move.job, move.vm, move.domain, move.source, move.destination, self.mode, self.path)
         total = (self.clock.monotonic() - self.began) * 1000
         longest = max(self.downtimes.values(), default=-1.0)
         return Outcome(
@@ -171,8 +178,13 @@ class Trip:
         if self.mode in (Mode.LIVE, Mode.POSTCOPY):
             await self._live(ends)
             return
-        copy = copy_warm if self.mode is Mode.WARM else copy_cold
-        copied = await copy(ends, self.move)
+        if self.mode is Mode.WARM:
+            copied = await copy_warm(ends, self.move)
+        elif self.path is Path.RELAY:
+            copied = await copy_cold(ends, self.move)
+        else:
+            async with open_route(self.path, ends.source, ends.destination, self.move.job) as route:
+                copied = await copy_cold(ends, self.move, route)
         self.downtimes = {CONTROLLER: copied.downtime_ms} if copied.downtime_ms >= 0 else {}
 
     async def _live(self, ends: Ends) -> None:
@@ -204,7 +216,7 @@ class Trip:
     async def _commit(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
         kept = await commit(self.ends(ctx, "commit"), self.move, self.mode, ttl=self.undo)
         self.undo_until = kept.until
-        return encode(self.outcome)
+        return dict(encode(self.outcome))
 
     async def _rollback(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
         await self._undone(self.ends(ctx, "rollback"))

@@ -53,7 +53,7 @@ rm -f "$copy"
 """
 LEFT = """\
 systemctl list-units --all --plain --no-legend "nf-migrate-$3-*"
-ls -d "/run/novafleet/migrate/$3" 2>/dev/null
+ls -d "/run/novafleet/carry/$3" 2>/dev/null
 grep -lF " $2" /var/lib/novafleet/migrate/*/manifest 2>/dev/null
 ls -A "$1" | grep "^[.]nf-migrate-$3"
 for image in "$1/$2".*.qcow2; do [ ! -e "$image" ] || qemu-img info -U "$image" | grep 'name: nf-migrate'; done

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
+from novafleet.capability.migration.across import sender
 from novafleet.capability.migration.beside import carry_beside
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import make
 from novafleet.capability.migration.power import arrive, power_off, refuse_started
 from novafleet.capability.migration.route import Route
-from novafleet.capability.migration.through import ThroughController
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk, Phase
 
@@ -40,11 +40,11 @@ async def copy_cold(ends: Ends, move: Move, route: Route | None = None, *, stop_
     """
     await ends.note(Phase.COPYING, {"mode": "cold"})
     stopped = await power_off(ends, move, stop_timeout)
-    sender = ThroughController(move.wanted.bandwidth)
+    way = sender(move, route)
     cargoes = [cargo for disk in _moving(move) for cargo in images(disk)]
     await make(ends.destination, move, [("file", cargo.target, "0") for cargo in cargoes])
     before = await _stamp(ends, cargoes)
-    carried = await carry(ends, cargoes, sender)
+    carried = await carry(ends, cargoes, way)
     for disk in _moving(move):
         await _rebase(ends, disk)
     await carry_beside(ends, move)

@@ -18,8 +18,8 @@ from novafleet.nbd.client import NbdClient, connect_nbd
 from novafleet.nbd.protocol import ALLOCATION, DIRTY_BITMAP
 from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml
 
-RUN = "/run/novafleet/migrate"
-"""Root's own: ``JOB/`` has the sockets of ``qemu-nbd``."""
+RUN = "/run/novafleet/carry"
+"""``JOB/``, root's own, has the sockets of ``qemu-nbd``."""
 MOST_ROUNDS = 5
 LITTLE = 16 << 20
 """Bytes of a round after which another one is not worth it."""
@@ -53,7 +53,7 @@ def scratch(move: Move, disk: MoveDisk) -> str:
 async def served(end: End, move: Move, disk: MoveDisk, path: str, *, bitmap: str = "") -> AsyncIterator[str]:
     """A disk image that nobody uses, exported by ``qemu-nbd``; yields the socket. With ``bitmap`` read-only."""
     unit, socket = f"{prefix(move.job)}-{disk.target}", f"{RUN}/{move.job}/{disk.target}.sock"
-    words = (unit, socket, disk.target, disk.format, path.replace("$", "$$"), bitmap, "read" if bitmap else "write")
+    words = (unit, disk.target, disk.format, path.replace("$", "$$"), bitmap, "read" if bitmap else "write", socket)
     await end.session.run(script("serve.sh", *words, mutates=True))
     try:
         yield socket

@@ -61,7 +61,7 @@ class ThroughController:
         reader = script("read.sh", source, packed.codec)
         how = "fresh" if packed.fresh else "over"
         writer = script("write.sh", target, packed.codec, how, mutates=True)
-        async with ends.source.session.stream(reader, stdin=_once(listed(pieces))) as reading:
+        async with ends.source.session.stream(reader, stdin=told(listed(pieces))) as reading:
             heard = _Heard(reading)
             feed = self._feed(listed(pieces), heard)
             async with ends.destination.session.stream(writer, stdin=feed) as writing:
@@ -86,8 +86,18 @@ class ThroughController:
             await asyncio.sleep(begin - now)
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
+async def told(data: bytes) -> AsyncIterator[bytes]:
+    """Standard input of a few lines."""
     yield data
+
+
+async def finished(ends: Ends, source: str, target: str, running: Streaming, tell: Callable[[int], None]) -> None:
+    """Hear a command of the source to its end. Raises CommandError, SpaceError NF-MIG-402."""
+    heard = _Heard(running)
+    await heard.lines(tell)
+    if "No space left" in heard.complaint:
+        raise no_room(ends.destination.host.name, target, heard.complaint.strip())
+    await _ended(ends.source.host.name, source, heard)
 
 
 class _Heard:
