@@ -9,6 +9,7 @@ from dataclasses import replace
 from novafleet.app.context import Reached, reach
 from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
+from novafleet.capability.migration.closed import heed
 from novafleet.capability.migration.decide import decide
 from novafleet.capability.migration.look import look
 from novafleet.capability.migration.measure import dirty_rate, link_rate
@@ -44,7 +45,8 @@ async def dossier_of(world: World, chosen: Chosen, to: str, wanted: Wanted, *, m
     named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
     observed, paths = await together(look(ends, facts.hosts, name, wanted, **named), probe_paths(*ends))
     observed = replace(observed, paths=paths, path=_path(paths, wanted))
-    return decide(await _measured(observed, ends) if measure else observed, wanted)
+    dossier = decide(await _measured(observed, ends) if measure else observed, wanted)
+    return heed(dossier, facts.hosts[destination].values.get("maintenance"))
 
 
 def _destination(world: World, chosen: Chosen, to: str) -> str:

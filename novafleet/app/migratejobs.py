@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from novafleet.app.context import Reached
+from novafleet.app.runs import MOVING
 from novafleet.app.wiring import World, open_journal
 from novafleet.capability.migration.keep import kept, move_of
 from novafleet.capability.migration.recover import Facts, Seen
@@ -18,7 +19,6 @@ from novafleet.plan.moving import Moving
 
 NOTE = "note"
 """Kind of the journal's records of a migration's phases (``app/migratetrip.py``)."""
-VERB = "migrate"
 REMEMBERED = 50
 """Runs looked through for migrations that no domain tells of."""
 
@@ -59,7 +59,7 @@ async def _journalled(world: World) -> Mapping[str, Job]:
     jobs: dict[str, Job] = {}
     async with open_journal(world.places) as journal:
         for run in await journal.runs(limit=REMEMBERED):
-            if run.verb.startswith(VERB):
+            if run.verb.startswith(MOVING):
                 for job in jobs_of(await journal.records(run.id)):
                     known = jobs.get(job.id)
                     if known is None or known.moving.at < job.moving.at:

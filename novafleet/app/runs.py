@@ -10,6 +10,10 @@ from novafleet.execute.resume import INTENT
 from novafleet.model.run import Record, Run, RunState
 from novafleet.store.journal import Journal
 
+MOVING = ("migrate", "host drain", "host undrain", "rebalance")
+"""Verbs whose runs move VMs, and have the records of their migrations."""
+EMPTYING = MOVING[1:3]
+"""Runs about a host rather than an environment: of the same host the newest is its last word."""
 ENOUGH = 1000
 """Runs searched for the beginning of an id."""
 
@@ -52,9 +56,16 @@ async def log(run_id: str = "") -> tuple[Record, ...]:
         return await journal.records((await find(journal, run_id)).id)
 
 
+async def to_resume(run_id: str = "") -> Run:
+    """The run that ``resume`` means. Raises ConfigError NF-RUN-020 or -021."""
+    async with open_journal(Places.of_user()) as journal:
+        return await find(journal, run_id, unfinished=True)
+
+
 async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Run:
     """The run whose id begins so; by default the newest. With ``unfinished`` the default is the newest of an
-    environment that did not end well and that no later run of it has made obsolete: a backup is begun anew instead.
+    environment, or of a host's drains, that did not end well and that no later run of it has made obsolete: a backup
+    is begun anew instead.
 
     Raises ConfigError NF-RUN-020 when there is none, NF-RUN-021 when there are several.
     """
@@ -75,8 +86,9 @@ async def find(journal: Journal, run_id: str, *, unfinished: bool = False) -> Ru
 def _last_words(runs: tuple[Run, ...]) -> tuple[Run, ...]:
     newest: dict[str, Run] = {}
     for run in runs:
-        if run.environment:
-            newest.setdefault(run.environment, run)
+        subject = run.environment or (f"host {run.request.get('host')}" if run.verb in EMPTYING else "")
+        if subject:
+            newest.setdefault(subject, run)
     return tuple(run for run in newest.values() if run.state is not RunState.DONE)
 
 

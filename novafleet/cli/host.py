@@ -1,4 +1,4 @@
-"""``host ls|show|why|facts|exec|trust|doctor``."""
+"""``host ls|show|why|facts|exec|trust|doctor``; ``drain``, ``undrain`` and ``maintenance`` are in ``drain.py``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from novafleet.cli import drain as draining
 from novafleet.cli.options import Inventory, Limit, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
 from novafleet.errors import ExitCode
 
 app = typer.Typer(help="Hosts of the inventory.", no_args_is_help=True)
+app.command("drain")(draining.drain)
+app.command("undrain")(draining.undrain)
+app.add_typer(draining.maintenance, name="maintenance")
 
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="A host's name in the inventory.")]
 
@@ -59,9 +63,7 @@ def facts(
     limit: Limit = "",
     collector: Annotated[
         list[str] | None,
-        typer.Option(
-            "--collector", "-c", metavar="NAME", help="Only this one; may repeat."
-        ),
+        typer.Option("--collector", "-c", metavar="NAME", help="Only this one; may repeat."),
     ] = None,
     ls: Annotated[bool, typer.Option("--list", help="List the collectors; ask no host.")] = False,
     output: Output = OutputForm.TABLE,

@@ -55,6 +55,14 @@ def resume(
     timeout: Timeout = 0.0,
 ) -> None:
     """Continue a run that was killed or failed; default: the newest unfinished one."""
+    from novafleet.app.runs import to_resume
+    from novafleet.cli.drain import RESUMED, resumed
+
+    found = run(lambda: to_resume(run_id), form=output)
+    if found.verb in RESUMED:
+        resumed(found, yes=yes, output=output, timeout=timeout)
+        return
+
     from novafleet.cli.change import resume as continue_run
 
     continue_run(run_id, assume, yes=yes, form=output, timeout=timeout)
