@@ -43,6 +43,7 @@ bench: lab ## Measure beside peers; results go to docs/benchmarks.md
 	[ -x $(PEERS)/bin/python ] || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(PEERS)/bin/pip install --quiet --group bench -c tests/bench/constraints.txt
+	sh tests/bench/peers.sh
 	$(BIN)/python -m tests.bench
 
 docs: prepare ## Build the documentation into docs/_build
