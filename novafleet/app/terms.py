@@ -19,6 +19,7 @@ from novafleet.store.journal import Journal
 
 REMEMBERED = 20
 """Runs of an environment looked through for its file."""
+STAYS = "NF-PLACE-018"
 LIVE = frozenset(("live", "postcopy"))
 
 
@@ -31,6 +32,7 @@ class Terms:
     max_downtime: int = 0
     modes: tuple[str, ...] = ()
     windows: tuple[Window, ...] = ()
+    stay: bool = False
 
     def open(self, minute: int) -> bool:
         """May it begin at this minute of the day?"""
@@ -56,7 +58,10 @@ class Governing:
     def _ready(self, guest: Guest, modes: Sequence[str]) -> Guest:
         terms = self.terms[guest.name]
         allowed = set(modes or LIVE | {"other"}) & set(terms.modes or modes or LIVE | {"other"})
-        return replace(guest, priority=terms.priority, cpu_class=guest.cpu_class if allowed <= LIVE else "")
+        guest = replace(guest, priority=terms.priority, cpu_class=guest.cpu_class if allowed <= LIVE else "")
+        if guest.stuck or not terms.stay:
+            return guest
+        return replace(guest, stuck="its policy says that it stays", stuck_code=STAYS)
 
 
 @dataclass(slots=True)
@@ -104,6 +109,7 @@ def terms_of(guest: Guest, host: Policies, draft: Draft | None) -> Terms:
         priority=classes[0].priority if classes else 0,
         max_downtime=next((each.max_downtime for each in layers if each.max_downtime), 0),
         modes=next((each.modes for each in layers if each.modes), ()),
+        stay=any(each.stay for each in classes),
         windows=tuple(dict.fromkeys(each.window for each in layers if each.window is not None)),
     )
 

@@ -12,13 +12,15 @@ from novafleet.model.policy import Window
 @dataclass(frozen=True, slots=True)
 class VmClass:
     """VMs that are moved alike: ``vms`` are names or globs. ``max_downtime`` milliseconds (0: the policy's), ``modes``
-    that may be used (empty: the policy's), ``window`` in which it may begin."""
+    that may be used (empty: the policy's), ``window`` in which it may begin. ``stay``: never moved by drains and
+    rebalancing, only by name."""
 
     vms: tuple[str, ...]
     priority: int = 0
     max_downtime: int = 0
     modes: tuple[str, ...] = ()
     window: Window | None = None
+    stay: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ FIXES = {
     ROOM: "stop something there, or drain to more hosts",
     "NF-PLACE-014": "allow other modes: novafleet host drain HOST --mode auto",
     COMPANY: "relax the rule, or move the other one first",
+    "NF-PLACE-018": "novafleet migrate VM --to HOST moves it all the same",
     CLOSED: "novafleet host maintenance off HOST, or name another group: --to GROUP",
 }
 Exact = Callable[[Board, Sequence[Sequence[int]]], Mapping[int, int] | bool | None]
@@ -188,7 +189,7 @@ def reasons(board: Board, v: int) -> Unmovable:
     """Why a guest stays: of itself, or host by host; the code is the one that most hosts have in common."""
     guest = board.problem.guests[v]
     if guest.stuck:
-        return Unmovable(guest.name, DEVICE, guest.stuck, FIXES[DEVICE])
+        return Unmovable(guest.name, guest.stuck_code, guest.stuck, FIXES[guest.stuck_code])
     found = {site.name: _obstacle(board, v, h) for h, site in enumerate(board.problem.sites) if h != board.where[v]}
     codes = [code for code, _ in found.values() if code != CLOSED] or [CLOSED]
     code = max(dict.fromkeys(codes), key=codes.count)

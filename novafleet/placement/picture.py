@@ -43,7 +43,7 @@ def usage_of(usage: Mapping[str, Any], pressure: Mapping[str, Any]) -> Usage:
 def picture(facts: HostFacts, usage: Usage, *, zone: str = "", closed: str = "") -> Picture:
     """What placement needs to know of one host. A definition that cannot be read makes its guest one that stays."""
     guests = tuple(_guest(facts, domain, usage) for domain in facts.domains.values())
-    guests = _with_pressure(guests, usage.pressure)
+    guests = _with_pressure(guests, usage.pressure, facts.cpus)
     promised = sum(guest.memory for guest in guests)
     unpromised = facts.memory_total - facts.memory_total // RESERVE - promised
     networks = [f"network {name}" for name, network in facts.networks.items() if network.active]
@@ -62,11 +62,9 @@ def picture(facts: HostFacts, usage: Usage, *, zone: str = "", closed: str = "")
     return Picture(site, guests, tuple(sorted(facts.stacks)))
 
 
-def _with_pressure(guests: tuple[Guest, ...], pressure: float) -> tuple[Guest, ...]:
-    """Each guest its share of the host's waiting, by the CPU it uses."""
-    total = sum(guest.cpu for guest in guests)
-    if not total:
-        return guests
+def _with_pressure(guests: tuple[Guest, ...], pressure: float, cpus: int) -> tuple[Guest, ...]:
+    """Each guest its share of the host's waiting, by the CPU it uses; the rest is the host's own."""
+    total = max(float(cpus), sum(guest.cpu for guest in guests), 1.0)
     return tuple(replace(guest, pressure=round(pressure * guest.cpu / total, 6)) for guest in guests)
 
 

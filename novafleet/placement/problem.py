@@ -12,7 +12,8 @@ class Guest:
 
     ``memory`` is 0 for one that is off; ``pinned`` host CPUs it has for itself; ``cpu`` host CPUs it uses and
     ``pressure`` its share of the time its host waits. ``disks``: bytes by pool (``""``: no pool). ``cpu_class``: only a
-    host of this class can take it while it runs ("": any). ``stuck`` says why no host can take it at all.
+    host of this class can take it while it runs ("": any). ``stuck`` says why no host can take it at all, with its
+    code.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Guest:
     networks: tuple[str, ...] = ()
     cpu_class: str = ""
     stuck: str = ""
+    stuck_code: str = "NF-PLACE-010"
     priority: int = 0
 
     @property

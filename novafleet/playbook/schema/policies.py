@@ -14,6 +14,7 @@ from novafleet.source.schema import (
     Duration,
     Either,
     Field,
+    Flag,
     Integer,
     List,
     MapOf,
@@ -49,6 +50,7 @@ CLASS = Record(
         ),
         Field("modes", OneOrMany(Choice(*MODES)), (), "How it may be moved.", "[live]", shown="the policy's"),
         Field("window", TimesOfDay(), None, "When its move may begin.", '"01:00-03:00"', shown="the policy's"),
+        Field("stay", Flag(), False, "Only `migrate` moves it, never a drain or rebalancing.", "true"),
     ),
     into=_class,
 )

@@ -41,7 +41,7 @@ USAGE = Usage({"vm": 0.5}, 0.25, "intel")
 def test_a_running_guest_and_its_host() -> None:
     seen = picture(facts(), USAGE, zone="r1", closed="is in maintenance")
     [vm] = seen.guests
-    assert (vm.name, vm.memory, vm.vcpus, vm.cpu, vm.pressure) == ("kvm1/vm", 2 * GIB, 2, 0.5, 0.25)
+    assert (vm.name, vm.memory, vm.vcpus, vm.cpu, vm.pressure) == ("kvm1/vm", 2 * GIB, 2, 0.5, 0.015625)
     assert (vm.disks, vm.networks, vm.cpu_class) == ({"default": 5, "": 3}, ("bridge br0", "network lan"), "intel")
     assert (seen.site.free, seen.site.pools) == (29 * GIB, {"default": 60})
     assert (seen.site.networks, seen.site.zone, seen.site.closed) == (
