@@ -19,6 +19,9 @@ from novafleet.errors import CommandError, MigrationError, NovaFleetError, Retry
 LASTS = 86400
 """Seconds after which the unit ends whatever happens."""
 BANNER = b"SSH-"
+NOWHERE = "127.0.0.1:1"
+"""Stands for no port at all: authorized_keys has no word for that, and sshd refuses a key with sshd_config's ``none``.
+There is no ``permitopen``: with one, sshd opens no UNIX socket (channel_connect_to_path), and libvirt's is one."""
 OPTIONS = (
     "BatchMode=yes",
     "IdentitiesOnly=yes",
@@ -114,9 +117,7 @@ async def _dig(
     source, destination = ends
     known = "\n".join(f"{unit(job)} {key}" for key in offers[1].host_keys)
     key = (await source.session.run(script("tunnel_key.sh", folder, known, mutates=True))).text.strip()
-    permitted = [f'permitopen="{LOOPBACK}:{lane.at}"' for lane in lanes if isinstance(lane.at, int)]
-    options = permitted or ['permitopen="none"']
-    trust = script("tunnel_trust.sh", job, key, *options, mutates=True, become=False)
+    trust = script("tunnel_trust.sh", job, key, f'permitlisten="{NOWHERE}"', mutates=True, become=False)
     words = (*_ssh(door, offers[1].login, job), *_forwards(offers[1], lanes))
     up = script("tunnel_up.sh", unit(job), folder, offers[0].owner, str(LASTS), *words, mutates=True)
     try:
