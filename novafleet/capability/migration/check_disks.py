@@ -39,7 +39,8 @@ def _pools(case: Case) -> Iterator[Finding]:
         known = ", ".join(sorted(there.pools)) or "none"
         fix = f"virsh pool-define-as {asked} dir --target /srv/{asked}   # on {there.host}; pools there: {known}"
         yield blocker("NF-MIG-320", f"{there.host} has no storage pool {asked}", fix)
-    for home in sorted({dirname(disk.path) for disk in case.copied} - there.room.keys() - {DEFAULT_PATH}):
+    homes = {dirname(disk.path) for disk in case.copied if not disk.source.startswith("/dev/")}
+    for home in sorted(homes - there.room.keys() - {DEFAULT_PATH}):
         fix = "novafleet migrate … --pool POOL   # or make the directory there"
         yield blocker("NF-MIG-320", f"{there.host} has no directory {home}", fix)
 
@@ -110,7 +111,7 @@ def _losing(case: Case) -> Iterator[str]:
 
 
 def _checkpoints(case: Case) -> Iterator[Finding]:
-    if case.observed.checkpoints and any(disk.format != "qcow2" for disk in case.copied):
+    if case.observed.checkpoints and any(disk.format != "qcow2" and not disk.readonly for disk in case.copied):
         what = "changed blocks are not known any more after the copy: the next backup reads everything"
         yield warning("NF-MIG-325", what, "", COPIES)
     elif case.observed.checkpoints:
