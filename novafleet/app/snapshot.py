@@ -18,11 +18,13 @@ from novafleet.app.snapshotrun import (
     leased,
     party,
     results_of,
+    shelves_of,
     step,
     surveys,
     thaw,
 )
-from novafleet.app.vmselect import Chosen
+from novafleet.app.snapshotstack import giving_back, going_of, removal, taking
+from novafleet.app.vmselect import Chosen, ChosenStack
 from novafleet.capability.snapshot.actions import registry
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, Taken
@@ -30,6 +32,7 @@ from novafleet.capability.snapshot.note import SAFETY
 from novafleet.capability.snapshot.plan import AUTO, CRASH, FS, nearest, plan_return
 from novafleet.capability.snapshot.retention import expired
 from novafleet.capability.snapshot.tidy import pending, removable
+from novafleet.capability.snapshot.volumes import PAUSE, Shelf
 from novafleet.errors import NovaFleetError
 from novafleet.model.plan import Step
 from novafleet.model.policy import Keep
@@ -42,7 +45,8 @@ Confirm = Callable[[Sequence[str]], bool]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """The snapshot to make. ``mode``: crash | fs | live; ``require`` refuses less than that; ``kind`` auto | internal |
-    external; ``ttl`` seconds after which ``prune`` may remove it (0: never); ``hold`` keeps it from that altogether."""
+    external; ``stacks`` pause | stop | skip: of an environment, how its containers are held while their volumes are
+    copied; ``ttl`` seconds after which ``prune`` may remove it (0: never); ``hold`` keeps it from that altogether."""
 
     name: str = ""
     text: str = ""
@@ -52,6 +56,7 @@ class Wish:
     ttl: float = 0.0
     hold: bool = False
     kind: str = AUTO
+    stacks: str = PAUSE
 
 
 async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
@@ -68,7 +73,7 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
             results, cancelled = await carry_out(crew, held, "create", steps, registry(freezer), watch)
         finally:
             await thaw(crew, held, freezer)
-        rows = results_of(crew, results, {})
+        rows = tuple(row for row in results_of(crew, results, {}) if row.outcome or row.state != "done")
         seconds = crew.world.clock.monotonic() - began
         return Done("create", crew.run_id, rows, seconds, cancelled, group=group, skew_ms=_skew(results))
 
@@ -77,13 +82,20 @@ def _create_steps(crew: Party, wish: Wish, group: str) -> list[Step]:
     pairs = [_pair(crew, each, wish, group) for each in crew.chosen]
     everybody = tuple(freeze.id for freeze, _ in pairs)
     makes = [replace(make, after=everybody if group else make.after) for _, make in pairs]
-    return [*(freeze for freeze, _ in pairs), *makes]
+    volumes = taking(crew, _words(crew, crew.stacks[0], wish, group), wish.stacks, everybody) if crew.stacks else []
+    return [*(freeze for freeze, _ in pairs), *makes, *volumes]
 
 
 def _pair(crew: Party, chosen: Chosen, wish: Wish, group: str = "", part: str = "create") -> tuple[Step, Step]:
     """The step that prepares and freezes, and the one that takes the snapshot and thaws."""
+    words = _words(crew, chosen, wish, group)
+    freeze = step(chosen, "snapshot.freeze", **words)
+    return freeze, step(chosen, "snapshot.create", ["freeze"], part=part, **words)
+
+
+def _words(crew: Party, chosen: Chosen, wish: Wish, group: str) -> dict[str, Any]:
     now = crew.world.clock.now()
-    words: dict[str, Any] = {
+    return {
         "name": wish.name or default_name(now),
         "text": wish.text,
         "mode": wish.mode,
@@ -96,8 +108,6 @@ def _pair(crew: Party, chosen: Chosen, wish: Wish, group: str = "", part: str = 
         "environment": chosen.environment,
         "token": secrets.token_hex(4),
     }
-    freeze = step(chosen, "snapshot.freeze", **words)
-    return freeze, step(chosen, "snapshot.create", ["freeze"], part=part, **words)
 
 
 def default_name(now: float) -> str:
@@ -123,14 +133,19 @@ async def revert(
             taken = nearest(seen[each.label], name)
             plan_return(seen[each.label], taken, "0" * 8)
             steps += _revert_steps(crew, each, seen[each.label], taken, safety, start)
-        if not confirm([_lost(each, seen[each.label], name, safety) for each in crew.chosen]):
+        kept = await _all_kept(crew)
+        steps += [each for stack in crew.stacks for each in _stack_revert(crew, stack, kept[stack.label], name, safety)]
+        meant = _meant(crew, kept, name)
+        if not confirm([_lost(each, name, safety) for each in meant]):
             return Done("revert", "", (), declined=True)
         freezer = Freezer()
         try:
             results, cancelled = await carry_out(crew, held, "revert", steps, registry(freezer), watch)
         finally:
             await thaw(crew, held, freezer)
-        rows = tuple(_gone_back(row, name, results) for row in results_of(crew, results, {}))
+        labels = {each.label for each in meant}
+        rows = tuple(row for row in results_of(crew, results, {}) if f"{row.host}/{row.domain}" in labels)
+        rows = tuple(_gone_back(row, name, results) for row in rows)
         return Done("revert", crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
 
 
@@ -141,9 +156,24 @@ def _gone_back(row: VmResult, name: str, results: Sequence[NodeResult]) -> VmRes
     return replace(row, outcome={**row.outcome, "snapshot": name, "safety": safety})
 
 
-def _lost(chosen: Chosen, seen: Survey, name: str, safety: bool) -> str:
+def _meant(crew: Party, kept: Mapping[str, Shelf], name: str) -> tuple[Chosen, ...]:
+    """The VMs, and the stacks of which that is kept."""
+    return (*crew.chosen, *(each for each in crew.stacks if kept[each.label].find(name) is not None))
+
+
+def _lost(chosen: Chosen, name: str, safety: bool) -> str:
     fate = "is kept in a safety snapshot" if safety else "is LOST"
-    return f"{chosen.label} ({seen.domain.state}) goes back to {name}; what it is now {fate}"
+    return f"{chosen.label} ({chosen.domain.state}) goes back to {name}; what it is now {fate}"
+
+
+def _stack_revert(crew: Party, stack: ChosenStack, shelf: Shelf, name: str, safety: bool) -> list[Step]:
+    wish = _safety(crew, name)
+    return giving_back(stack, shelf, name, _words(crew, stack, wish, "") if safety else None)
+
+
+def _safety(crew: Party, name: str) -> Wish:
+    wish = Wish(f"before-{default_name(crew.world.clock.now())}", f"before going back to {name}", CRASH)
+    return replace(wish, tags=(SAFETY,), ttl=A_WEEK)
 
 
 def _revert_steps(
@@ -153,8 +183,7 @@ def _revert_steps(
     stop = step(chosen, "snapshot.stop", ["safety"] if safety and not taken.inside else [])
     steps = [stop]
     if safety:
-        wish = Wish(f"before-{default_name(crew.world.clock.now())}", f"before going back to {taken.name}", CRASH)
-        freeze, make = _pair(crew, chosen, replace(wish, tags=(SAFETY,), ttl=A_WEEK), part="safety")
+        freeze, make = _pair(crew, chosen, _safety(crew, taken.name), part="safety")
         steps += [replace(freeze, after=(stop.id,)) if taken.inside else freeze, make]
     runs = start if start is not None else _ran(taken) or not seen.off
     words: dict[str, Any] = {"name": taken.name, "token": secrets.token_hex(4), "runs": runs}
@@ -184,7 +213,7 @@ async def remove(asked: Selected, names: Sequence[str], watch: Watch, confirm: C
             found += _with_descendants(seen, nearest(seen, name).name) if tree else [nearest(seen, name).name]
         return list(dict.fromkeys(found))
 
-    return await _remove(asked, "rm", wanted, watch, confirm)
+    return await _remove(asked, "rm", wanted, lambda shelf: going_of(shelf, names, Keep(), 0.0), watch, confirm)
 
 
 def _with_descendants(seen: Survey, name: str) -> list[str]:
@@ -204,13 +233,16 @@ async def prune(asked: Selected, keep: Keep, watch: Watch, confirm: Confirm, *, 
         return [each.name for each in seen.snapshots if each.name in due and removable(seen, each)]
 
     now = datetime.now(UTC).timestamp()
-    return await _remove(asked, "prune", wanted, watch, confirm, dry_run=dry_run)
+    return await _remove(
+        asked, "prune", wanted, lambda shelf: going_of(shelf, None, keep, now), watch, confirm, dry_run=dry_run
+    )
 
 
 async def _remove(
     asked: Selected,
     verb: str,
     wanted: Callable[[Survey], list[str]],
+    wanted_of_stack: Callable[[Shelf], list[str]],
     watch: Watch,
     confirm: Confirm,
     *,
@@ -219,13 +251,18 @@ async def _remove(
     async with party(asked) as crew, leased(crew) as held:
         began = crew.world.clock.monotonic()
         seen, failed = await surveys(crew)
+        kept, unkept = await shelves_of(crew)
+        failed = {**failed, **unkept}
         going = {label: wanted(each) for label, each in seen.items()}
+        going |= {label: wanted_of_stack(each) for label, each in kept.items()}
         lines = [f"{label}: {', '.join(names)}" for label, names in sorted(going.items()) if names]
         if dry_run:
             return Done(verb, "", _foretold(crew, going, failed))
         if lines and not confirm(lines):
             return Done(verb, "", (), declined=True)
         steps = [each for vm in crew.chosen if vm.label in seen for each in _remove_steps(vm, seen, going)]
+        for stack in crew.stacks:
+            steps += removal(stack, kept[stack.label], going[stack.label]) if stack.label in kept else []
         results, cancelled = await carry_out(crew, held, verb, steps, registry(Freezer()), watch)
         rows = results_of(crew, results, failed)
         return Done(verb, crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
@@ -252,6 +289,13 @@ def _foretold(
         replace(row, outcome={"removed": going.get(f"{row.host}/{row.domain}", []), "foretold": True})
         for row in results_of(crew, (), failed)
     )
+
+
+async def _all_kept(crew: Party) -> Mapping[str, Shelf]:
+    kept, failed = await shelves_of(crew)
+    for error in failed.values():
+        raise error
+    return kept
 
 
 async def _all_seen(crew: Party) -> Mapping[str, Survey]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
-from novafleet.app.vmselect import Chosen, look, select
+from novafleet.app.vmselect import Chosen, ChosenStack, look
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, observe
+from novafleet.capability.snapshot.volumes import Shelf, shelves
 from novafleet.errors import ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
@@ -97,7 +98,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """The VMs of a verb and the hosts they are on; ``unseen`` are hosts that may have more of them."""
+    """The VMs of a verb (of an environment its ``stacks`` too) and the hosts they are on; ``unseen`` are hosts that may
+    have more of them."""
 
     world: World
     chosen: tuple[Chosen, ...]
@@ -106,10 +108,16 @@ class Party:
     unseen: Mapping[str, NovaFleetError]
     run_id: str
     lock_wait: float = 0.0
+    stacks: tuple[ChosenStack, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Chosen, ...]:
+        """VMs and stacks."""
+        return (*self.chosen, *self.stacks)
 
     def of(self, label: str) -> Chosen:
-        """A VM by its label."""
-        return next(each for each in self.chosen if each.label == label)
+        """A VM or stack by its label."""
+        return next(each for each in self.everything if each.label == label)
 
 
 @asynccontextmanager
@@ -118,14 +126,17 @@ async def party(asked: Selected) -> AsyncIterator[Party]:
     could not be asked: half of one is not it."""
     async with open_world(asked.inventory) as world:
         unseen: Mapping[str, NovaFleetError] = {}
+        selection = await look(world, asked.patterns, asked.environment, stacks=bool(asked.environment))
         if asked.environment:
-            chosen = await select(world, asked.patterns, asked.environment)
+            for error in selection.unseen.values():
+                raise error
         else:
-            selection = await look(world, asked.patterns)
-            chosen, unseen = selection.chosen, selection.unseen
-        reached, failed = await reach(world, {each.host.name for each in chosen})
+            unseen = selection.unseen
+        stacks = tuple(each for each in selection.chosen if isinstance(each, ChosenStack))
+        chosen = tuple(each for each in selection.chosen if not isinstance(each, ChosenStack))
+        reached, failed = await reach(world, {each.host.name for each in selection.chosen})
         run_id = new_run_id(world.clock.now())
-        yield Party(world, chosen, reached, failed, unseen, run_id, asked.lock_wait)
+        yield Party(world, chosen, reached, failed, unseen, run_id, asked.lock_wait, stacks)
 
 
 async def surveys(party: Party) -> tuple[Mapping[str, Survey], Mapping[str, NovaFleetError]]:
@@ -150,6 +161,22 @@ async def surveys(party: Party) -> tuple[Mapping[str, Survey], Mapping[str, Nova
     return seen, failed
 
 
+async def shelves_of(party: Party) -> tuple[Mapping[str, Shelf], Mapping[str, NovaFleetError]]:
+    """What is kept of each stack's volumes, by label, and why others could not be looked at."""
+    seen: dict[str, Shelf] = {}
+    failed: dict[str, NovaFleetError] = {}
+    for each in party.stacks:
+        try:
+            if each.host.name in party.failed:
+                raise party.failed[each.host.name]
+            project = each.fact.project
+            session = party.reached[each.host.name].session
+            seen[each.label] = (await shelves(session, [project]))[project]
+        except NovaFleetError as error:
+            failed[each.label] = error.at(each.host.name)
+    return seen, failed
+
+
 @dataclass(frozen=True, slots=True)
 class Leased:
     """The VMs' fenced ways in, by label, and why others have none."""
@@ -162,10 +189,10 @@ class Leased:
 async def leased(party: Party) -> AsyncIterator[Leased]:
     """Hold each VM's lease: its environment's, which ``up`` holds too, or for a VM of none its own, as backups do."""
     reached: dict[str, Reached] = {}
-    failed = {each.label: party.failed[each.host.name] for each in party.chosen if each.host.name in party.failed}
+    failed = {each.label: party.failed[each.host.name] for each in party.everything if each.host.name in party.failed}
     world = party.world
     async with AsyncExitStack() as stack:
-        for scope, members in _scopes(party.chosen):
+        for scope, members in _scopes(party.everything):
             hosts = {each.host.name for each in members} & party.reached.keys()
             sessions = [party.reached[name].session for name in sorted(hosts)]
             holding = hold_leases(sessions, scope, party.run_id, world.clock, wait=party.lock_wait)
@@ -203,7 +230,7 @@ def _scope(chosen: Chosen) -> str:
 def step(chosen: Chosen, action: str, after: Sequence[str] = (), part: str = "", **args: Any) -> Step:
     """One step of a VM: ``HOST/DOMAIN/PART``."""
     verb = part or action.rpartition(".")[2]
-    probed = action in ("snapshot.create", "snapshot.start")
+    probed = action in ("snapshot.create", "snapshot.start", "snapshot.volumes")
     return Step(
         id=f"{chosen.label}/{verb}",
         action=action,
@@ -222,7 +249,7 @@ async def carry_out(
 ) -> tuple[Sequence[NodeResult], bool]:
     """Run the steps through engine and journal; their results, and whether somebody interrupted."""
     clock, world = party.world.clock, party.world
-    environments = {each.environment for each in party.chosen}
+    environments = {each.environment for each in party.everything}
     environment = environments.pop() if len(environments) == 1 else ""
     async with open_journal(world.places) as journal:
         await _begin(journal, party, verb, environment)
@@ -238,13 +265,13 @@ async def carry_out(
         cancelled = cancellation.stage is not Stage.RUN
         done = all(result.state is NodeState.DONE for result in results)
         state = RunState.DONE if done else RunState.CANCELLED if cancelled else RunState.FAILED
-        await journal.finish(party.run_id, state, clock.now(), {"vms": len(party.chosen)})
+        await journal.finish(party.run_id, state, clock.now(), {"vms": len(party.everything)})
     return results, cancelled
 
 
 async def _begin(journal: Journal, party: Party, verb: str, environment: str) -> None:
     holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
-    header = {"vms": [each.label for each in party.chosen], "environment": environment}
+    header = {"vms": [each.label for each in party.everything], "environment": environment}
     await journal.begin(
         Run(party.run_id, "", f"snapshot {verb}", RunState.RUNNING, party.world.clock.now(), 0.0, holder, header)
     )
@@ -278,12 +305,12 @@ async def thaw(party: Party, held: Leased, freezer: Freezer) -> None:
 def results_of(
     party: Party, results: Sequence[NodeResult], extra: Mapping[str, NovaFleetError]
 ) -> tuple[VmResult, ...]:
-    """One row a VM, and one for each host nobody saw; ``extra`` are VMs that failed before any step."""
+    """One row a VM or stack, and one for each host nobody saw; ``extra`` are VMs that failed before any step."""
     by_vm: dict[str, list[NodeResult]] = {}
     for result in results:
         by_vm.setdefault(result.resource, []).append(result)
     rows = []
-    for each in party.chosen:
+    for each in party.everything:
         row = VmResult(each.vm, each.domain.name, each.host.name, each.environment, "done")
         if each.label in extra:
             finding = extra[each.label].finding()

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from novafleet.app.snapshotrun import Selected, party, surveys
-from novafleet.app.vmselect import Chosen
+from novafleet.app.snapshotrun import Selected, party, shelves_of, surveys
+from novafleet.app.vmselect import Chosen, ChosenStack
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.capability.snapshot.plan import nearest
 from novafleet.capability.snapshot.tidy import pending
+from novafleet.capability.snapshot.volumes import Kept, Shelf, folder_of
 from novafleet.errors import NovaFleetError
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
-    """One snapshot. ``made`` and ``expires`` are seconds since the epoch; ``size`` bytes kept because of it; ``mode``
-    crash | fs | live | offline, empty for one made by other means; ``kind`` internal | external because of ``choice``;
-    ``images`` by disk."""
+    """One snapshot, of a VM or (``kind`` volumes) of a stack. ``made`` and ``expires`` are seconds since the epoch;
+    ``size`` bytes kept because of it; ``mode`` crash | fs | live | offline (of a stack paused | stopped), empty for one
+    made by other means; ``kind`` internal | external because of ``choice``; ``images`` by disk or volume."""
 
     name: str
     parent: str
@@ -61,11 +62,13 @@ class Listing:
 
 
 async def ls(asked: Selected) -> Listing:
-    """The snapshots of every VM meant. Raises ConfigError NF-VM-006, -007."""
+    """The snapshots of every VM meant, of an environment's stacks too. Raises ConfigError NF-VM-006, -007."""
     async with party(asked) as crew:
         seen, failed = await surveys(crew)
         vms = tuple(_vm(each, seen[each.label]) for each in crew.chosen if each.label in seen)
-        return Listing(vms, {**failed, **crew.unseen})
+        kept, unkept = await shelves_of(crew)
+        stacks = tuple(_stack(each, kept[each.label]) for each in crew.stacks if each.label in kept)
+        return Listing((*vms, *stacks), {**failed, **unkept, **crew.unseen})
 
 
 async def show(asked: Selected, name: str) -> Listing:
@@ -75,13 +78,42 @@ async def show(asked: Selected, name: str) -> Listing:
         for survey in seen.values():
             nearest(survey, name)
         vms = tuple(_vm(each, seen[each.label], name) for each in crew.chosen if each.label in seen)
-        return Listing(vms, {**failed, **crew.unseen})
+        kept, unkept = await shelves_of(crew)
+        stacks = tuple(_stack(each, kept[each.label], name) for each in crew.stacks if each.label in kept)
+        return Listing((*vms, *stacks), {**failed, **unkept, **crew.unseen})
 
 
 def _vm(chosen: Chosen, seen: Survey, name: str = "") -> VmSnapshots:
     rows = tuple(_row(seen, each) for each in seen.snapshots if name in ("", each.name))
     domain = seen.domain
     return VmSnapshots(chosen.vm, domain.name, chosen.host.name, chosen.environment, domain.state, rows, pending(seen))
+
+
+def _stack(chosen: ChosenStack, shelf: Shelf, name: str = "") -> VmSnapshots:
+    rows = tuple(_kept_row(each) for each in shelf.kept if name in ("", each.name))
+    domain = chosen.domain
+    return VmSnapshots(
+        chosen.vm, domain.name, chosen.host.name, chosen.environment, domain.state, rows, bool(shelf.parts)
+    )
+
+
+def _kept_row(kept: Kept) -> SnapshotRow:
+    """Of a stack ``images`` are the archives of its volumes."""
+    note = kept.note
+    return SnapshotRow(
+        name=kept.name,
+        parent="",
+        made=kept.made,
+        mode=note.mode,
+        kind="volumes",
+        size=sum(kept.volumes.values()),
+        text=note.text,
+        tags=note.tags,
+        expires=note.expires,
+        hold=note.hold,
+        group=note.group,
+        images={volume: f"{folder_of(kept.project, kept.name)}/{volume}.tar" for volume in kept.volumes},
+    )
 
 
 def _row(seen: Survey, taken: Taken) -> SnapshotRow:

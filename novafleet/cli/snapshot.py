@@ -11,7 +11,7 @@ import typer
 from novafleet.cli import snapshotarchive
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, run
-from novafleet.cli.snapshotargs import KINDS, confirmation, finish, mode_of, seconds_of, selected
+from novafleet.cli.snapshotargs import KINDS, STACKS, confirmation, finish, mode_of, seconds_of, selected
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def create(
     kind: Annotated[
         str, typer.Option(metavar="auto|internal|external", help="Inside the images, or overlays over them.")
     ] = "auto",
+    stacks: Annotated[
+        str, typer.Option(metavar="pause|stop|skip", help="Of an environment: its stacks, while volumes are copied.")
+    ] = "pause",
     tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="May repeat.")] = None,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="`prune` removes it after that: 7d.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="`prune` never removes it.")] = False,
@@ -75,6 +78,7 @@ def create(
                 ttl=seconds_of(ttl),
                 hold=hold,
                 kind=mode_of(kind, "--kind", KINDS),
+                stacks=mode_of(stacks, "--stacks", STACKS),
             ),
         ),
         output,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODES = ("crash", "fs", "live")
 KINDS = ("auto", "internal", "external")
+STACKS = ("pause", "stop", "skip")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from novafleet.capability.snapshot import create, revert, tidy
+from novafleet.capability.snapshot import create, revert, tidy, volumes
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.model.plan import StepClass
 from novafleet.ports import Action, ActionContext, Json, Outcome, Registry
@@ -24,4 +24,7 @@ def registry(freezer: Freezer) -> Registry:
         "snapshot.start": Action(revert.start, StepClass.PROBED, revert.started),
         "snapshot.forget": Action(tidy.forget, StepClass.CONVERGENT),
         "snapshot.tidy": Action(tidy.tidy, StepClass.CONVERGENT),
+        "snapshot.volumes": Action(volumes.take, StepClass.PROBED, volumes.taken),
+        "snapshot.volumes-back": Action(volumes.put, StepClass.CONVERGENT),
+        "snapshot.volumes-forget": Action(volumes.remove, StepClass.CONVERGENT),
     }
