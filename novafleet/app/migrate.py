@@ -15,6 +15,7 @@ from typing import Any
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
 from novafleet.app.migratetrip import PATIENCE, Trip, unclear
+from novafleet.app.recover import settled
 from novafleet.app.vmselect import GLOB, Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.decide import refuse
@@ -132,7 +133,7 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
     them all. LockHeldError NF-LOCK-003 when a VM is being backed up, snapshotted or moved.
     """
     async with open_world(request.inventory) as world:
-        chosen = await select(world, request.patterns)
+        chosen = await settled(world, request.patterns, request.lock_wait)
         found = [await _dossier(world, each, request) for each in chosen]
         for dossier in found:
             refuse(dossier)

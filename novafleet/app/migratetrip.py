@@ -13,6 +13,7 @@ from novafleet.capability.migration.cold import copy_cold
 from novafleet.capability.migration.commit import commit
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
+from novafleet.capability.migration.keep import keep
 from novafleet.capability.migration.live import migrate_live
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
@@ -153,6 +154,7 @@ class Trip:
         self.mode = self.move.ladder[0]
         ends = self.ends(ctx, "prepare")
         await ends.note(Phase.PREPARING, {})
+        await keep(self.destination, self.move)
         await prepare(ends, self.move)
         return {"job": self.move.job, "destination": self.move.destination}
 

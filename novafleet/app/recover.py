@@ -5,29 +5,33 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from novafleet.app.context import Reached, reach
 from novafleet.app.migratejobs import Job, look, open_jobs, with_move
 from novafleet.app.migratetrip import Trip
+from novafleet.app.vmselect import Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.commit import DAY, commit
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import close_route
-from novafleet.errors import ExitCode, LockHeldError, NovaFleetError
+from novafleet.errors import ConfigError, ExitCode, LockHeldError, NovaFleetError
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.gather import gather
 from novafleet.execute.nested import hold_one
 from novafleet.model.migration import Phase
 from novafleet.model.run import Run, RunState
 from novafleet.observe.registry import collectors
+from novafleet.plan import moving
 from novafleet.store.journal import Journal, new_run_id
 
+AMBIGUOUS = "NF-VM-007"
 HELD = Decision("held", Action.LEAVE, "somebody is at work on it", "novafleet migrate recover   # again, later")
 UNKNOWN = Decision(
     "no-record",
@@ -79,23 +83,42 @@ async def recover(inventory: tuple[Path, ...], *, explain: bool = False, lock_wa
         return Recovery(tuple(done), unseen, explain)
 
 
-async def settle(world: World, uuid: str, lock_wait: float = 0.0) -> tuple[Recovered, ...]:
-    """Before a VM is migrated: end what an earlier migration of it left. Touches no other VM."""
+async def settled(world: World, patterns: Sequence[str], lock_wait: float = 0.0) -> tuple[Chosen, ...]:
+    """The VMs meant, once what earlier migrations of them left is ended or taken back. Touches no other VM.
+
+    Raises what selecting raises: of a VM that is still on two hosts, NF-VM-007.
+    """
+    try:
+        chosen = await select(world, patterns)
+    except ConfigError as error:
+        if error.code != AMBIGUOUS:
+            raise
+        chosen = ()
+    notes = [moving.read(each.domain.xml) for each in chosen]
+    if chosen and not any(note is not None and note.open for note in notes):
+        return chosen
     facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
-    jobs = [job for job in await open_jobs(world, facts) if job.uuid == uuid]
-    return tuple([await _recover(world, job, explain=False, lock_wait=lock_wait) for job in jobs])
+    for job in await open_jobs(world, facts):
+        if any(fnmatchcase(label, pattern) for label in _labels(job) for pattern in patterns):
+            await _recover(world, job, explain=False, lock_wait=lock_wait)
+    return await select(world, patterns)
+
+
+def _labels(job: Job) -> Sequence[str]:
+    labels = [job.domain, f"{job.moving.source}/{job.domain}", f"{job.moving.destination}/{job.domain}"]
+    return [*labels, f"{job.move.environment}/{job.move.vm}"] if job.move is not None else labels
 
 
 async def _recover(world: World, job: Job, *, explain: bool, lock_wait: float) -> Recovered:
-    moving = job.moving
-    reached, _ = await reach(world, [name for name in (moving.source, moving.destination) if name in world.fleet.hosts])
+    ends = (job.moving.source, job.moving.destination)
+    reached, _ = await reach(world, [name for name in ends if name in world.fleet.hosts])
     facts = await look(job, reached)
-    row = Recovered(job.id, job.domain, moving.source, moving.destination, facts, decide_recovery(facts))
+    row = Recovered(job.id, job.domain, *ends, facts, decide_recovery(facts))
     if row.decision.action not in CHANGING:
         return replace(row, done=row.decision.action is Action.NOTHING)
     try:
         async with _held(world, job, reached, lock_wait) as fenced:
-            return await _under_lease(world, await with_move(job, fenced[moving.destination]), fenced, row, explain)
+            return await _under_lease(world, await with_move(job, fenced[ends[1]]), fenced, row, explain)
     except LockHeldError as error:
         return replace(row, decision=replace(HELD, why=str(error)))
     except NovaFleetError as error:
