@@ -9,6 +9,7 @@ from pathlib import Path
 
 from novafleet.app.context import Reached, reach
 from novafleet.app.migrate import DAY, Confirm, Done, Request, Watch, migrate
+from novafleet.app.migratestack import StackRequest, migrate_stack
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.quarantine import Quarantine, drop, quarantines
 from novafleet.errors import ExitCode, MigrationError, NotFoundError, NovaFleetError, Retry
@@ -71,7 +72,14 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     async with open_world(request.inventory) as world:
         kept, reached = await _all(world)
         last = _last(kept, request.vm)
-        await _refuse_gone(reached, last)
+        if not is_stack(last):
+            await _refuse_gone(reached, last)
+    if is_stack(last):
+        project = last.domain.removeprefix("stack.")
+        wish = StackRequest(
+            request.inventory, f"{last.destination}/{project}", last.host, request.undo, request.lock_wait
+        )
+        return await migrate_stack(wish, watch, confirm)
     wanted = Wanted(mode=Mode(last.mode) if request.mode is Mode.AUTO else request.mode)
     label = f"{last.destination}/{last.domain}"
     back = Request(request.inventory, (label,), last.host, wanted, request.undo, lock_wait=request.lock_wait)
@@ -104,11 +112,18 @@ def _last(kept: Kept, vm: str) -> Quarantine:
     )
 
 
+def is_stack(kept: Quarantine) -> bool:
+    """Is it a container stack that left?"""
+    return kept.vm.startswith("stack.") and not kept.xml
+
+
 def meant(vm: str, kept: Quarantine) -> bool:
     """Does a person mean this VM?"""
     labels = [kept.domain, f"{kept.destination}/{kept.domain}", f"{kept.host}/{kept.domain}"]
     if kept.environment:
         labels.append(f"{kept.environment}/{kept.vm}")
+    if is_stack(kept):
+        labels += [label.replace("stack.", "", 1) for label in labels]
     return any(fnmatchcase(label, vm) for label in labels)
 
 

@@ -146,6 +146,7 @@ def vm(
         _migrate(request, output, timeout, yes=yes)
 
 
+app.command("stack")(migrateundo.stack)
 app.command("undo")(migrateundo.undo)
 app.command("recover")(migraterecover.recover)
 app.command("ls")(migrateundo.ls)

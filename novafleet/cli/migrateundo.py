@@ -1,4 +1,4 @@
-"""``migrate undo|ls|prune``."""
+"""``migrate stack|undo|ls|prune``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,31 @@ if TYPE_CHECKING:
     from novafleet.app.migrateundo import Kept
 
 UndoMode = Annotated[str, typer.Option(metavar="MODE", help="live, postcopy, warm or cold; auto: the one it left by.")]
+
+
+def stack(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="STACK", help="Its project, HOST/PROJECT or ENV/NAME.")],
+    to: Annotated[str, typer.Option("--to", metavar="HOST", help="Where to.")],
+    inventory: Inventory = None,
+    keep: Annotated[
+        str, typer.Option("--undo", metavar="TIME", help="How long `migrate undo` stays possible.")
+    ] = "24h",
+    yes: Yes = False,
+    lock_wait: LockWait = 0.0,
+    output: Output = OutputForm.TABLE,
+    timeout: Timeout = 0.0,
+) -> None:
+    """Move a container stack to another host: images, bundle and named volumes."""
+    from novafleet.app.migratestack import StackRequest
+    from novafleet.app.migratestack import migrate_stack as use_case
+    from novafleet.cli.migrate import confirmed, finish, seconds_of
+    from novafleet.report.progress import RunProgress
+
+    request = guarded(
+        lambda: StackRequest(inventory_of(context, inventory), name, to, seconds_of(keep, "--undo"), lock_wait), output
+    )
+    finish(run(lambda: use_case(request, RunProgress, confirmed(yes=yes)), form=output, timeout=timeout), output)
 
 
 def undo(

@@ -23,13 +23,20 @@ BESIDE = ".novafleet-quarantine"
 RECORD = "record.json"
 KEEP = 'umask 077; mkdir -p -- "$1"'
 READ = 'for record in "$1"/*/"$2"; do [ ! -f "$record" ] || { cat -- "$record" && echo; }; done'
+VOLUMES = """\
+engine=$1 bundle=$2 label=com.docker.compose.project=$3
+shift 3
+[ -e "$bundle" ] || [ -n "$("$engine" ps -aq --filter "label=$label")" ] || "$engine" volume rm -f "$@" >/dev/null
+"""
+"""They stay when the stack came back: then they are its own again."""
 TOTAL = 'du -scB1 -- "$@" 2>/dev/null | tail -n 1 | cut -f 1'
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
     """One VM that left ``host`` for ``destination``. ``files`` maps where each was to where it is now; ``until``
-    seconds since the epoch; ``size`` bytes it occupied then. ``committed``: the source knows the VM no more."""
+    seconds since the epoch; ``size`` bytes it occupied then. ``committed``: the source knows the VM no more. Of a stack
+    the ``volumes`` stay where they are, in ``engine``."""
 
     job: str
     vm: str
@@ -50,6 +57,8 @@ class Quarantine:
     files: Mapping[str, str] = field(default_factory=dict)
     leases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     size: int = 0
+    engine: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 def kept_at(job: str, path: str) -> str:
@@ -118,5 +127,9 @@ async def occupied(end: End, paths: tuple[str, ...]) -> int:
 async def drop(end: End, quarantine: Quarantine) -> None:
     """Delete its files and its record, for good. Convergent."""
     folders = sorted({dirname(path) for path in quarantine.files.values()})
+    if quarantine.volumes:
+        project, bundle = quarantine.domain.removeprefix("stack."), next(iter(quarantine.files), "")
+        asked = (quarantine.engine, bundle, project, *quarantine.volumes)
+        await end.session.run(Command.script(VOLUMES, *asked, become=True, mutates=True))
     words = (f"{FOLDER}/{quarantine.job}", *folders)
     await end.session.run(script("drop.sh", *words, mutates=True))
