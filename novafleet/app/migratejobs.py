@@ -19,6 +19,7 @@ from novafleet.plan.moving import Moving
 
 NOTE = "note"
 """Kind of the journal's records of a migration's phases (``app/migratetrip.py``)."""
+UNDER_WAY = frozenset(("bounded", "unbounded"))
 REMEMBERED = 50
 """Runs looked through for migrations that no domain tells of."""
 
@@ -97,20 +98,19 @@ async def with_move(job: Job, destination: Reached) -> Job:
 
 async def look(job: Job, reached: Mapping[str, Reached]) -> Facts:
     """What both hosts show now."""
-    source, destination = await seen(job, reached, job.moving.source), await seen(job, reached, job.moving.destination)
-    return Facts(job.moving.phase, job.moving.mode, job.moving.running, source, destination)
+    note, here, there = job.moving, reached.get(job.moving.source), reached.get(job.moving.destination)
+    return Facts(note.phase, note.mode, note.running, await _seen(job, here, sends=True), await _seen(job, there))
 
 
-async def seen(job: Job, reached: Mapping[str, Reached], host: str) -> Seen:
-    """One host; whatever keeps it from answering, it is out of reach."""
-    if host not in reached:
+async def _seen(job: Job, host: Reached | None, *, sends: bool = False) -> Seen:
+    """One host; whatever keeps it from answering, it is out of reach. The source alone tells of the job."""
+    if host is None:
         return Seen(reachable=False)
-    hypervisor = reached[host].hypervisor
     try:
-        domain = await hypervisor.domain(job.domain)
-        going = (await hypervisor.migration(job.domain)).kind
+        domain = await host.hypervisor.domain(job.domain)
+        going = sends and (await host.hypervisor.migration(job.domain)).kind in UNDER_WAY
     except NotFoundError:
         return Seen()
     except NovaFleetError:
         return Seen(reachable=False)
-    return Seen(True, domain.state, domain.reason, going in ("bounded", "unbounded"), domain.uuid != job.uuid)
+    return Seen(True, domain.state, domain.reason, going, domain.uuid != job.uuid)

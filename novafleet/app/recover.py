@@ -73,11 +73,14 @@ class Recovery:
         return ExitCode.PARTIAL if waiting or self.unseen else ExitCode.OK
 
 
-async def recover(inventory: tuple[Path, ...], *, explain: bool = False, lock_wait: float = 0.0) -> Recovery:
-    """Ask every host; decide, and unless ``explain`` carry it out. What one job runs into does not keep the others."""
+async def recover(
+    inventory: tuple[Path, ...], patterns: Sequence[str] = (), *, explain: bool = False, lock_wait: float = 0.0
+) -> Recovery:
+    """Ask every host; decide, and unless ``explain`` carry it out: of all VMs, or of those meant. What one job runs into
+    does not keep the others."""
     async with open_world(inventory) as world:
         facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
-        jobs = await open_jobs(world, facts)
+        jobs = [job for job in await open_jobs(world, facts) if not patterns or _meant(job, patterns)]
         unseen = {name: host.error for name, host in facts.hosts.items() if host.error}
         done = [await _recover(world, job, explain=explain, lock_wait=lock_wait) for job in jobs]
         return Recovery(tuple(done), unseen, explain)
@@ -99,14 +102,16 @@ async def settled(world: World, patterns: Sequence[str], lock_wait: float = 0.0)
         return chosen
     facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
     for job in await open_jobs(world, facts):
-        if any(fnmatchcase(label, pattern) for label in _labels(job) for pattern in patterns):
+        if _meant(job, patterns):
             await _recover(world, job, explain=False, lock_wait=lock_wait)
     return await select(world, patterns)
 
 
-def _labels(job: Job) -> Sequence[str]:
+def _meant(job: Job, patterns: Sequence[str]) -> bool:
     labels = [job.domain, f"{job.moving.source}/{job.domain}", f"{job.moving.destination}/{job.domain}"]
-    return [*labels, f"{job.move.environment}/{job.move.vm}"] if job.move is not None else labels
+    if job.move is not None:
+        labels.append(f"{job.move.environment}/{job.move.vm}")
+    return any(fnmatchcase(label, pattern) for label in labels for pattern in patterns)
 
 
 async def _recover(world: World, job: Job, *, explain: bool, lock_wait: float) -> Recovered:

@@ -13,6 +13,7 @@ from novafleet.errors import ExitCode
 
 def recover(
     context: typer.Context,
+    vms: Annotated[list[str] | None, typer.Argument(metavar="[VM...]", help="Only these; default: all.")] = None,
     inventory: Inventory = None,
     explain: Annotated[bool, typer.Option("--explain", help="Facts, rule and action; touch nothing.")] = False,
     lock_wait: LockWait = 0.0,
@@ -24,7 +25,9 @@ def recover(
     from novafleet.report.recover import show
 
     where = guarded(lambda: inventory_of(context, inventory), output)
-    result = run(lambda: use_case(where, explain=explain, lock_wait=lock_wait), form=output, timeout=timeout)
+    result = run(
+        lambda: use_case(where, tuple(vms or ()), explain=explain, lock_wait=lock_wait), form=output, timeout=timeout
+    )
     show(result, output)
     if result.exit_code is not ExitCode.OK:
         raise typer.Exit(int(result.exit_code))
