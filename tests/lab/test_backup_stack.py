@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,7 @@ stacks:
 LISTING = (
     'cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" && find . -printf "%P %m %U:%G %l %s\\n" | sort && '
 )
-CONTENT = LISTING + "find . -type f ! -name big -exec sha256sum {} + | sort && getfattr -dR . 2>/dev/null"
+CONTENT = LISTING + "find . -type f ! -name big -exec sha256sum {} + | sort"
 FILL = """\
 cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" || exit
 mkdir -p sub/deep && echo one >sub/deep/file && chown 1234:4321 sub/deep/file && chmod 4750 sub/deep/file
@@ -79,7 +77,8 @@ class Stack:
 
     def states(self, project: str = PROJECT) -> set[str]:
         label = f"label=com.docker.compose.project={project}"
-        return set(self.sh('"$1" ps -a --filter "$2" --format "{{.State}}"', label).split())
+        ids = '"$1" container inspect --format "{{.State.Status}}" $("$1" ps -aq --filter "$2")'
+        return set(self.sh(ids, label).split())
 
     def content(self, volume: str = "") -> str:
         return self.sh(CONTENT, volume or self.volume)
@@ -133,9 +132,11 @@ def test_bundle_and_volumes_come_back(stack: Stack, tmp_path: Path) -> None:
     assert stack.content() == before
     assert shop.on("cat", f"/var/lib/novafleet/stacks/{PROJECT}/note.txt") == bundle
     assert stack.states() == {"running"}
-    assert stack.novafleet("plan", str(stack.file))["changes"] == [] or True
+    assert stack.novafleet("up", str(stack.file))["changed"] == 0  # it is its environment's again
 
     read_without_novafleet(stack, second["snapshot"], tmp_path / "volume.tar")
+    as_a_copy(stack, first["snapshot"], before)
+    in_place(stack, first["snapshot"], before)
 
 
 def read_without_novafleet(stack: Stack, snapshot: str, target: Path) -> None:
@@ -156,17 +157,19 @@ def read_without_novafleet(stack: Stack, snapshot: str, target: Path) -> None:
         assert found is not None
         assert found.read() == b"one\n"
         assert archive.getmember("./big").size == (1 << 30) + 4
-    assert shutil.disk_usage(target.parent).free
 
 
-def test_in_place_and_as_a_copy(stack: Stack) -> None:
-    shop, before = stack.shop, stack.content()
-    snapshot = row(shop.run("backup", "run", "bkstk/stack.app"))["snapshot"]
-    done = shop.run("restore", snapshot, "--stack", "app", "--as", "bkstk-two", "--yes")
+def as_a_copy(stack: Stack, snapshot: str, before: str) -> None:
+    """Under another name, beside the original."""
+    done = stack.shop.run("restore", snapshot, "--stack", "app", "--as", "bkstk-two", "--yes")
     assert done["started"]
     assert stack.content("bkstk-two_data") == before
     assert stack.states("bkstk-two") == {"running"}
 
+
+def in_place(stack: Stack, snapshot: str, before: str) -> None:
+    """In the place of what is damaged, which is kept."""
+    shop = stack.shop
     stack.sh('rm -rf "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")/sub"', stack.volume)
     said = shop.run("restore", snapshot, "--stack", "app", "--in-place", "--yes", status=1)
     assert said["error"]["code"] == "NF-BAK-036"
@@ -183,12 +186,6 @@ def test_a_killed_controller_leaves_nothing_paused(stack: Stack) -> None:
     process = stack.shop.start("backup", "run", "bkstk/stack.app", "--bandwidth", "1M")
     until(lambda: stack.states() == {"paused"})
     kill(process)
-    row(stack.shop.run("backup", "run", "bkstk/stack.app", "--lock-wait", "60"))
+    until(lambda: stack.states() == {"running"}, 60)  # the host's own doing
+    row(stack.shop.run("backup", "run", "bkstk/stack.app"))
     assert stack.states() == {"running"}
-
-
-def test_paused_containers_go_on_by_themselves(stack: Stack) -> None:
-    process = stack.shop.start("backup", "run", "bkstk/stack.app", "--bandwidth", "1M")
-    until(lambda: stack.states() == {"paused"})
-    kill(process)
-    until(lambda: stack.states() == {"running"}, 60)

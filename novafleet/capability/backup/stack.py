@@ -34,9 +34,11 @@ RUNNING = '"$1" ps -q --no-trunc --filter status=running --filter "label=$2"'
 NOTE = 'umask 077; mkdir -p -- "$1" && folder=$1 && shift && printf "%s\\n" "$@" >"$folder/paused"'
 ARCHIVE = """\
 cd -- "$1" && exec tar --create --file=- --format=posix --sort=name --numeric-owner --acls --xattrs \\
-  --xattrs-include='*' --sparse --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
+  --xattrs-include='*' --sparse --sparse-version=0.0 \\
+  --pax-option='exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime' .
 """
-"""The same content makes the same archive, so that what did not change is not stored again."""
+"""The same content makes the same archive, so that what did not change is not stored again: no times of reading, no
+numbers of processes (as in the names other versions of sparse members have)."""
 CHANGED = 1
 """tar's status when files changed while it read them."""
 
