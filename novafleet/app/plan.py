@@ -106,6 +106,10 @@ def plan_from(
     changes = [change for change in changes if _observed(facts, change.host)] + blocked(environment, facts, intent)
     unreachable = {name: host.error for name, host in facts.hosts.items() if host.error and name in limit}
     within = tree_order(change for change in changes if change.host in limit)
+    if intent == "up" and request.options.snapshot_before:
+        from novafleet.capability.snapshot.beforehand import with_snapshots
+
+        within = with_snapshots(environment, within)
     plan = Plan(environment.name, intent, within, environment.digest, unreachable)
     check_acyclic(plan.steps)
     return Planned(environment, facts, restrict(plan, request.targets))

@@ -17,6 +17,7 @@ from novafleet.cli.options import (
     LockWait,
     Output,
     OutputForm,
+    SnapshotBefore,
     Targets,
     Timeout,
     VariableFiles,
@@ -89,6 +90,7 @@ def plan(
         bool, typer.Option("--detailed-exitcode", help="Exit 10 when there are changes.")
     ] = False,
     allow_data_loss: AllowDataLoss = False,
+    snapshot_before: SnapshotBefore = False,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
@@ -105,7 +107,7 @@ def plan(
             variable_files,
             limit=limit,
             targets=tuple(target or ()),
-            options=PlanOptions(allow_data_loss=allow_data_loss),
+            options=PlanOptions(allow_data_loss=allow_data_loss, snapshot_before=snapshot_before),
         ),
         output,
     )
@@ -131,6 +133,7 @@ def up(
     target: Targets = None,
     yes: Yes = False,
     allow_data_loss: AllowDataLoss = False,
+    snapshot_before: SnapshotBefore = False,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
@@ -149,7 +152,7 @@ def up(
             variable_files,
             limit=limit,
             targets=tuple(target or ()),
-            options=PlanOptions(allow_data_loss=allow_data_loss),
+            options=PlanOptions(allow_data_loss=allow_data_loss, snapshot_before=snapshot_before),
         ),
         yes=yes,
         lock_wait=lock_wait,

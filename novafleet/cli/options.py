@@ -45,6 +45,9 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Gi
 AllowDataLoss = Annotated[
     bool, typer.Option("--allow-data-loss", help="Consent to replacing or deleting volumes this plan names.")
 ]
+SnapshotBefore = Annotated[
+    bool, typer.Option("--snapshot-before", help="First take a snapshot of each VM that is restarted; kept for a week.")
+]
 DestroyProtected = Annotated[
     bool, typer.Option("--destroy-protected", help="Also delete volumes with protect: true. There is no way back.")
 ]

@@ -37,8 +37,8 @@ def stack(name: str) -> str:
 
 
 def step(address: str, verb: str) -> str:
-    """``vm.db/define``. Verbs: network apply, remove; image fetch; volume create, resize, delete; vm seed, define,
-    start, change, stop, undefine, ready.N; stack push, images, start, stop, delete, ready.N."""
+    """``vm.db/define``. Verbs: network apply, remove; image fetch; volume create, resize, delete; vm snapshot,
+    seed, define, start, change, stop, undefine, ready.N; stack push, images, start, stop, delete, ready.N."""
     return f"{address}/{verb}"
 
 

@@ -94,11 +94,13 @@ class ResourceChange:
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
     """What the caller consents to. ``volumes``: ``down`` deletes unprotected volumes too. ``allow_data_loss``:
-    ``up`` may replace or delete volumes. ``destroy_protected``: even ``protect: true`` ones."""
+    ``up`` may replace or delete volumes. ``destroy_protected``: even ``protect: true`` ones. ``snapshot_before``: VMs
+    that ``up`` restarts get a snapshot first."""
 
     volumes: bool = False
     allow_data_loss: bool = False
     destroy_protected: bool = False
+    snapshot_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

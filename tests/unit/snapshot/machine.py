@@ -152,6 +152,7 @@ class Context:
     hypervisor: Any
     host: Host = field(default_factory=lambda: Host("local", "127.0.0.1"))
     run_id: str = "r1"
+    environment: Any = None
     said: list[str] = field(default_factory=list)
 
     def progress(self, text: str, done: int = 0, total: int = 0) -> None:
