@@ -76,8 +76,8 @@ class Recovery:
 async def recover(
     inventory: tuple[Path, ...], patterns: Sequence[str] = (), *, explain: bool = False, lock_wait: float = 0.0
 ) -> Recovery:
-    """Ask every host; decide, and unless ``explain`` carry it out: of all VMs, or of those meant. What one job runs into
-    does not keep the others."""
+    """Ask every host; decide, and unless ``explain`` carry it out: of all VMs, or of those meant. What one job runs
+    into does not keep the others."""
     async with open_world(inventory) as world:
         facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
         jobs = [job for job in await open_jobs(world, facts) if not patterns or _meant(job, patterns)]
