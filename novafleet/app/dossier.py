@@ -72,7 +72,11 @@ def _path(paths: Mapping[str, str], wanted: Wanted) -> str:
 
 
 async def _measured(observed: Observed, ends: tuple[Reached, Reached]) -> Observed:
-    source, destination = ends
-    rate = await link_rate(source, destination)
-    dirty = await dirty_rate(source, observed.domain.name) if observed.running else 0.0
-    return replace(observed, link_rate=rate, dirty_rate=dirty)
+    dirty = dirty_rate(ends[0], observed.domain.name) if observed.running else _still()
+    rate, changed = await together(link_rate(*ends), dirty)
+    return replace(observed, link_rate=rate, dirty_rate=changed)
+
+
+async def _still() -> float:
+    """What is off changes nothing."""
+    return 0.0

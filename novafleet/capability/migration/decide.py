@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from novafleet.capability.migration.build import Case, lay_out, leases
 from novafleet.capability.migration.check import check
-from novafleet.capability.migration.findings import blocker
+from novafleet.capability.migration.findings import blocker, warning
 from novafleet.capability.migration.observed import Observed
-from novafleet.capability.migration.predict import predict
+from novafleet.capability.migration.predict import UNMEASURED, predict
 from novafleet.errors import MigrationError, Retry
 from novafleet.model.migration import Dossier, Finding, Mode, Move, Path, Severity, Verdict, Wanted
 
@@ -61,16 +61,17 @@ def _move(case: Case, path: Path, verdicts: Iterable[Verdict]) -> Move:
 
 
 def _foretold(wanted: Wanted, findings: tuple[Finding, ...], verdicts: Iterable[Verdict]) -> Iterator[Finding]:
-    """What only the figures refuse, as findings of the modes they are about."""
-    said = {each.what for each in findings}
+    """What only the figures say, as findings of the modes they are about."""
+    said = {UNMEASURED, "", *(each.what for each in findings)}
     for verdict in verdicts:
-        if not verdict.possible and verdict.why not in said:
+        if verdict.why not in said:
+            find = warning if verdict.possible else blocker
             fix = (
                 "--bandwidth 0, a longer --deadline, or another --mode"
                 if wanted.deadline
                 else "use --mode postcopy or warm"
             )
-            yield blocker("NF-MIG-344", f"{verdict.mode}: {verdict.why}", fix, (verdict.mode,))
+            yield find("NF-MIG-344", f"{verdict.mode}: {verdict.why}", fix, (verdict.mode,))
 
 
 def refuse(dossier: Dossier) -> None:

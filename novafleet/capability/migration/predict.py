@@ -21,6 +21,7 @@ STOP_START = (1.0, 60.0)
 """Seconds a guest takes to power off and QEMU to be there again; the guest's own boot comes on top."""
 TOO_BUSY = {Path.RELAY: 0.7}
 """Share of the link's rate that the guest may dirty; beyond it rounds do not get shorter."""
+UNMEASURED = "the link was not measured: no times are foretold"
 ROUNDS = 30
 WARM_DELTA = 0.05
 """Share of the disks that changes while they are copied, for want of a measurement."""
@@ -61,10 +62,12 @@ def predict(case: Case, path: Path, findings: tuple[Finding, ...]) -> tuple[Verd
 
 
 def _verdict(case: Case, numbers: Figures, mode: Mode, findings: tuple[Finding, ...]) -> Verdict:
+    """Figures alone never refuse a mode that was asked for by name: they warn."""
     total, downtime, size = _ESTIMATES[mode](case, numbers)
-    why = _obstacle(mode, findings) or _limits(case, numbers, mode, total)
+    obstacle, doubt = _obstacle(mode, findings), _limits(case, numbers, mode, total)
+    possible = not obstacle and (not doubt or case.wanted.mode is mode)
     band = (round(downtime[0], 1), round(downtime[1], 1))
-    return Verdict(mode, not why, why or _remark(numbers), round(total, 1), band, size)
+    return Verdict(mode, possible, obstacle or doubt or _remark(numbers), round(total, 1), band, size)
 
 
 def _obstacle(mode: Mode, findings: tuple[Finding, ...]) -> str:
@@ -85,7 +88,7 @@ def _limits(case: Case, numbers: Figures, mode: Mode, total: float) -> str:
 
 
 def _remark(numbers: Figures) -> str:
-    return "" if numbers.rate else "the link was not measured: no times are foretold"
+    return "" if numbers.rate else UNMEASURED
 
 
 def mib(count: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from novafleet.model.migration import Dossier, Mode, Verdict
+from novafleet.model.migration import Dossier, Mode, Severity, Verdict
 from tests.unit.migration.dossiers import MIB, dossier, observed
 
 DISKS = 100 * MIB + 300 * MIB + 57344 + 800 * MIB
@@ -40,6 +40,15 @@ def test_a_guest_that_writes_faster_than_the_link_is_not_moved_live() -> None:
     assert "75.0 MiB" in live.why
     assert verdict(dossier(observed(dirty_rate=75.0 * MIB, path="direct")), Mode.LIVE).possible
     assert verdict(found, Mode.POSTCOPY).possible
+
+
+def test_figures_warn_of_a_mode_asked_for_by_name_and_do_not_refuse_it() -> None:
+    found = dossier(observed(dirty_rate=75.0 * MIB), mode=Mode.LIVE)
+    assert found.move.ladder == (Mode.LIVE,)
+    assert "75.0 MiB" in verdict(found, Mode.LIVE).why
+    assert [each.code for each in found.findings if each.severity is Severity.WARNING and Mode.LIVE in each.modes] == [
+        "NF-MIG-344"
+    ]
 
 
 def test_a_bandwidth_limit_counts_as_the_link() -> None:
