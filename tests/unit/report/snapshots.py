@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from novafleet.app.snapshotimport import Imported
 from novafleet.app.snapshotrun import Done, VmResult
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.errors import SnapshotError, UnreachableError
@@ -50,3 +51,20 @@ CREATED = done(
 )
 REVERTED = done("revert", snapshot="before-upgrade", safety="before-20261121-111111", freed=0, merged=0)
 REMOVED = done("rm", removed=["before-upgrade"], freed=1 << 20, merged=2 << 20)
+EXPORTED = done("export", path="/srv/db.nfvm", bytes=734003200, snapshots=["before-upgrade"], mode="fs", why="")
+IMPORTED = Imported(
+    "20261121T083008-c366",
+    "/srv/db.nfvm",
+    "kvm3",
+    "done",
+    {
+        "name": "db-copy",
+        "uuid": "5f1c",
+        "disks": {"vda": "/var/lib/libvirt/images/db-copy.vda.qcow2"},
+        "snapshots": ["before-upgrade"],
+        "macs": ["52:54:00:12:34:56"],
+        "started": False,
+        "notes": ["sda: a cdrom is not part of an archive: it is empty"],
+    },
+    12.5,
+)

@@ -102,6 +102,8 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "snapshot create": lambda form: snapshot.done(snapshots.CREATED, form),
     "snapshot revert": lambda form: snapshot.done(snapshots.REVERTED, form),
     "snapshot rm, prune": lambda form: snapshot.done(snapshots.REMOVED, form),
+    "snapshot export": lambda form: snapshot.done(snapshots.EXPORTED, form),
+    "snapshot import": lambda form: snapshot.imported(snapshots.IMPORTED, form),
 }
 
 
