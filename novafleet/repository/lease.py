@@ -147,13 +147,15 @@ async def hold(
     clock: Clock,
     *,
     snapshot: str | None = None,
+    after: str = "",
     every: float = RENEW_EVERY,
     replica_too: bool = False,
 ) -> AsyncIterator[Lease]:
     """Take a lease, renew it in the background, give it back. ``snapshot`` is what it will commit when not a new one;
-    ``COLLECTOR`` for a garbage collection. Losing it is noticed by ``publish`` and ``commit``, which are then refused.
+    ``COLLECTOR`` for a garbage collection; ``after`` a snapshot it must sort behind, whatever the clock says. Losing it
+    is noticed by ``publish`` and ``commit``, which are then refused.
     """
-    lease_id = new_id(clock.now())
+    lease_id = new_id(max(clock.now(), moment(after) + 0.002) if after else clock.now())
     lease = Lease(store, lease_id, lease_id if snapshot is None else snapshot)
     lease.replica_too = replica_too
     await lease.take()
@@ -224,6 +226,14 @@ def new_id(now: float) -> str:
     """A lower-case ULID: 48 bits of milliseconds, 80 random ones."""
     value = (int(now * 1000) << 80) | secrets.randbits(80)
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def moment(lease_id: str) -> float:
+    """The time that an id begins with."""
+    value = 0
+    for letter in lease_id:
+        value = value * 32 + _ALPHABET.index(letter)
+    return (value >> 80) / 1000
 
 
 async def _held(store: ObjectStore, key: str, renewed: float) -> Held:

@@ -194,12 +194,13 @@ class Repository:
         return await self._segments.table(again=again)
 
     @asynccontextmanager
-    async def backup(self, clock: Clock, *, snapshot: str | None = None) -> AsyncIterator[Backup]:
+    async def backup(self, clock: Clock, *, snapshot: str | None = None, after: str = "") -> AsyncIterator[Backup]:
         """Write a snapshot: nothing of it can be seen before ``Backup.commit``. Holds a lease meanwhile.
 
-        ``snapshot`` is its id when it has one already (a copy from another repository).
+        ``snapshot`` is its id when it has one already (a copy from another repository); else its id sorts behind that
+        of ``after``, even if the clock was set back since.
         """
-        async with lease.hold(self.store, clock, snapshot=snapshot) as held:
+        async with lease.hold(self.store, clock, snapshot=snapshot, after=after) as held:
             table = await self._segments.table(again=True)
             pipeline = Pipeline(self.store, self.keyring, table, held)
             try:

@@ -96,7 +96,8 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     prepared = await _prepare(ctx, repository, order)
     checkpoint = prepared.note.checkpoint if prepared.note else ""
     work = Work(ctx, clock, repository, order, prepared, checkpoint or checkpoint_name(repository.id, began))
-    async with AsyncExitStack() as undo, repository.backup(clock) as store:
+    after = prepared.parent.id if prepared.parent else ""
+    async with AsyncExitStack() as undo, repository.backup(clock, after=after) as store:
         undo.push_async_callback(_undo, work)
         async with _exported(work) as export:
             snapshot = await _content(work, store, export)

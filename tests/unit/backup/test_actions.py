@@ -140,6 +140,16 @@ class Bench:
         return [each.name for each in await self.libvirt.checkpoints(NAME)]
 
 
+class Shifted(StillClock):
+    """A clock that is wrong by so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._by = seconds
+
+    def now(self) -> float:
+        return super().now() + self._by
+
+
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
@@ -328,3 +338,21 @@ async def test_what_was_stored_and_is_condemned_since_is_read_again(
     assert snapshot.disks["disk"].bytes_read == len(LARGE)
     later = {each.key.rpartition("/")[2] async for each in store.list("packs/")}
     assert later - set(packs)
+
+
+async def test_a_clock_that_was_set_back_costs_nothing(bench: Bench) -> None:
+    """The newest backup is the one made last: the next builds upon it, and its checkpoint is the one that is kept."""
+
+    def refuse(job: str) -> None:  # our server has no bitmaps; that one was asked for is enough here
+        if "incremental" in job:
+            raise HypervisorError("broken", code="NF-LV-171")
+
+    made = [await bench.back_up("crash")]
+    bench.libvirt.refuse = refuse
+    for days in (2, 1, -400, 0):
+        bench.clock = Shifted(-days * 86400.0)
+        made.append(await bench.back_up("crash"))
+        assert made[-1].parent == made[-2].id
+        assert made[-2].disks["disk"].checkpoint in made[-1].disks["disk"].why
+        assert await bench.checkpoints() == [made[-1].disks["disk"].checkpoint]
+    assert [each.id for each in await bench.repository.snapshots()] == [each.id for each in made]
