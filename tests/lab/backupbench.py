@@ -49,7 +49,8 @@ class Shop:
     host: str
     home: Path
     key: Path
-    repository: Path
+    repository: Path | str
+    """A directory, or the URL of another store."""
 
     def command(self, *words: str) -> list[str]:
         """``novafleet …`` with inventory, repository and key."""
