@@ -29,6 +29,7 @@ from novafleet.plan.moving import Moving
 from novafleet.ports import Action, ActionContext, Clock, HostSession, Journal, Json, Registry
 from novafleet.ports import Outcome as Told
 
+NO_TUNNEL = "NF-MIG-103"
 NOTE = "note"
 """Kind of the journal's records of a migration's phases; the first of a VM has its whole ``Move``."""
 PATIENCE = 15.0
@@ -190,10 +191,21 @@ class Trip:
         self.downtimes = {CONTROLLER: copied.downtime_ms} if copied.downtime_ms >= 0 else {}
 
     async def _live(self, ends: Ends) -> None:
+        """By the path of the dossier; when it chose a tunnel that does not come up, through the controller."""
+        try:
+            await self._over(ends)
+        except MigrationError as error:
+            if error.code != NO_TUNNEL or self.move.wanted.path is not Path.AUTO:
+                raise
+            self.tried.append({"mode": self.mode.value, "path": self.move.path.value, "why": str(error)})
+            self.move = replace(self.move, path=Path.RELAY)
+            await self._over(ends)
+
+    async def _over(self, ends: Ends) -> None:
         """libvirt refuses a domain with snapshots: it forgets them first; their XML is in the move."""
         move = self.move
         async with open_route(move.path, ends.source, ends.destination, move.job) as route:
-            await ends.note(Phase.SWITCHING, {"survives": route.survives_controller})
+            await ends.note(Phase.SWITCHING, {"path": move.path.value, "survives": route.survives_controller})
             for xml in reversed(move.snapshots):
                 await ends.source.hypervisor.delete_snapshot(move.domain, name_of(xml), metadata_only=True)
             moved = await migrate_live(ends, move, route, self.mode, seconds=self._left(), watchers=self.watchers)

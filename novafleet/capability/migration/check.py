@@ -142,7 +142,11 @@ def _protection(case: Case) -> Iterator[Finding]:
 
 
 def _postcopy(case: Case) -> Iterator[Finding]:
-    if case.observed.running:
+    if not case.observed.running:
+        return
+    if why := case.observed.paths.get(Mode.POSTCOPY.value):
+        yield blocker("NF-MIG-104", why, "sysctl vm.unprivileged_userfaultfd=1   # there", (Mode.POSTCOPY,))
+    else:
         what = "while post-copy runs, neither host has the whole guest: a broken network pauses it until it is resumed"
         yield note("NF-MIG-343", what, "", (Mode.POSTCOPY,))
 

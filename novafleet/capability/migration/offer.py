@@ -41,6 +41,11 @@ class Offer:
         """May the login user, without becoming root? A socket anyone can write to still asks polkit."""
         return bool(self.socket) and (self.uid == 0 or "libvirt" in self.groups)
 
+    @property
+    def hands_faults(self) -> bool:
+        """May QEMU hear of the guest's page faults? Its device is used since QEMU 8.0, whose absence is met later."""
+        return bool({"userfaultfd", "/dev/userfaultfd"} & self.programs)
+
 
 async def offer(end: End) -> Offer:
     """Ask a host. Raises what its session and its libvirt raise."""

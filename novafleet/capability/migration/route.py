@@ -137,7 +137,7 @@ async def close_route(source: End, destination: End, job: str) -> None:
 
 async def probe_paths(source: End, destination: End) -> Mapping[str, str]:
     """By path name (direct, tunnel, relay) why it cannot be used; "": it can. ``tls`` likewise says whether a direct
-    one would be encrypted. Changes nothing."""
+    one would be encrypted, and ``postcopy`` why that is not possible by any. Changes nothing."""
     here, there = await asyncio.gather(offer(source), offer(destination))
     door, closed = await tunnel.find_door(source, destination, there)
     direct = "" if door is None else await _reachable(source, door.address)
@@ -145,6 +145,7 @@ async def probe_paths(source: End, destination: End) -> Mapping[str, str]:
         Path.DIRECT.value: direct if door else closed,
         Path.TUNNEL.value: tunnel.why_not(here, there) or closed,
         Path.RELAY.value: _root(source, here) or _root(destination, there),
+        "postcopy": _faults(source, here) or _faults(destination, there),
         "tls": "" if here.tls and there.tls else "QEMU has no certificates (/etc/pki/qemu) on both hosts",
     }
 
@@ -158,6 +159,12 @@ async def _reachable(source: End, address: str) -> str:
         return "" if "refused" in cause.lower() else f"port {PORT} of {address} cannot be reached: {cause}"
     await channel.close()
     return ""
+
+
+def _faults(end: End, offered: Offer) -> str:
+    if offered.hands_faults:
+        return ""
+    return f"{end.host.name} does not let QEMU handle page faults (userfaultfd), which post-copy needs"
 
 
 def _root(end: End, offered: Offer) -> str:

@@ -22,4 +22,8 @@ for kind in qemu libvirt; do
   if [ -e "/etc/pki/$kind/ca-cert.pem" ] || [ -e "/etc/pki/CA/cacert.pem" ]; then echo "ca $kind"; fi
   if [ -e "/etc/pki/$kind/server-cert.pem" ]; then echo "certificate $kind"; fi
 done
+# Post-copy needs faults of the guest's memory handed to QEMU, whose user is not root (kernel: vm.unprivileged_userfaultfd)
+allowed=/proc/sys/vm/unprivileged_userfaultfd
+if [ ! -e "$allowed" ] || [ "$(cat "$allowed")" = 1 ]; then echo "has userfaultfd"; fi
+case $(stat -c %a /dev/userfaultfd 2>/dev/null) in *[67]) echo "has /dev/userfaultfd" ;; esac
 ss -Hltn 2>/dev/null | while read -r _ _ _ address _; do echo "taken ${address##*:}"; done
