@@ -12,10 +12,12 @@ from novafleet.capability.migration.manifest import forget
 from novafleet.capability.migration.power import OFF, state
 from novafleet.capability.migration.quarantine import (
     Quarantine,
+    drop,
     kept_at,
     occupied,
     put_away,
     quarantine_of,
+    quarantines,
     record,
 )
 from novafleet.errors import MigrationError, NotFoundError
@@ -40,8 +42,20 @@ async def commit(ends: Ends, move: Move, mode: Mode, *, ttl: float = DAY) -> Qua
     kept = replace(kept, committed=True)
     await record(ends.source, kept)
     await forget(ends.destination, move.job)
+    await _tidy(ends, move)
     await ends.note(Phase.COMMITTED, {"undo_until": kept.until})
     return kept
+
+
+async def _tidy(ends: Ends, move: Move) -> None:
+    """What the destination kept of this VM from the day it left there is older than what came back; and what is kept
+    on the source beyond its time goes."""
+    for each in await quarantines(ends.destination):
+        if each.uuid == move.uuid and each.committed:
+            await drop(ends.destination, each)
+    for each in await quarantines(ends.source):
+        if each.committed and each.until < time.time():
+            await drop(ends.source, each)
 
 
 async def _refuse_unsafe(ends: Ends, move: Move) -> None:
