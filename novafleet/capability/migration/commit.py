@@ -51,7 +51,7 @@ async def _tidy(ends: Ends, move: Move) -> None:
     """What the destination kept of this VM from the day it left there is older than what came back; and what is kept
     on the source beyond its time goes."""
     for each in await quarantines(ends.destination):
-        if each.uuid == move.uuid and each.committed:
+        if each.uuid == move.uuid and each.host == move.destination and each.committed:
             await drop(ends.destination, each)
     for each in await quarantines(ends.source):
         if each.committed and each.until < time.time():

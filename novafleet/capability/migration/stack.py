@@ -209,7 +209,7 @@ async def commit_stack(ends: Ends, move: StackMove, at: float, ttl: float) -> Qu
     await put_away(ends.source, kept)
     await forget(ends.destination, move.job)
     for before in await quarantines(ends.destination):
-        if before.uuid == move.uuid:
+        if before.uuid == move.uuid and before.host == move.destination:
             await drop(ends.destination, replace(before, volumes=()))  # they are its own again
     await ends.note(Phase.COMMITTED, {"undo_until": kept.until})
     return kept
