@@ -151,7 +151,8 @@ def place(draft: Draft, facts: FleetFacts) -> Environment:
     """Decide hosts: what already runs somewhere stays there, and what a migration took elsewhere is at home there."""
     found = whereabouts(draft.name, facts)
     available = {name: host.memory_available for name, host in facts.hosts.items() if not host.error}
-    placed = draft.place(found.current, available, found.moved)
+    closed = frozenset(name for name, host in facts.hosts.items() if "maintenance" in host.values)
+    placed = draft.place(found.current, available, found.moved, closed)
     vms = {
         name: replace(vm, between=_between(found.between[vm.domain])) if vm.domain in found.between else vm
         for name, vm in placed.vms.items()

@@ -56,17 +56,22 @@ class Draft:
         return frozenset(identity.domain_name(self.name, name) for name in self.sheet.vms)
 
     def place(
-        self, current: Mapping[str, str], available: Mapping[str, int], moved: Mapping[str, str] | None = None
+        self,
+        current: Mapping[str, str],
+        available: Mapping[str, int],
+        moved: Mapping[str, str] | None = None,
+        closed: frozenset[str] = frozenset(),
     ) -> Environment:
         """The environment with a host for every VM.
 
         ``current``: host by domain name, of what exists: it stays, unless the file names another host. ``moved``: the
         same of what a migration took there: it stays, whatever the file names. ``available``:
         bytes of memory by host, of the hosts that could be observed; empty: nothing is known and everything fits.
+        ``closed``: hosts that ``place`` does not choose.
         Raises ConfigError or ConfigErrors: NF-ENV-013, -030, -031, -04x.
         """
         findings = Findings()
-        hosts = self._seat(current, moved or {}, available, findings)
+        hosts = self._seat(current, moved or {}, Hall(dict(available), closed=closed), findings)
         refuse(findings.errors, self.texts)
         vms = {name: self._vm(spec, hosts[name]) for name, spec in self.sheet.vms.items()}
         networks = {name: self._network(spec.network, vms) for name, spec in self.sheet.networks.items()}
@@ -86,9 +91,8 @@ class Draft:
         return replace(made, digest=environment_digest(made))
 
     def _seat(
-        self, current: Mapping[str, str], moved: Mapping[str, str], available: Mapping[str, int], findings: Findings
+        self, current: Mapping[str, str], moved: Mapping[str, str], hall: Hall, findings: Findings
     ) -> Mapping[str, str]:
-        hall = Hall(dict(available))
         waiting: list[Seat] = []
         for name, spec in self.sheet.vms.items():
             domain = identity.domain_name(self.name, name)

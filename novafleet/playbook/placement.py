@@ -25,12 +25,14 @@ class Seat:
 
 @dataclass(slots=True)
 class Hall:
-    """Who sits where so far. ``free``: bytes left on each observed host; empty when nothing was observed."""
+    """Who sits where so far. ``free``: bytes left on each observed host; empty when nothing was observed. ``closed``:
+    hosts that take nobody in."""
 
     free: dict[str, int]
     chosen: dict[str, str] = field(default_factory=dict)
     bases: dict[tuple[str, str], int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    closed: frozenset[str] = frozenset()
 
     def take(self, name: str, base: str, host: str, memory: int) -> None:
         """Seat one VM; ``memory`` is what it will need beyond what is already used."""
@@ -42,7 +44,7 @@ class Hall:
 
     def room(self, host: str, memory: int) -> bool:
         """Does it fit?"""
-        return not self.free or self.free.get(host, 0) >= memory
+        return host not in self.closed and (not self.free or self.free.get(host, 0) >= memory)
 
     def company(self, seat: Seat, host: str) -> str:
         """A VM on the host that the seat must not be with; "" when there is none."""
@@ -103,5 +105,7 @@ def _obstacle(seat: Seat, hall: Hall, host: str) -> str:
     company = hall.company(seat, host)
     if company:
         return f"{host} has {company}, which it must not be with"
+    if host in hall.closed:
+        return f"{host} is in maintenance"
     free = max(0, hall.free.get(host, 0))
     return f"{host} has {free // 2**20}MiB left, lacks {-(-(seat.memory - free) // 2**20)}MiB"

@@ -41,6 +41,15 @@ def test_what_exists_stays(tmp_path: Path) -> None:
     assert found == {"web-1": "kvm2", "web-2": "kvm1", "web-3": "kvm1"}
 
 
+def test_a_host_in_maintenance_takes_nobody_in_and_keeps_who_is_there(tmp_path: Path) -> None:
+    made = draft(written(tmp_path, WEB % "group: kvm"))
+    room = {"kvm1": 9 * GIB, "kvm2": 9 * GIB}
+    hosts = made.place({"e-web-1": "kvm1"}, room, None, frozenset({"kvm1"}))
+    assert {name: vm.host for name, vm in hosts.vms.items()} == {"web-1": "kvm1", "web-2": "kvm2", "web-3": "kvm2"}
+    with pytest.raises(ConfigError, match="kvm1 is in maintenance; kvm2 is in maintenance"):
+        made.place({}, room, None, frozenset({"kvm1", "kvm2"}))
+
+
 def test_a_named_host_wins_over_where_it_is(tmp_path: Path) -> None:
     assert placed(tmp_path, "environment: e\nvms: {a: {host: kvm2}}\n", {"e-a": "kvm1"}) == {"a": "kvm2"}
 
