@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import pytest
 
-from novafleet.capability.migration.commit import commit
-from novafleet.capability.migration.live import Moved, migrate_live
-from novafleet.capability.migration.prepare import prepare
-from novafleet.capability.migration.route import open_route
-from novafleet.model.migration import Mode, Move, Path
-from tests.lab.movebench import Road, Traveller, road
-from tests.labfixture import Lab
+from tests.lab.movebench import POOL, VIRSH, Traveller
+from tests.labfixture import ROOT, Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 PAIRS = (("kvm1", "kvm2"), ("kvm2", "kvm1"), ("kvm2", "kvm3"), ("kvm3", "kvm2"))
+SHARED = "/srv/shared"
 TRACES = """\
 cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys 2>/dev/null | sha256sum
 ls -A /root/.ssh /home/*/.ssh 2>/dev/null
-ss -Hltn | awk '{print $4}' | sort
+ss -Hltn | awk '{print $4}' | grep -vE '^(127.0.0.1|0.0.0.0|\\[::\\]):59[0-9][0-9]$' | sort
 ls -A /run/novafleet/migrate 2>/dev/null
 systemctl list-units --all --plain --no-legend 'novafleet-migrate-*'
 """
+"""What a data path could leave behind: keys, listening ports (but for VNC), sockets, units."""
+WALL = "nft add table inet ma; nft add chain inet ma in '{ type filter hook input priority -5; }'; \
+for peer; do nft add rule inet ma in ip saddr \"$peer\" drop; done"
+FALL = "nft delete table inet ma 2>/dev/null; :"
 
 
 class Pinned(Traveller):
@@ -38,52 +45,193 @@ class Pinned(Traveller):
         return root
 
 
-def traces(lab: Lab, *hosts: str) -> list[str]:
-    """What a data path could leave behind: keys, listening ports, sockets, units."""
-    return [lab.on(host, "sh", "-c", TRACES) for host in hosts]
+class OnShared(Pinned):
+    """Its disks are on what all hosts share."""
+
+    folder = POOL
+
+    @property
+    def disks(self) -> dict[str, str]:
+        return {target: path.replace(POOL, self.folder) for target, path in super().disks.items()}
+
+    def create(self, host: str) -> None:
+        super().create(host)
+        self.lab.on(host, "sh", "-c", 'mv "$1/$3".vd* "$2"', "sh", POOL, SHARED, self.name)
+        self.folder = SHARED
+        self._put(host, f"/tmp/{self.name}.xml", ElementTree.tostring(self._xml()))
+        self.lab.on(host, *VIRSH, "undefine", self.name)
+        self.lab.on(host, *VIRSH, "define", f"/tmp/{self.name}.xml")
+
+
+@dataclass
+class Fleet:
+    """NovaFleet's command line, a guest that counts, and the hosts it goes between."""
+
+    lab: Lab
+    home: Path
+    guest: Traveller
+    hosts: tuple[str, ...]
+
+    def command(self, *words: str) -> list[str]:
+        inventory = str(self.lab.inventory)
+        return [sys.executable, "-m", "novafleet", "-i", inventory, "migrate", *words, "-o", "json"]
+
+    def run(self, *words: str, status: int = 0) -> Any:
+        done = subprocess.run(
+            self.command(*words),
+            cwd=ROOT,
+            env=fleet_environment(self.home),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr + done.stdout
+        return json.loads(done.stdout)
+
+    def move(self, here: str, there: str, *words: str) -> Any:
+        """There and counting: every number that was said is on the disk, and only one guest says any."""
+        last = self.guest.said(here)
+        told = self.run(f"{here}/{self.guest.name}", "--to", there, "--yes", *words)
+        print({key: told[key] for key in ("mode", "path", "total_ms", "downtimes")})
+        assert (told["source"], told["destination"], told["verified"]) == (here, there, True)
+        assert told["undo_until"] > time.time()
+        self.guest.counts(there, beyond=last)
+        assert (self.guest.state(here), self.guest.state(there)) == ("", "running")
+        return told
+
+    def traces(self) -> list[str]:
+        return [self.lab.on(host, "sh", "-c", TRACES) for host in self.hosts]
+
+    def until(self, condition: Callable[[], Any], seconds: float = 90.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it never came to be"
+            time.sleep(0.1)
+
+    def killed(self, here: str, there: str, *words: str) -> None:
+        """Started, and killed with -9 while the memory or the disks are under way."""
+        command = self.command(f"{here}/{self.guest.name}", "--to", there, "--yes", *words)
+        with subprocess.Popen(
+            command, cwd=ROOT, env=fleet_environment(self.home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as running:
+            try:
+                self.until(lambda: "Unbounded" in self.lab.on(here, *VIRSH, "domjobinfo", self.guest.name, check=False))
+                assert running.poll() is None, "it ended before it was killed"
+            finally:
+                running.kill()
+
+
+def made(lab: Lab, home: Path, guest: Traveller, *hosts: str) -> Iterator[Fleet]:
+    for host in hosts:
+        guest.remove(host)
+    guest.create(hosts[0])
+    guest.start(hosts[0])
+    yield Fleet(lab, home, guest, hosts)
+    for host in hosts:
+        guest.remove(host)
+        lab.on(host, "sh", "-c", 'rm -f "$1"', "sh", guest.log)
+        lab.on(host, "sh", "-c", 'rm -f "$1/$2".*', "sh", SHARED, guest.name)
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)
-def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """From where to where."""
-    found: tuple[str, str] = request.param
-    return found
+def pair(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
+    """A guest on the first of two hosts."""
+    yield from made(lab, fleet_home, Pinned(lab, f"ma-{'-'.join(request.param)}"), *request.param)
 
 
 @pytest.fixture
-def guest(lab: Lab, pair: tuple[str, str]) -> Iterator[Traveller]:
-    """A VM on the first host of the pair, that counts."""
-    vm = Pinned(lab, f"ma-{'-'.join(pair)}")
-    for host in pair:
-        vm.remove(host)
-    vm.create(pair[0])
-    vm.start(pair[0])
-    yield vm
-    for host in pair:
-        vm.remove(host)
+def fleet(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
+    """A guest on kvm2."""
+    yield from made(lab, fleet_home, Pinned(lab, "ma-guest"), "kvm2", "kvm1", "kvm3")
 
 
-async def travel(way: Road, move: Move, mode: Mode = Mode.LIVE, path: Path = Path.RELAY) -> Moved:
-    """Prepared, carried, and let go of by the source."""
-    await prepare(way.ends, move)
-    async with open_route(path, way.ends.source, way.ends.destination, move.job) as route:
-        moved = await migrate_live(way.ends, move, route, mode)
-    await commit(way.ends, move, mode)
-    return moved
+@pytest.fixture
+def shared(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
+    """A guest on kvm2 whose disks are on what all hosts share."""
+    yield from made(lab, fleet_home, OnShared(lab, "ma-shared"), "kvm2", "kvm1", "kvm3")
 
 
-async def test_live_with_its_own_disks_through_the_controller(
-    lab: Lab, guest: Traveller, pair: tuple[str, str]
-) -> None:
-    here, there = pair
-    before = traces(lab, *pair)
-    async with road(here, there) as way:
-        moved = await travel(way, guest.move(here, there, Mode.LIVE, running=True))
-    print(moved.downtimes, moved.final)
-    last = guest.said(here)
-    await asyncio.to_thread(guest.counts, there, last)
-    assert "goes on" not in lab.on(there, "cat", guest.log), "it was booted, not moved"
-    assert (guest.state(here), guest.state(there)) == ("", "running")
-    assert moved.downtimes["libvirt"] > 0
-    assert moved.downtimes["events"] > 0
-    assert traces(lab, *pair) == before
+def test_live_with_its_own_disks_through_the_controller(pair: Fleet) -> None:
+    here, there = pair.hosts
+    before = pair.traces()
+    told = pair.move(here, there, "--mode", "live", "--path", "relay")
+    assert "goes on" not in pair.lab.on(there, "cat", pair.guest.log), "it was booted, not moved"
+    assert (told["mode"], told["path"]) == ("live", "relay")
+    assert told["downtimes"].keys() >= {"libvirt", "events"}
+    assert pair.traces() == before
+
+
+def test_tunnels_and_ports_between_the_hosts_leave_nothing(fleet: Fleet) -> None:
+    """Into a user who is not root and out of one, too: kvm3 logs in as ``ops``."""
+    before = fleet.traces()
+    ways = (("kvm2", "kvm3", "tunnel"), ("kvm3", "kvm1", "tunnel"), ("kvm1", "kvm2", "direct"))
+    for here, there, path in ways:
+        assert fleet.move(here, there, "--mode", "live", "--path", path)["path"] == path
+    assert fleet.traces() == before
+
+
+def test_shared_disks_stay_where_they_are(shared: Fleet) -> None:
+    before = shared.lab.on("kvm1", "sh", "-c", 'ls -i "$1"', "sh", SHARED)
+    for here, there in (("kvm2", "kvm1"), ("kvm1", "kvm3"), ("kvm3", "kvm2")):
+        shared.move(here, there, "--mode", "live", "--path", "relay")
+    assert shared.lab.on("kvm1", "sh", "-c", 'ls -i "$1"', "sh", SHARED) == before
+
+
+def test_postcopy_or_the_reason_why_not(fleet: Fleet) -> None:
+    label = f"kvm2/{fleet.guest.name}"
+    told = fleet.run(label, "--to", "kvm3", "--mode", "auto", "--plan")
+    why = told["paths"]["postcopy"]
+    if why:
+        refused = fleet.run(label, "--to", "kvm3", "--mode", "postcopy", "--yes", status=1)
+        assert "NF-MIG-104" in json.dumps(refused)
+        assert fleet.guest.state("kvm2") == "running"
+        pytest.skip(why)
+    assert fleet.move("kvm2", "kvm3", "--mode", "postcopy")["mode"] == "postcopy"
+
+
+@pytest.mark.disturbs
+def test_hosts_that_cannot_reach_each_other(fleet: Fleet) -> None:
+    """Only sshd, only from the controller: every mode still works, and nothing about the hosts has changed."""
+    walled = {"kvm2": "172.31.250.13", "kvm3": "172.31.250.12"}
+    before = fleet.traces()
+    try:
+        for host, peer in walled.items():
+            fleet.lab.on(host, "sh", "-c", WALL, "sh", peer)
+        told = fleet.run(f"kvm2/{fleet.guest.name}", "--to", "kvm3", "--mode", "live", "--plan")
+        assert told["paths"]["tunnel"]
+        assert told["paths"]["direct"]
+        assert told["move"]["path"] == "relay"
+        for here, there, mode in (("kvm2", "kvm3", "live"), ("kvm3", "kvm2", "warm"), ("kvm2", "kvm3", "cold")):
+            assert fleet.move(here, there, "--mode", mode)["mode"] == mode
+        fleet.run("undo", f"kvm3/{fleet.guest.name}", "--yes")
+        assert fleet.guest.state("kvm2") == "running"
+    finally:
+        for host in walled:
+            fleet.lab.on(host, "sh", "-c", FALL)
+    assert fleet.traces() == before
+
+
+def test_a_controller_killed_in_a_relay_leaves_the_guest_where_it_was(fleet: Fleet) -> None:
+    before = fleet.traces()
+    last = fleet.guest.said("kvm2")
+    fleet.killed("kvm2", "kvm3", "--mode", "live", "--path", "relay", "--bandwidth", "4M")
+    fleet.until(lambda: "Unbounded" not in fleet.lab.on("kvm2", *VIRSH, "domjobinfo", fleet.guest.name, check=False))
+    fleet.guest.counts("kvm2", beyond=last)
+    fleet.until(lambda: fleet.guest.state("kvm3") in ("", "shut off"))
+    fleet.run("recover", fleet.guest.name)
+    assert (fleet.guest.state("kvm2"), fleet.guest.state("kvm3")) == ("running", "")
+    assert fleet.traces() == before
+    assert fleet.guest.left_over("kvm2", "kvm3") == ""
+    assert not fleet.lab.on("kvm3", "sh", "-c", 'ls "$1" | grep "$2"; :', "sh", POOL, fleet.guest.name)
+
+
+def test_a_controller_killed_in_a_tunnel_lets_the_guest_arrive(fleet: Fleet) -> None:
+    before = fleet.traces()
+    last = fleet.guest.said("kvm2")
+    fleet.killed("kvm2", "kvm3", "--mode", "live", "--path", "tunnel", "--bandwidth", "8M")
+    fleet.until(lambda: fleet.guest.state("kvm3") == "running")
+    fleet.guest.counts("kvm3", beyond=last)
+    fleet.run("recover", fleet.guest.name)
+    assert (fleet.guest.state("kvm2"), fleet.guest.state("kvm3")) == ("", "running")
+    assert fleet.traces() == before
