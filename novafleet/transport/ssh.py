@@ -16,6 +16,7 @@ from novafleet.transport import translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
+from novafleet.transport.intake import hasten
 from novafleet.transport.lean import lean_loading
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.translate import Offered
@@ -44,6 +45,8 @@ ALONE = (0.5,) * 10
 """The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
 WINDOW = 2 * 1024 * 1024
 BULK_WINDOW = 16 * 1024 * 1024
+BULK_PACKET = 128 * 1024
+"""Bytes of a packet the server may send: what a packet costs is paid a quarter as often as with the usual 32 KiB."""
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 CIPHERS = (*GCM, "chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 """AES-GCM first: 1.3 to 1.8 times the throughput of ChaCha20 here (docs/concepts/ssh.md)."""
@@ -328,9 +331,11 @@ class SshLink:
     async def open_unix(self, path: str) -> SshSocket:
         """A connection to a UNIX socket on the host. Raises ForwardingOffError: OpenSSH never says why."""
         socket = SshSocket(self._label)
-        return await self._socket(
-            self.connection.create_unix_connection(_made(socket), path, encoding=None, window=BULK_WINDOW), socket
+        hasten(self.connection, asyncssh.__version__)
+        opening = self.connection.create_unix_connection(
+            _made(socket), path, encoding=None, window=BULK_WINDOW, max_pktsize=BULK_PACKET
         )
+        return await self._socket(opening, socket)
 
     async def _socket(self, opening: Coroutine[object, object, object], socket: SshSocket) -> SshSocket:
         try:
