@@ -21,9 +21,7 @@ async def keep(store: ObjectStore) -> None:
 
 @asynccontextmanager
 async def released(store: ObjectStore) -> AsyncIterator[None]:
-    """The room is there for what frees more, and taken again afterwards."""
+    """The room is there for what frees more, and taken again when that went well; else the next prune takes it."""
     await store.delete(KEY)
-    try:
-        yield
-    finally:
-        await keep(store)
+    yield
+    await keep(store)
