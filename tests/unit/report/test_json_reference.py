@@ -26,6 +26,7 @@ from novafleet.report import (
     doctor,
     findings,
     inventory,
+    migrate,
     plan,
     repo,
     restore,
@@ -40,7 +41,7 @@ from novafleet.report import (
     vm,
 )
 from novafleet.report import exec as ran
-from tests.unit.report import backups, repositories, restores, samples, schedules, snapshots
+from tests.unit.report import backups, migrations, repositories, restores, samples, schedules, snapshots
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
@@ -104,6 +105,7 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "snapshot rm, prune": lambda form: snapshot.done(snapshots.REMOVED, form),
     "snapshot export": lambda form: snapshot.done(snapshots.EXPORTED, form),
     "snapshot import": lambda form: snapshot.imported(snapshots.IMPORTED, form),
+    "migrate": lambda form: migrate.done(migrations.ONE, form),
 }
 
 

@@ -1,0 +1,28 @@
+"""Migrations to report."""
+
+from __future__ import annotations
+
+from novafleet.app.migrate import Done, VmMove
+from novafleet.errors import MigrationError
+from novafleet.model.migration import Mode, Outcome, Path
+
+OUTCOME = Outcome(
+    job="5f0c92aa",
+    vm="db",
+    domain="devlab-db",
+    source="kvm1",
+    destination="kvm2",
+    mode=Mode.LIVE,
+    path=Path.TUNNEL,
+    total_ms=7120.4,
+    downtime_ms=84.2,
+    downtimes={"libvirt": 61.0, "events": 63.5, "probe": 84.2},
+    verified=True,
+    undo_until=1795363605.7,
+    tried=({"mode": "postcopy", "why": "not possible here", "code": "NF-LV-187"},),
+)
+MOVED = VmMove("db", "devlab-db", "kvm1", "kvm2", "done", OUTCOME)
+REFUSED = MigrationError("the hosts have no SSH connection", code="NF-MIG-103", where="kvm2", hints=("--path relay",))
+STAYED = VmMove("web", "devlab-web", "kvm1", "kvm2", "rolled-back", error=REFUSED.finding())
+ONE = Done("20261121T083008-c366", (MOVED,), single=True)
+BOTH = Done("20261121T083008-c366", (MOVED, STAYED))
