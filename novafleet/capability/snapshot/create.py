@@ -19,7 +19,8 @@ from novafleet.errors import HypervisorError
 from novafleet.model.snapshot import SnapshotFlag
 from novafleet.ports import ActionContext, Json, Outcome
 
-REFUSALS = frozenset(("NF-LV-120", "NF-LV-122", "NF-LV-124", "NF-LV-172"))
+UNSUPPORTED = "NF-LV-120"
+REFUSALS = frozenset((UNSUPPORTED, "NF-LV-122", "NF-LV-124", "NF-LV-172"))
 """What libvirt's "I do not do that" becomes: 9.0 says it of VMs with checkpoints."""
 
 
@@ -121,8 +122,25 @@ async def _offline(ctx: ActionContext, seen: Survey, creation: Creation, wanted:
     after = xml.on_images(before, {target: (path, "qcow2") for target, path in creation.overlays.items()})
     await ctx.hypervisor.define_domain(xml.text_of(after))
     record = xml.record(wanted, before, seen.current, int(time.time()))
-    flags = SnapshotFlag.REDEFINE | SnapshotFlag.CURRENT
-    await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(record), flags)
+    await _record(ctx, seen.domain.name, record, SnapshotFlag.REDEFINE | SnapshotFlag.CURRENT)
+
+
+async def _record(ctx: ActionContext, domain: str, record: Element, flags: SnapshotFlag) -> None:
+    """Have libvirt keep a record. 9.0 takes none of a VM with checkpoints: they are put aside for that moment, their
+    bitmaps are not. Cut off in between, the next backup reads the disks whole."""
+    try:
+        await ctx.hypervisor.create_snapshot(domain, xml.text_of(record), flags)
+    except HypervisorError as error:
+        checkpoints = await ctx.hypervisor.checkpoints(domain) if error.code == UNSUPPORTED else ()
+        if not checkpoints:
+            raise
+        for each in reversed(checkpoints):
+            await ctx.hypervisor.delete_checkpoint(domain, each.name, metadata_only=True)
+        try:
+            await ctx.hypervisor.create_snapshot(domain, xml.text_of(record), flags)
+        finally:
+            for each in checkpoints:
+                await ctx.hypervisor.redefine_checkpoint(domain, each.xml)
 
 
 async def _degrade(ctx: ActionContext, args: Mapping[str, Json], why: str) -> None:
@@ -136,4 +154,4 @@ async def _degrade(ctx: ActionContext, args: Mapping[str, Json], why: str) -> No
 async def redefine(ctx: ActionContext, domain: str, taken: Taken, record: Element) -> None:
     """Replace what libvirt records of a snapshot."""
     flags = SnapshotFlag.REDEFINE | (SnapshotFlag.CURRENT if taken.fact.current else SnapshotFlag.NONE)
-    await ctx.hypervisor.create_snapshot(domain, xml.text_of(record), flags)
+    await _record(ctx, domain, record, flags)

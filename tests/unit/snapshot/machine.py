@@ -49,8 +49,11 @@ class Libvirt(FakeHypervisor):
     """The fake, with overlays and merges done to real files."""
 
     refuses_inside = False
+    minds_checkpoints = False
 
     async def create_snapshot(self, name: str, xml: str, flags: SnapshotFlag = SnapshotFlag.NONE) -> DomainSnapshot:
+        if self.minds_checkpoints and SnapshotFlag.REDEFINE in flags and await self.checkpoints(name):
+            raise HypervisorError("this libvirt or driver cannot do that", code="NF-LV-120", cause="checkpoint exists")
         within = list(ElementTree.fromstring(xml).iterfind("disks/disk[@snapshot='internal']"))
         if within and SnapshotFlag.REDEFINE not in flags:
             if self.refuses_inside:

@@ -47,6 +47,10 @@ def test_what_auto_chooses_and_why(
         assert choose(seen, mode, "internal")[0] == "internal"
 
 
+CHECKPOINT = """<domaincheckpoint><name>nf-backup-1</name><disks><disk name="vda" checkpoint="bitmap"/></disks>
+<creationTime>1</creationTime></domaincheckpoint>"""
+
+
 async def machine(folder: Path) -> Machine:
     vm = Machine(folder, form="qcow2")
     await vm.make()
@@ -94,8 +98,7 @@ async def test_going_back_leaves_no_record_of_changes_that_would_be_wrong(tmp_pa
     held = await current(vm)
     for image in ("vda.qcow2", "vdb.img"):
         qemu_img("bitmap", "--add", str(tmp_path / image), "nf-backup-1")
-    checkpoint = '<domaincheckpoint><name>nf-backup-1</name><disks><disk name="vda" checkpoint="bitmap"/></disks>'
-    await vm.libvirt.redefine_checkpoint(NAME, f"{checkpoint}<creationTime>1</creationTime></domaincheckpoint>")
+    await vm.libvirt.redefine_checkpoint(NAME, CHECKPOINT)
     await vm.write(2, 2)
     await vm.revert("a")
     assert await current(vm) == held
@@ -161,3 +164,19 @@ async def test_what_libvirt_refuses_is_had_with_overlays_and_said(tmp_path: Path
         await vm.create("b", kind="internal")
     assert refused.value.code == "NF-SNAP-014"
     assert vm.files() == ["vda.qcow2", "vdb.img"]
+
+
+@needs_qemu
+async def test_a_libvirt_that_minds_checkpoints_keeps_them_nevertheless(tmp_path: Path) -> None:
+    vm = await machine(tmp_path)
+    await vm.libvirt.redefine_checkpoint(NAME, CHECKPOINT)
+    vm.libvirt.refuses_inside = vm.libvirt.minds_checkpoints = True
+    await vm.write(1, 1)
+    held = await current(vm)
+    for name in ("a", "b"):
+        await vm.create(name)
+    await vm.write(2, 2)
+    await vm.revert("a")
+    assert await current(vm) == held
+    await vm.remove("a", "b")
+    assert [each.name for each in await vm.libvirt.checkpoints(NAME)] == ["nf-backup-1"]
