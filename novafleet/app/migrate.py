@@ -14,6 +14,7 @@ from typing import Any
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
+from novafleet.app.migratehistory import remember
 from novafleet.app.migratetrip import PATIENCE, Trip, unclear
 from novafleet.app.recover import settled
 from novafleet.app.vmselect import GLOB, Chosen, select
@@ -202,9 +203,12 @@ class Migrations:
         async with self._places:
             try:
                 async with self._trip(dossier) as trip:
-                    return await self._travel(trip, row, emit)
+                    row = await self._travel(trip, row, emit)
             except NovaFleetError as error:
                 return _failed(row, error.finding())
+        if row.outcome is not None:
+            remember(self._world.places, dossier, row.outcome, self._world.clock.now())
+        return row
 
     @asynccontextmanager
     async def _trip(self, dossier: Dossier) -> AsyncIterator[Trip]:

@@ -149,6 +149,7 @@ def vm(
 app.command("stack")(migrateundo.stack)
 app.command("undo")(migrateundo.undo)
 app.command("recover")(migraterecover.recover)
+app.command("history")(migraterecover.history)
 app.command("ls")(migrateundo.ls)
 app.command("prune")(migrateundo.prune)
 

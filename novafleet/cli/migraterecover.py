@@ -1,4 +1,4 @@
-"""``migrate recover``."""
+"""``migrate recover|history``."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ def recover(
     show(result, output)
     if result.exit_code is not ExitCode.OK:
         raise typer.Exit(int(result.exit_code))
+
+
+def history(
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the latest.")] = 20,
+    output: Output = OutputForm.TABLE,
+) -> None:
+    """The latest migrations of this controller: what was foretold, and what was measured."""
+    from novafleet.app.migratehistory import history as use_case
+    from novafleet.app.wiring import Places
+    from novafleet.report.migratehistory import show
+
+    show(guarded(lambda: use_case(Places.of_user(), limit), output), output)
