@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from novafleet.app.backedup import UNREACHABLE, BackedUp, DiskBackup, VmBackup
 from novafleet.app.backuphooks import hooks_for, read_hooks
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.datastores import Datastores
@@ -25,7 +26,7 @@ from novafleet.capability.backup.order import Order
 from novafleet.capability.backup.read import Pace
 from novafleet.capability.backup.stack import StackPlace, back_up_stack, estimate_stack
 from novafleet.capability.stack.bundle import directory
-from novafleet.errors import BackupError, ExitCode, Location, NovaFleetError
+from novafleet.errors import BackupError, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
@@ -45,7 +46,6 @@ from novafleet.store.journal import Journal, new_run_id
 ACTION = "backup.vm"
 VERB = "backup"
 A_DAY = 86400.0
-UNREACHABLE = "unreachable"
 NO_LOGIN = ("NF-SSH-1", "NF-SSH-2", "NF-SSH-3")
 """How the codes of UnreachableError, TrustError and AuthError begin."""
 STATES = {NodeState.DONE: "done", NodeState.CANCELLED: "cancelled", NodeState.SKIPPED: "cancelled"}
@@ -69,64 +69,6 @@ class BackupRequest:
     lock_wait: float = 0.0
     exclude: tuple[str, ...] = ()
     """Disks, by name, that are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskBackup:
-    """One disk. Of a dry run ``bytes_read`` is what would be read at most, where that is known."""
-
-    name: str
-    target: str
-    mode: str
-    why: str
-    size: int
-    bytes_read: int
-    bytes_stored: int
-
-
-@dataclass(frozen=True, slots=True)
-class VmBackup:
-    """What became of one VM. ``state``: done | planned | failed | unreachable | cancelled; ``snapshot`` is its id."""
-
-    vm: str
-    domain: str
-    host: str
-    state: str
-    environment: str = ""
-    snapshot: str = ""
-    consistency: str = ""
-    seconds: float = 0.0
-    disks: tuple[DiskBackup, ...] = ()
-    error: Mapping[str, Any] | None = None
-    kind: str = SnapshotKind.VM.value
-    datastores: tuple[str, ...] = ()
-    """Where a place was waited for."""
-    paused: float = 0.0
-    """Seconds in which nothing was read for the guest's sake."""
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class BackedUp:
-    """A run, or a dry one (``run`` is empty)."""
-
-    run: str
-    repository: str
-    vms: tuple[VmBackup, ...]
-    seconds: float = 0.0
-    cancelled: bool = False
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 all, 3 some, 1 none, 4 none because no host was reached, 130 interrupted."""
-        states = {vm.state for vm in self.vms}
-        if self.cancelled:
-            return ExitCode.INTERRUPTED
-        if states <= {"done", "planned"}:
-            return ExitCode.OK
-        if states == {UNREACHABLE}:
-            return ExitCode.UNREACHABLE
-        return ExitCode.PARTIAL if states & {"done", "planned"} else ExitCode.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +271,7 @@ def outcome_of(snapshot: Snapshot) -> Outcome:
         }
         for disk in snapshot.disks.values()
     ]
-    return {"snapshot": snapshot.id, "consistency": snapshot.consistency.value, "disks": disks}
+    return {"snapshot": snapshot.id, "at": snapshot.at, "consistency": snapshot.consistency.value, "disks": disks}
 
 
 def _rows(party: Party, results: Sequence[NodeResult]) -> tuple[VmBackup, ...]:
@@ -350,6 +292,7 @@ def _row(chosen: Chosen, result: NodeResult) -> VmBackup:
         disks=tuple(DiskBackup(**disk) for disk in said.get("disks", ())),
         error=result.error,
         kind=_kind(chosen),
+        at=float(said.get("at", 0.0)),
         datastores=tuple(said.get("datastores", ())),
         paused=float(said.get("paused", 0.0)),
         warnings=tuple(said.get("warnings", ())),

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from novafleet.app.backup import BackupRequest, VmBackup, run_backup
+from novafleet.app.backedup import VmBackup
+from novafleet.app.backup import BackupRequest, run_backup
 from novafleet.app.context import Emit
 from novafleet.app.drill import DrillRequest, run_drill
 from novafleet.app.repo import check

@@ -18,7 +18,7 @@ def key_source(file: Path | None, passphrase: str = "") -> KeySource:
         raise ConfigError(
             "give one key of the repository" + (", not two" if file else ""),
             code="NF-REPO-041",
-            hints=("--key-file PATH, or --passphrase env:NAME, file:PATH or credential:NAME",),
+            hints=("--key-file PATH, or --passphrase env:NAME, file:PATH, credential:NAME or keyring:NAME",),
         )
     return KeySource(file.expanduser() if file else None, passphrase)
 

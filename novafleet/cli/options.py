@@ -87,7 +87,7 @@ Passphrase = Annotated[
     typer.Option(
         "--passphrase",
         metavar="REF",
-        help="Instead of a key file: where the passphrase is, env:NAME, file:PATH or credential:NAME (systemd).",
+        help="Instead of a key file, where the passphrase is: env:NAME, file:PATH, credential:NAME or keyring:NAME.",
         show_default=False,
     ),
 ]

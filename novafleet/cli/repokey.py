@@ -22,7 +22,7 @@ NewPassphrase = Annotated[
     typer.Option(
         "--new-passphrase",
         metavar="REF",
-        help="Or a passphrase: env:NAME, file:PATH or credential:NAME.",
+        help="Or a passphrase: env:NAME, file:PATH, credential:NAME or keyring:NAME.",
         show_default=False,
     ),
 ]

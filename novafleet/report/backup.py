@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from novafleet.app.backup import BackedUp, DiskBackup, VmBackup
+from novafleet.app.backedup import BackedUp, DiskBackup, VmBackup
 from novafleet.app.stored import Difference, Verification
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode

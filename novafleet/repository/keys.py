@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -39,6 +41,9 @@ SLOTS = 64
 ITERATIONS, MEMORY_KIB, LANES = 3, 64 * 1024, 4
 MAX_ITERATIONS, MAX_MEMORY_KIB, MAX_LANES = 64, 1024 * 1024, 64
 OTHER_CONFIG = "the key opens a slot, which was made for another config"
+REFERENCES = "env:NAME, file:PATH, credential:NAME or keyring:NAME"
+SERVICE = "novafleet"
+"""Under which a keyring keeps passphrases, by name."""
 NONCE = bytes(12)
 """A wrapping key is used once: its salt is random."""
 
@@ -63,7 +68,8 @@ class KeySource:
     """Where a key comes from; exactly one of the two is given.
 
     ``file`` is a key file: 32 random bytes (``new_key_file``) or any file of at least 32. ``passphrase`` is
-    ``env:NAME``, ``file:PATH`` or ``credential:NAME`` (systemd, ``$CREDENTIALS_DIRECTORY/NAME``): never the words.
+    ``env:NAME``, ``file:PATH``, ``credential:NAME`` (systemd, ``$CREDENTIALS_DIRECTORY/NAME``) or ``keyring:NAME`` (the
+    desktop's or operating system's, by the Python package keyring): never the words.
     """
 
     file: Path | None = None
@@ -257,7 +263,25 @@ def _passphrase(scheme: str, name: str) -> str:
         return _line(Path(folder, name))
     if scheme == "file":
         return _line(Path(name))
-    raise _unusable("a passphrase is given as env:NAME, file:PATH or credential:NAME")
+    if scheme == "keyring":
+        return _kept_in_keyring(name)
+    raise _unusable(f"a passphrase is given as {REFERENCES}")
+
+
+def _kept_in_keyring(name: str) -> str:
+    """What ``keyring set novafleet NAME`` has put there."""
+    try:
+        keyring: Any = importlib.import_module("keyring")
+    except ImportError as exc:
+        what = "the keyring needs the Python package keyring (pip install 'novafleet[keyring]')"
+        raise _unusable(what, cause=exc) from exc
+    try:
+        found = keyring.get_password(SERVICE, name)
+    except keyring.errors.KeyringError as exc:
+        raise _unusable("the keyring cannot be asked; on a server use credential:NAME", cause=exc) from exc
+    if found is None:
+        raise _unusable(f"the keyring holds nothing for {SERVICE} {name} (keyring set {SERVICE} {name})")
+    return str(found)
 
 
 def _line(path: Path) -> str:
@@ -275,7 +299,7 @@ def _unusable(what: str, where: Path | None = None, cause: BaseException | None 
         where=str(where or ""),
         cause=str(cause or ""),
         retry=Retry.AFTER_FIX,
-        hints=("give --key-file PATH, or a passphrase as env:NAME, file:PATH or credential:NAME",),
+        hints=(f"give --key-file PATH, or a passphrase as {REFERENCES}",),
     )
 
 

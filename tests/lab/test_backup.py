@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
@@ -110,19 +111,33 @@ def test_a_disk_added_one_grown_one_raw(running: Machine) -> None:
     running.verify()
 
 
-def test_a_killed_controller_is_cleaned_up_after(running: Machine) -> None:
+def test_a_killed_controller_is_taken_over_from(running: Machine) -> None:
     running.back_up()
-    running.write("vda", "write -P 0x21 0 8M")
+    running.write("vda", "write -P 0x21 0 40M")
+    before = running.digests()
     process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW)
-    until(lambda: reading(running))
+    until(lambda: "upto" in noted(running), 60)
     running.write("vda", "write -P 0x23 0 1M")
     kill(process)
+    killed = time.time()
     assert len(running.checkpoints()) == 2
     row = running.back_up("--lock-wait", "60")
+    running.taken[row["snapshot"]] = before
+    assert row["at"] < killed - 10
+    assert sum(disk["bytes_read"] for disk in row["disks"]) < 30 << 20
+    assert "an earlier run had stored" in why(row, "vda")
+    row = running.back_up()
     assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    assert sum(disk["bytes_read"] for disk in row["disks"]) == 1 << 20
     running.verify()
     assert len(running.checkpoints()) == 1
     assert running.left_over() == ""
+
+
+def noted(machine: Machine) -> str:
+    """What the controller left word of on the host."""
+    uuid = machine.shop.virsh("domuuid", machine.name).strip()
+    return machine.shop.on("cat", f"/run/novafleet/backup/{uuid}/job.json", check=False)
 
 
 def test_an_interrupt_takes_everything_back(running: Machine) -> None:

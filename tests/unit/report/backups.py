@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from novafleet.app.backup import BackedUp, DiskBackup, VmBackup
+from novafleet.app.backedup import BackedUp, DiskBackup, VmBackup
 from novafleet.app.stored import Difference, DiskDifference, Verification, Verified
 from novafleet.model.backup import Blob, Consistency, CopyMode, DiskCopy, Snapshot
 

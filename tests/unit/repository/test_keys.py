@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,3 +147,28 @@ async def test_nothing_there(tmp_path: Path) -> None:
     assert caught.value.code == "NF-REPO-002"
     with pytest.raises(ValueError, match="cell"):
         await Repository.create(MemoryStore(), key_file(tmp_path), at=0.0, cell=CELL + 1)
+
+
+class KeyringError(Exception):
+    """What the package keyring raises."""
+
+
+def test_a_passphrase_from_the_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the package's own interface: ``get_password(service, name)``, None for what is not there."""
+
+    def get_password(service: str, name: str) -> str | None:
+        if name == "locked":
+            raise KeyringError("locked")
+        return {("novafleet", "fleet"): "correct horse"}.get((service, name))
+
+    errors = SimpleNamespace(KeyringError=KeyringError)
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=get_password, errors=errors))
+    material = KeySource(passphrase="keyring:fleet").read()
+    assert (material.kind, material.secret.reveal()) == (keys.SlotKind.PASSPHRASE, b"correct horse")
+    for name, said in (("absent", "keyring set novafleet absent"), ("locked", "credential:NAME")):
+        with pytest.raises(RepositoryError, match=re.escape(said)) as caught:
+            KeySource(passphrase=f"keyring:{name}").read()
+        assert caught.value.code == "NF-REPO-007"
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(RepositoryError, match=r"novafleet\[keyring\]"):
+        KeySource(passphrase="keyring:fleet").read()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from novafleet.app import duties
-from novafleet.app.backup import DiskBackup, VmBackup
+from novafleet.app.backedup import DiskBackup, VmBackup
 from novafleet.app.drill import Drilled, DrillRequest
 from novafleet.app.duties import ByPolicy, _assigned, _lacking, outcome, rules
 from novafleet.app.guard import refuse_unprotected
