@@ -13,19 +13,16 @@ from novafleet.app import convoy
 from novafleet.app.convoy import Travel, Travelled, Watch, Wish, minute_of
 from novafleet.app.fleetview import FleetView, see
 from novafleet.app.maintenance import host_of, set_maintenance
-from novafleet.app.migratejobs import open_jobs
-from novafleet.app.recover import settle
+from novafleet.app.recover import settle_host
 from novafleet.app.terms import Governing, governing
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.closed import CLOSED
 from novafleet.capability.migration.recover import Action
 from novafleet.errors import ConfigError, ExitCode, MigrationError, NovaFleetError
-from novafleet.execute.gather import gather
 from novafleet.execute.lock import environment_lock
 from novafleet.model.encode import decode, encode
 from novafleet.model.migration import Severity
 from novafleet.model.run import Run
-from novafleet.observe.registry import collectors
 from novafleet.placement import exact
 from novafleet.placement.evacuate import evacuate, moved, place, unspared
 from novafleet.placement.problem import Obstacle, Plan, PlannedMove, Problem
@@ -135,9 +132,7 @@ async def _settle(world: World, host: str) -> None:
     """End what earlier migrations from or to this host left behind; one that still goes on by itself is waited for."""
     deadline = world.clock.monotonic() + SETTLING
     while True:
-        facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
-        jobs = [job for job in await open_jobs(world, facts) if host in (job.moving.source, job.moving.destination)]
-        rows = [row for job in jobs for row in await settle(world, job.uuid)]
+        rows = await settle_host(world, host)
         if not any(row.decision.action is Action.WAIT for row in rows) or world.clock.monotonic() > deadline:
             return
         await world.clock.sleep(POLL)

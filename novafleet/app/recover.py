@@ -107,6 +107,13 @@ async def settled(world: World, patterns: Sequence[str], lock_wait: float = 0.0)
     return await select(world, patterns)
 
 
+async def settle_host(world: World, host: str) -> tuple[Recovered, ...]:
+    """The same for every migration from or to a host, before it is drained."""
+    facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
+    jobs = [job for job in await open_jobs(world, facts) if host in (job.moving.source, job.moving.destination)]
+    return tuple([await _recover(world, job, explain=False, lock_wait=0.0) for job in jobs])
+
+
 def _meant(job: Job, patterns: Sequence[str]) -> bool:
     labels = [job.domain, f"{job.moving.source}/{job.domain}", f"{job.moving.destination}/{job.domain}"]
     if job.move is not None:
