@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from novafleet.app.exec import HostOutcome, HostResult
+from novafleet.app.maintenance import Maintenance
 from novafleet.app.repo import Rotated
 from novafleet.app.runs import RunHistory, history
 from novafleet.app.trust import Offer, Offers, Standing
@@ -24,8 +25,10 @@ from novafleet.report import (
     backup,
     browse,
     doctor,
+    drain,
     findings,
     inventory,
+    job,
     migrate,
     plan,
     repo,
@@ -39,9 +42,10 @@ from novafleet.report import (
     trust,
     validate,
     vm,
+    whatif,
 )
 from novafleet.report import exec as ran
-from tests.unit.report import backups, migrations, repositories, restores, samples, schedules, snapshots
+from tests.unit.report import backups, drains, migrations, repositories, restores, samples, schedules, snapshots
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
@@ -106,6 +110,11 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "snapshot export": lambda form: snapshot.done(snapshots.EXPORTED, form),
     "snapshot import": lambda form: snapshot.imported(snapshots.IMPORTED, form),
     "migrate": lambda form: migrate.done(migrations.ONE, form),
+    "host drain, undrain": lambda form: drain.drained(drains.DRAINED, form),
+    "rebalance": lambda form: drain.balanced(drains.BALANCED, form),
+    "host maintenance": lambda form: drain.maintenance(Maintenance("kvm2", True, "since"), form),
+    "whatif": lambda form: whatif.show(drains.ANSWER, form),
+    "job ls": lambda form: job.show_list((drains.JOB,), form),
 }
 
 
