@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.snapshotguest import DOMAIN, Guest, made, until
+from tests.lab.snapshotguest import DOMAIN, Guest, made
 from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 NAME, COPY = "nf-sn-archive", "nf-sn-archive-copy"
 FETCH = 'mkdir -p "$1" && cd "$1" && curl -sf -o vmlinuz "$2/vmlinuz" && curl -sf -o initrd.img "$2/initrd.img"'
-FORGET = """virsh -q destroy "$1"; virsh -q undefine "$1" --snapshots-metadata --nvram --tpm
-cd /var/lib/libvirt/images && rm -rf "$1".* .nf-import-*"""
+FORGET = """uuid=$(virsh -q domuuid "$1"); virsh -q destroy "$1"
+virsh -q undefine "$1" --snapshots-metadata --nvram --tpm
+[ -z "$uuid" ] || rm -rf "/var/lib/libvirt/swtpm/$uuid".nf-* /var/lib/libvirt/qemu/nvram/"$1"_VARS.fd*
+cd /var/lib/libvirt/images && rm -rf "$1".*"""
 UEFI = DOMAIN.replace(
     '<os><type arch="x86_64" machine="q35">hvm</type>',
     '<os><type arch="x86_64" machine="q35">hvm</type>'
@@ -43,9 +45,7 @@ def uefi(lab: Lab, fleet_home: Path) -> Iterator[Guest]:
     with made(lab, "kvm1", fleet_home, NAME, UEFI) as guest:
         _kernel(guest)
         yield guest
-        lab.on("kvm1", "virsh", "-q", "destroy", NAME, check=False)
-        lab.on("kvm1", "virsh", "-q", "undefine", NAME, "--snapshots-metadata", "--nvram", "--tpm", check=False)
-    _forget(lab)
+        _forget(lab)
 
 
 def _kernel(guest: Guest) -> None:
@@ -137,8 +137,7 @@ def test_a_controller_killed_while_it_exports_and_imports(guest: Guest, tmp_path
     guest.novafleet("snapshot", "import", str(file), "--host", "kvm2", "--as", COPY, "--yes", "--lock-wait", "60")
     copy = at(guest, "kvm2", COPY)
     assert (copy.read(), copy.tree()) == ("now", {"a": ""})
-    left = guest.lab.on("kvm2", "sh", "-c", "ls -A /var/lib/libvirt/images | grep nf-import || true")
-    assert until(lambda: not left)
+    assert not guest.lab.answers("kvm2", "sh", "-c", begun)
     again = guest.novafleet("snapshot", "import", str(file), "--host", "kvm2", "--as", COPY, "--yes", status=1)
     assert again["error"]["code"] in ("NF-SNAP-013", "NF-BAK-030")
     assert copy.read() == "now"

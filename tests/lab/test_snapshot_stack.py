@@ -32,6 +32,9 @@ for each in $("$1" volume ls -q --filter "$label"); do "$1" volume rm -f "$each"
 for each in $("$1" network ls -q --filter "$label"); do "$1" network rm "$each"; done
 rm -rf "/var/lib/novafleet/stacks/$2" "/var/lib/novafleet/volumes/$2"
 """
+STATES = (
+    """for each in $("$1" ps -aq --filter "$2"); do "$1" container inspect --format '{{.State.Status}}' "$each"; done"""
+)
 SPOIL = """cd "$("$1" volume inspect --format '{{.Mountpoint}}' "$2")" && rm -rf sub && echo new >new
 """
 
@@ -65,8 +68,7 @@ class Stack:
         return self.lab.on(self.host, "sh", "-c", text, "sh", self.engine, *words)
 
     def states(self) -> set[str]:
-        label = f"label=com.docker.compose.project={PROJECT}"
-        return set(self.sh('"$1" ps -a --filter "$2" --format "{{.State}}"', label).split())
+        return set(self.sh(STATES, f"label=com.docker.compose.project={PROJECT}").split())
 
     def content(self) -> str:
         return self.sh(CONTENT, f"{PROJECT}_data")
