@@ -12,8 +12,8 @@ from novafleet.capability.migration.predict import UNMEASURED, predict
 from novafleet.errors import MigrationError, Retry
 from novafleet.model.migration import Dossier, Finding, Mode, Move, Path, Severity, Verdict, Wanted
 
-PASSES = frozenset(("NF-MIG-303",))
-"""Blockers that go away by themselves."""
+PASSES = frozenset(("NF-MIG-303", "NF-MIG-344"))
+"""Blockers that go away by themselves: jobs end, and links are less busy later."""
 
 
 def decide(observed: Observed, wanted: Wanted) -> Dossier:
