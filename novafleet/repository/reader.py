@@ -3,7 +3,7 @@
     pip install cryptography zstandard blake3
 
     python reader.py DIRECTORY --key-file KEY ls
-    python reader.py DIRECTORY --key-file KEY restore SNAPSHOT DISK OUT     # a raw image, sparse
+    python reader.py DIRECTORY --key-file KEY restore SNAPSHOT DISK OUT     # a raw image, sparse; of a stack a tar file
     python reader.py DIRECTORY --key-file KEY files SNAPSHOT OUT            # domain.xml, NVRAM, … into a new directory
 
 Instead of --key-file: --passphrase-file FILE, for a passphrase or the code of a recovery sheet. With --scan it does

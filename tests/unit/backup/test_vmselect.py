@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pytest
 from novafleet.app import vmselect
 from novafleet.app.wiring import World
 from novafleet.errors import ConfigError, UnreachableError
-from novafleet.model.facts import Domain, FleetFacts, HostFacts
+from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
 from novafleet.model.fleet import Fleet, Host
 
 
@@ -89,3 +90,24 @@ async def test_a_host_that_is_down_matters_where_a_vm_may_be_missing(world: Worl
     assert isinstance(selection.unseen["kvm2"], UnreachableError)
     with pytest.raises(UnreachableError):
         await vmselect.select(world, ["dev-db"])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "environment", "found"),
+    [
+        (["dev/stack.edge"], "", ["kvm1/stack.dev-edge"]),
+        (["dev/*"], "", ["kvm1/dev-web", "kvm1/stack.dev-edge", "kvm2/dev-db"]),
+        (["kvm1/stack.*"], "", ["kvm1/stack.dev-edge"]),
+        ([], "dev", ["kvm1/dev-web", "kvm1/stack.dev-edge", "kvm2/dev-db"]),
+    ],
+)
+async def test_stacks_where_they_are_meant_too(
+    world: World, patterns: list[str], environment: str, found: list[str]
+) -> None:
+    facts = cast("Any", world).facts
+    fact = StackFact("dev-edge", "dev", "digest", "docker", "compose")
+    facts["kvm1"] = replace(facts["kvm1"], stacks={"dev-edge": fact})
+    selection = await vmselect.look(world, patterns, environment, stacks=True)
+    assert _labels(selection.chosen) == found
+    [stack] = [each for each in selection.chosen if isinstance(each, vmselect.ChosenStack)]
+    assert (stack.vm, stack.environment, stack.scope, stack.fact) == ("stack.edge", "dev", "stack.dev-edge", fact)

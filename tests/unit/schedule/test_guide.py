@@ -23,6 +23,8 @@ def test_the_environment(tmp_path: Path) -> None:
     db = made.vms["db"].backup
     assert db is not None
     assert (db.consistency, db.exclude, db.verify) == ("fs", ("scratch",), 0.05)
+    assert (db.hooks.guest_pre, db.hooks.on_error) == (str(tmp_path / "quiesce.sh"), "fail")
+    assert (db.limits.per_datastore, db.limits.latency, db.limits.per_host) == (1, 0.05, 2)
 
 
 def test_the_inventory(tmp_path: Path) -> None:

@@ -67,6 +67,17 @@ def test_jobs_of_an_environment(tmp_path: Path) -> None:
     assert [member.policy.exclude for member in jobs["dev"].members] == [("scratch",), (), ()]
 
 
+def test_stacks_go_with_the_environments_policy(tmp_path: Path) -> None:
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "compose.yaml").write_text("services: {web: {image: x}}\n")
+    stacks = "stacks: {edge: {host: kvm1, compose: edge}}\n"
+    jobs = {job.name: job for job in jobs_of(environment(tmp_path, FILE + stacks), FLEET)}
+    assert [member.pattern for member in jobs["dev"].members][-1] == "dev/stack.edge"
+    alone = FILE[: FILE.index("vms:")] + stacks
+    [job] = jobs_of(environment(tmp_path, alone), FLEET)
+    assert (job.name, [member.pattern for member in job.members]) == ("dev", ["dev/stack.edge"])
+
+
 @pytest.mark.parametrize(
     ("schedule", "window", "cron"),
     [
