@@ -6,8 +6,7 @@ from typing import Any
 
 from novafleet.errors import ConfigError, Location
 from novafleet.model.policies import Balance, Policies, Separation, VmClass
-from novafleet.playbook.schema.policy import _Share as Share
-from novafleet.playbook.schema.policy import _Window as TimesOfDay
+from novafleet.playbook.schema.policy import Share, TimesOfDay
 from novafleet.playbook.spec import Origins
 from novafleet.source.schema import (
     Choice,
@@ -162,7 +161,7 @@ POLICIES = Record(
             "So many hosts may fail and every VM still has room; a drain that would break this is refused.",
             "1",
         ),
-        Field("rebalance", REBALANCE, Balance(), "When to rebalance.", "{tolerance: 15%}", attribute="balance"),
+        Field("rebalance", REBALANCE, Balance(), "When to rebalance.", "{tolerance: 15%}", attribute="balance", shown="see there"),
     ),
     into=_policies,
 )  # fmt: skip

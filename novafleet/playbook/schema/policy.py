@@ -111,7 +111,7 @@ class _Schedule(Shape[str]):
             raise bad_value(node, path, f"{text!r} is not {self.label}: {exc}", *near) from exc
 
 
-class _Window(Shape[Window]):
+class TimesOfDay(Shape[Window]):
     """Two times of the day."""
 
     label = '"HH:MM-HH:MM"'
@@ -127,7 +127,7 @@ class _Window(Shape[Window]):
         return window
 
 
-class _Share(Shape[float]):
+class Share(Shape[float]):
     """A share, returned as 0 to 1."""
 
     label = "a share such as 5%"
@@ -341,7 +341,7 @@ BACKUP = Record(
         ),
         Field(
             "window",
-            _Window(),
+            TimesOfDay(),
             None,
             "Backups start only in this time of the day; `daily` and the like then mean its beginning.",
             '"01:00-05:00"',
@@ -356,7 +356,7 @@ BACKUP = Record(
             shown="auto",
         ),
         Field("keep", KEEP, Keep(), "What stays.", "{daily: 7, weekly: 4, monthly: 12}", shown="everything"),
-        Field("verify", _Share(), 0.0, "How much of the repository each run reads and checks.", "5%", shown="nothing"),
+        Field("verify", Share(), 0.0, "How much of the repository each run reads and checks.", "5%", shown="nothing"),
         Field("drill", _Schedule(), "", "How often the newest backup is booted to prove it.", "weekly", shown="never"),
         Field(
             "require_backup_newer_than",
