@@ -57,7 +57,7 @@ class Pair:
         async with asyncio.timeout(60):
             while True:
                 found = await self.source.migration(NAME)
-                if found.kind in ("bounded", "unbounded"):
+                if found.kind in ("bounded", "unbounded") and found.memory_total:
                     return found
                 await asyncio.sleep(0)
 
@@ -96,7 +96,7 @@ async def test_it_arrives_and_stays_defined_on_both(pair: Pair) -> None:
 async def test_one_that_is_called_off_runs_on(pair: Pair) -> None:
     await pair.start()
     task = asyncio.create_task(pair.migrate(**SLOW))
-    assert (await pair.under_way()).memory_total > 0
+    await pair.under_way()
     await pair.source.set_max_downtime(NAME, 70)
     await pair.source.abort_migration(NAME)
     assert await code_of(task) == "NF-LV-182"
@@ -126,8 +126,9 @@ async def test_it_can_be_let_go_faster(pair: Pair) -> None:
 
 
 async def test_a_guest_with_snapshots_is_refused(pair: Pair) -> None:
-    await pair.start()
-    await pair.source.create_snapshot(NAME, "<domainsnapshot><name>a</name><memory snapshot='no'/></domainsnapshot>")
+    await pair.source.define_domain(XML.format(pair.machine))
+    await pair.source.create_snapshot(NAME, "<domainsnapshot><name>a</name></domainsnapshot>")
+    await pair.source.start_domain(NAME)
     assert await code_of(pair.migrate()) == "NF-LV-183"
     await pair.source.delete_snapshot(NAME, "a", metadata_only=True)
     await pair.migrate()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
@@ -31,6 +31,15 @@ systemctl list-units --all --plain --no-legend 'novafleet-migrate-*'
 """What a data path could leave behind: keys, listening ports (but for VNC), sockets, units."""
 WALL = "nft add table inet ma; nft add chain inet ma in '{ type filter hook input priority -5; }'; \
 for peer; do nft add rule inet ma in ip saddr \"$peer\" drop; done"
+NETWORK = """\
+own=$1 && shift
+ip link del ma-br 2>/dev/null; ip link del ma-vx 2>/dev/null
+ip link add ma-br type bridge && ip link add ma-vx type vxlan id 77 dstport 4790 dev eth0
+ip link set ma-vx master ma-br
+ip link set ma-vx up && ip link set ma-br up && ip addr add "10.77.0.$own/24" dev ma-br
+for peer; do bridge fdb append 00:00:00:00:00:00 dev ma-vx dst "$peer"; done
+"""
+NO_NETWORK = "ip link del ma-br; ip link del ma-vx; :"
 FALL = "nft delete table inet ma 2>/dev/null; :"
 
 
@@ -68,6 +77,26 @@ class OnShared(Pinned):
         self._put(host, f"/tmp/{self.name}.xml", ElementTree.tostring(self._xml()))
         self.lab.on(host, *VIRSH, "undefine", self.name)
         self.lab.on(host, *VIRSH, "define", f"/tmp/{self.name}.xml")
+
+
+class Reachable(Pinned):
+    """On a network that all hosts are on."""
+
+    address = "10.77.0.9"
+
+    def _xml(self) -> Element:
+        root = super()._xml()
+        devices = root.find("devices")
+        assert devices is not None
+        card = SubElement(devices, "interface", type="bridge")
+        SubElement(card, "mac", address="52:54:00:77:00:09")
+        SubElement(card, "source", bridge="ma-br")
+        SubElement(card, "model", type="virtio")
+        return root
+
+    def _user_data(self) -> bytes:
+        network = f"ip link set eth0 up; ip addr add {self.address}/24 dev eth0; "
+        return super()._user_data().replace(b"setsid sh /run/count", network.encode() + b"setsid sh /run/count")
 
 
 @dataclass
@@ -195,6 +224,26 @@ def test_postcopy_or_the_reason_why_not(fleet: Fleet) -> None:
         assert fleet.guest.state("kvm2") == "running"
         pytest.skip(why)
     assert fleet.move("kvm2", "kvm3", "--mode", "postcopy")["mode"] == "postcopy"
+
+
+@pytest.fixture
+def reachable(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
+    """A guest on kvm2 that every host reaches, over a network that lies on that of the hosts."""
+    numbers = {name: host.number for name, host in lab.hosts.items()}
+    for name, number in numbers.items():
+        peers = [f"172.31.250.1{other}" for other in numbers.values() if other != number]
+        lab.on(name, "sh", "-c", NETWORK, "sh", str(number), *peers)
+    yield from made(lab, fleet_home, Reachable(lab, "ma-reachable"), "kvm2", "kvm3")
+    for name in numbers:
+        lab.on(name, "sh", "-c", NO_NETWORK)
+
+
+def test_a_third_host_sees_the_pause(reachable: Fleet) -> None:
+    """The guest's address is learnt from the source's neighbours, who asked it once."""
+    reachable.lab.on("kvm2", "ping", "-c", "3", Reachable.address)
+    told = reachable.move("kvm2", "kvm3", "--mode", "live", "--path", "relay")
+    assert told["downtimes"].keys() == {"libvirt", "events", "probe"}
+    assert told["downtime_ms"] == max(told["downtimes"].values())
 
 
 @pytest.mark.disturbs
