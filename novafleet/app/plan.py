@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ USED = "hosts"
 """In a run's summary: the hosts that its environment had something on."""
 REMEMBERED = 20
 """Runs looked through for hosts that the file does not name any more."""
+ELSEWHERE = 5.0
+"""Seconds that hosts outside the file get to say whether they have a VM of it."""
 COLLECTORS = ("system", "storage", "containers", "libvirt")
 
 
@@ -85,8 +88,13 @@ async def _strayed(world: World, draft: Draft, facts: FleetFacts) -> frozenset[s
     there = {domain for host in facts.hosts.values() for domain in host.domains}
     if not elsewhere or draft.domains() <= there:
         return frozenset()
-    found = await _gather(world, elsewhere, ("libvirt",))
-    return frozenset(name for name, host in found.hosts.items() if draft.domains() & host.domains.keys())
+    looks = {asyncio.create_task(_gather(world, {name}, ("libvirt",))) for name in elsewhere}
+    done, pending = await asyncio.wait(looks, timeout=ELSEWHERE)
+    for look in pending:
+        look.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    hosts = [host for look in done for host in look.result().hosts.values()]
+    return frozenset(host.host for host in hosts if draft.domains() & host.domains.keys())
 
 
 async def _used_before(world: World, environment: str) -> set[str]:
