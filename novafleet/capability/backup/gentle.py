@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from novafleet.capability.backup.read import Pace
+from novafleet.errors import NovaFleetError
 from novafleet.model.snapshot import DiskLoad
 from novafleet.ports import Clock
+
+log = logging.getLogger(__name__)
 
 LOOK = 0.5
 """Seconds between two looks while all is well: reading always goes on for that long."""
@@ -34,7 +38,7 @@ class Gentle(Pace):
         self._pause = LEAST
 
     async def take(self, count: int) -> None:
-        """Wait until ``count`` more bytes may be read. Raises what asking libvirt raises."""
+        """Wait until ``count`` more bytes may be read. While libvirt does not answer, the guest counts as well."""
         await self._shared.take(count)
         if not self._latency:
             return
@@ -50,8 +54,12 @@ class Gentle(Pace):
             self._next = self._clock.monotonic() + LOOK
 
     async def _over(self) -> bool:
-        before, now = self._before, await self._loads()
-        self._before = now
+        before = self._before
+        try:
+            now = self._before = await self._loads()
+        except NovaFleetError as error:  # libvirt is restarted, or the connection lost: reading itself will say so
+            log.info("how the guest's disks do is unknown: %s", error)
+            return False
         return any(latency(before[disk], load) > self._latency for disk, load in now.items() if disk in before)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from novafleet.capability.backup.gentle import LOOK, MOST, Gentle, latency
 from novafleet.capability.backup.read import Pace
+from novafleet.errors import HypervisorError
 from novafleet.model.snapshot import DiskLoad
 
 
@@ -80,3 +81,12 @@ def test_what_a_request_took() -> None:
     assert latency(DiskLoad(10, 1.0), DiskLoad(20, 2.0)) == pytest.approx(0.1)
     assert latency(DiskLoad(10, 1.0), DiskLoad(10, 1.0)) == 0
     assert latency(DiskLoad(10, 1.0), DiskLoad(0, 0.0)) == 0  # it was restarted
+
+
+async def test_a_libvirt_that_does_not_answer_stops_nothing() -> None:
+    clock = Clock()
+
+    async def loads() -> Mapping[str, DiskLoad]:
+        raise HypervisorError("gone")
+
+    assert await read(Gentle(clock, Pace(clock, 0), loads, 0.02), clock, 1) == pytest.approx(100, abs=2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from novafleet.errors import RepositoryError
-from novafleet.model.backup import Extent, Snapshot
-from novafleet.repository import Repository, pipeline, sealer
+from novafleet.model.backup import DiskCopy, Extent, Snapshot
+from novafleet.repository import Repository, epochs, pipeline, sealer
 from novafleet.repository.chunkmap import Chunk, Span
 from novafleet.repository.diskwriter import pieces
 from novafleet.repository.index import Index
@@ -265,3 +266,31 @@ async def test_disks_written_side_by_side(tmp_path: Path, monkeypatch: pytest.Mo
         source = await repository.disk(disk)
         for at in range(0, len(content), CELL):
             assert await source.read((at % (2 * CELL)) // CELL * PAGE + at, CELL) == content[at : at + CELL]
+
+
+async def test_a_disk_is_kept_half_written_and_gone_on_with(tmp_path: Path) -> None:
+    """By a run that ends without a snapshot; the next goes on where it was, as long as nothing of it is condemned."""
+    store = MemoryStore()
+    repository = await fresh(tmp_path, store)
+    first, second = _random(1, 3 * CELL), _random(2, 3 * CELL)
+    parent = await _store(repository, 6 * CELL, [(0, first)])
+    async with repository.backup(StillClock()) as backup:
+        writer = await backup.disk(6 * CELL, parent.disks["vda"])
+        await writer.data(BLOCK, second[BLOCK : 2 * CELL])
+        root = await writer.keep()
+        await writer.data(3 * CELL, second)  # and was killed
+    kept = DiskCopy("vda", "vda", 6 * CELL, root)
+    async with repository.backup(StillClock()) as backup:
+        writer = await backup.resume(kept, parent.disks["vda"])
+        assert writer is not None
+        await writer.data(5 * CELL, second[:CELL])
+        root, _ = await writer.finish(6 * CELL)
+        made = await backup.commit(snapshot_of(root, 6 * CELL, parent=parent.id))
+    content = await (await repository.disk(made.disks["vda"])).read(0, 6 * CELL)
+    wanted = first[:BLOCK] + second[BLOCK : 2 * CELL] + first[2 * CELL :] + bytes(2 * CELL) + second[:CELL]
+    assert content == wanted
+    packs = [each.key.rpartition("/")[2] async for each in store.list("packs/")]
+    assert await epochs.publish(store, 1, packs, [])
+    async with repository.backup(StillClock()) as backup:
+        assert await backup.resume(kept, parent.disks["vda"]) is None
+        assert await backup.resume(replace(kept, root="00" * 32)) is None
