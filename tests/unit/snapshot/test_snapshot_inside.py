@@ -14,6 +14,7 @@ from novafleet.capability.snapshot.xml import Disk
 from novafleet.errors import SnapshotError
 from novafleet.model.facts import Domain
 from tests.unit.snapshot.machine import NAME, Machine, needs_qemu, qemu_img
+from tests.unit.snapshot.test_snapshot_archive import empty, exported, imported
 
 QCOW2 = {"vda": Disk("vda", "root", "file", "/i/a.qcow2", "qcow2")}
 RAW = {"vdb": Disk("vdb", "data", "file", "/i/b.img", "raw")}
@@ -180,3 +181,22 @@ async def test_a_libvirt_that_minds_checkpoints_keeps_them_nevertheless(tmp_path
     assert await current(vm) == held
     await vm.remove("a", "b")
     assert [each.name for each in await vm.libvirt.checkpoints(NAME)] == ["nf-backup-1"]
+
+
+@needs_qemu
+async def test_it_goes_along_in_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    vm = await machine(tmp_path / "one")
+    await vm.write(1, 1)
+    await vm.create("inside")
+    held = await current(vm)
+    await vm.write(2, 2)
+    now = await current(vm)
+    await exported(vm, tmp_path / "vm.nfvm")
+    assert vm.files() == ["vda.qcow2", "vdb.img"]
+    other = empty(tmp_path / "two")
+    await imported(other, tmp_path / "vm.nfvm")
+    assert await current(other) == now
+    assert (await choice(other, "inside"))[0] == "internal"
+    await other.revert("inside")
+    assert await current(other) == held

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novafleet.capability.snapshot import note, xml
+from novafleet.capability.snapshot.arrive import closed
 from novafleet.capability.snapshot.images import Family, Image, Move, next_move
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.capability.snapshot.note import Note
@@ -219,3 +220,25 @@ def test_prune_takes_what_is_late_or_not_kept_and_only_our_own(keep: Keep, gone:
 
 def test_a_move_knows_its_bytes() -> None:
     assert next_move(family(STEM, Image(ONE, BASE, allocated=5), active=ONE)) == Move("fold", "vda", ONE, BASE, "", 5)
+
+
+def test_a_definition_out_of_an_archive_reaches_nothing_else_of_a_host() -> None:
+    told = closed(
+        """<domain xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0"><name>x</name><devices>
+        <disk type="file" device="disk"><source file="/i/a"/><target dev="vda"/></disk>
+        <disk type="block" device="disk"><source dev="/dev/sda"/><target dev="vdb"/></disk>
+        <disk type="file" device="cdrom"><source file="/etc/shadow"/><target dev="sda"/></disk>
+        <disk type="file" device="cdrom"><target dev="sdb"/></disk>
+        <filesystem type="mount"><source dir="/"/><target dir="all"/></filesystem>
+        <hostdev mode="subsystem" type="pci"/><shmem name="s"/>
+        <interface type="ethernet"><script path="/tmp/evil"/></interface></devices>
+        <qemu:commandline><qemu:arg value="-drive"/></qemu:commandline></domain>""",
+        frozenset({"vda"}),
+    )
+    left = ElementTree.fromstring(told.xml)
+    assert [each.get("dev") for each in left.iterfind("devices/disk/target")] == ["vda", "sda", "sdb"]
+    assert [each.get("file") for each in left.iterfind("devices/disk/source")] == ["/i/a"]
+    assert {each.tag for each in left} == {"name", "devices"}
+    assert [each.tag for each in left.iterfind("devices/*")] == ["disk", "disk", "disk", "interface"]
+    assert left.find("devices/interface/script") is None
+    assert len(told.notes) == 7
