@@ -52,10 +52,10 @@ qemu-img convert -U -O raw "$1" "$copy" && sha256sum <"$copy" | cut -d' ' -f1
 rm -f "$copy"
 """
 LEFT = """\
-systemctl list-units --all --plain --no-legend "nf-migrate-$3-*"
-ls -d "/run/novafleet/carry/$3" 2>/dev/null
+[ -z "$3" ] || systemctl list-units --all --plain --no-legend "nf-migrate-$3-*"
+[ -z "$3" ] || ls -d "/run/novafleet/carry/$3" 2>/dev/null
 grep -lF " $2" /var/lib/novafleet/migrate/*/manifest 2>/dev/null
-ls -A "$1" | grep "^[.]nf-migrate-$3"
+ls -A "$1" | grep "^[.]nf-migrate-.*$2"
 for image in "$1/$2".*.qcow2; do [ ! -e "$image" ] || qemu-img info -U "$image" | grep 'name: nf-migrate'; done
 virsh -q -c qemu:///system checkpoint-list "$2" --name 2>/dev/null
 exit 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path as File
 
 import pytest
 
@@ -14,10 +15,11 @@ from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.route import open_route
 from novafleet.capability.migration.warm import copy_warm
 from novafleet.model.migration import Mode, Path
-from tests.lab.movebench import Traveller, road
+from tests.e2e.controller import Controller, wait_for
+from tests.lab.movebench import POOL, Traveller, road
 from tests.labfixture import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 PAIRS = (("kvm1", "kvm2"), ("kvm2", "kvm1"), ("kvm2", "kvm3"))
 
 
@@ -85,3 +87,72 @@ async def test_files_go_from_host_to_host_over_a_route(lab: Lab) -> None:
     finally:
         for host in ("kvm1", "kvm2"):
             vm.remove(host)
+
+
+MOMENTS = {
+    "prepare": ("there", 'grep -lF " $1" /var/lib/novafleet/migrate/*/manifest'),
+    "copy": ("there", '[ "$(stat -c %b "$2/$1.vdc.qcow2")" -gt 4096 ]'),
+    "commit": ("here", 'grep -lF "\\"$1\\"" /var/lib/novafleet/quarantine/*/record.json'),
+}
+"""When to kill: a condition on one of the hosts, given the VM and the pool."""
+
+
+@pytest.fixture
+def controller(lab: Lab, tmp_path: File) -> Controller:
+    """A controller of its own."""
+    return Controller(lab, tmp_path / "home")
+
+
+@pytest.fixture
+def resting(lab: Lab) -> Iterator[Traveller]:
+    """A VM on kvm1 that is off."""
+    vm = Traveller(lab, "mc-resting")
+    for host in ("kvm1", "kvm2"):
+        vm.remove(host)
+    vm.create("kvm1")
+    yield vm
+    for host in ("kvm1", "kvm2"):
+        vm.remove(host)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_controller_is_made_good_by_recover_or_the_next_run(
+    lab: Lab, resting: Traveller, controller: Controller, moment: str
+) -> None:
+    hosts, vm = {"here": "kvm1", "there": "kvm2"}, resting
+    before = vm.digests("kvm1")
+    words = ("migrate", vm.name, "--to", "kvm2", "--mode", "cold", "--path", "relay", "--yes")
+    process = controller.start(*words, "--bandwidth", "3M")
+    side, condition = MOMENTS[moment]
+    wait_for(
+        lambda: lab.answers(hosts[side], "sh", "-c", condition, "sh", vm.name, POOL) or process.poll() is not None,
+        120,
+        moment,
+    )
+    process.kill()
+    process.communicate()
+    controller.ok("migrate", "recover", vm.name, "--lock-wait", "60")
+    if vm.state("kvm1"):
+        assert vm.state("kvm2") == ""
+        controller.ok(*words, "--lock-wait", "60")
+    assert (vm.state("kvm1"), vm.state("kvm2")) == ("", "shut off")
+    assert vm.digests("kvm2") == before
+    assert vm.left_over("", *hosts.values()) == ""
+
+
+def test_undo_brings_it_back_and_what_was_kept_goes(resting: Traveller, controller: Controller) -> None:
+    words = ("migrate", resting.name, "--to", "kvm2", "--mode", "cold", "--path", "relay", "--yes")
+    moved = controller.json(*words)
+    assert (moved["vm"], moved["mode"], moved["path"], moved["verified"]) == (resting.name, "cold", "relay", True)
+    [kept] = [each for each in controller.json("migrate", "ls")["kept"] if each["domain"] == resting.name]
+    assert (kept["source"], kept["undo_until"]) == ("kvm1", moved["undo_until"])
+    resting.lab.on("kvm2", "qemu-io", "-f", "raw", "-c", "write -P 3 5M 1M", resting.disks["vdb"])
+    now = resting.digests("kvm2")
+    back = controller.json("migrate", "undo", resting.name, "--yes")
+    assert (back["source"], back["destination"]) == ("kvm2", "kvm1")
+    assert resting.digests("kvm1") == now
+    assert (resting.state("kvm1"), resting.state("kvm2")) == ("shut off", "")
+    left = [each for each in controller.json("migrate", "ls")["kept"] if each["domain"] == resting.name]
+    assert [each["source"] for each in left] == ["kvm2"]
+    refused = controller.json("migrate", "undo", "mc-nobody", "--yes", status=1)["errors"][0]
+    assert (refused["code"], bool(refused["hints"])) == ("NF-MIG-504", True)
