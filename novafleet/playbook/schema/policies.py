@@ -161,7 +161,15 @@ POLICIES = Record(
             "So many hosts may fail and every VM still has room; a drain that would break this is refused.",
             "1",
         ),
-        Field("rebalance", REBALANCE, Balance(), "When to rebalance.", "{tolerance: 15%}", attribute="balance", shown="see there"),
+        Field(
+            "rebalance",
+            REBALANCE,
+            Balance(),
+            "When to rebalance.",
+            "{tolerance: 15%}",
+            attribute="balance",
+            shown="see there",
+        ),
     ),
     into=_policies,
 )  # fmt: skip
