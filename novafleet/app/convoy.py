@@ -22,7 +22,7 @@ from novafleet.capability.migration.decide import refuse
 from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.model.encode import encode
-from novafleet.model.migration import Dossier, Mode, Path, Wanted
+from novafleet.model.migration import Dossier, Finding, Mode, Path, Severity, Wanted
 from novafleet.model.policies import Policies
 from novafleet.model.run import Event, Record, Run, RunState
 from novafleet.placement.order import Convoy
@@ -34,6 +34,7 @@ Watch = Callable[[int], AbstractContextManager[Emit]]
 MOVED = "moved"
 """Last part of a record that says a guest arrived: its payload is what ``undrain`` and cooldowns need."""
 WAITING = "waiting"
+BARRED = "NF-PLACE-014"
 DOWNTIME = Wanted().max_downtime
 
 
@@ -110,11 +111,15 @@ def link_places(wish: Wish, ends: tuple[Policies, Policies]) -> int:
 
 
 def allowed(dossier: Dossier, terms: Terms) -> Dossier:
-    """The dossier with only those modes of its ladder that the policies allow."""
-    if not terms.modes:
-        return dossier
-    ladder = tuple(mode for mode in dossier.move.ladder if mode.value in terms.modes)
-    return replace(dossier, move=replace(dossier.move, ladder=ladder))
+    """The dossier with only those modes of its ladder that the policies allow; none left is a blocker."""
+    before = dossier.move.ladder
+    ladder = tuple(mode for mode in before if not terms.modes or mode.value in terms.modes)
+    found = replace(dossier, move=replace(dossier.move, ladder=ladder))
+    if ladder or not before:
+        return found
+    what = f"it could go {', '.join(before)}, and its policy allows {', '.join(terms.modes)}"
+    barred = Finding(Severity.BLOCKER, BARRED, what, "change `modes` in its policy, or: novafleet migrate VM --to HOST")
+    return replace(found, findings=(barred, *found.findings))
 
 
 def minute_of(now: float) -> int:

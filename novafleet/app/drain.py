@@ -268,10 +268,7 @@ async def _obstacles(travel: Travel, moves: Sequence[PlannedMove]) -> list[tuple
         if dossier.move.ladder or {each.code for each in dossier.blockers} == {CLOSED}:
             return None  # an undrain opens its host before anything moves
         found = [each for each in dossier.findings if each.severity is Severity.BLOCKER]
-        first = next((each for each in found if not each.modes), next(iter(found), None))
-        if first is None:
-            why = f"no mode is left of {', '.join(travel.governing.terms[move.guest].modes)} (policies)"
-            return Obstacle("NF-PLACE-014", why, "allow more modes, or --mode")
+        first = next((each for each in found if not each.modes), found[0])
         return Obstacle(first.code, first.what, first.fix)
 
     found = await asyncio.gather(*(one(move) for move in moves))

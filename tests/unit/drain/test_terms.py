@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from novafleet.app.convoy import Wish, wanted_of
+from novafleet.app.convoy import Wish, allowed, wanted_of
 from novafleet.app.terms import Terms, governing
 from novafleet.app.wiring import World
-from novafleet.errors import Location
+from novafleet.capability.migration.decide import refuse
+from novafleet.errors import Location, MigrationError
 from novafleet.model.encode import encode
 from novafleet.model.fleet import Fleet, Group, Host
-from novafleet.model.migration import Mode
+from novafleet.model.migration import Dossier, Mode, Move
+from novafleet.model.migration import Path as MovePath
 from novafleet.model.policies import Policies
 from novafleet.model.policy import Window
 from novafleet.model.request import EnvironmentRequest
@@ -122,6 +124,17 @@ async def test_an_environment_nobody_here_brought_up_is_said(tmp_path: Path) -> 
         found = await governing(world(), opened, DEV)
     assert found.notes == ("environment dev: never brought up from here, so its policies are not known",)
     assert found.terms["kvm2/dev-db"] == Terms()
+
+
+def test_a_policy_that_leaves_no_mode_is_a_blocker() -> None:
+    move = Move("j", "vm", "vm", "u", "", "a", "b", False, (Mode.WARM, Mode.COLD), MovePath.AUTO, "")
+    dossier = Dossier(move, (), ())
+    assert allowed(dossier, Terms()).move.ladder == (Mode.WARM, Mode.COLD)
+    assert allowed(dossier, Terms(modes=("cold", "live"))).move.ladder == (Mode.COLD,)
+    barred = allowed(dossier, Terms(modes=("live",)))
+    with pytest.raises(MigrationError, match="could go warm, cold, and its policy allows live") as raised:
+        refuse(barred)
+    assert raised.value.code == "NF-PLACE-014"
 
 
 def test_a_link_shares_its_bandwidth_and_the_callers_word_goes_first() -> None:
