@@ -9,7 +9,7 @@ from typing import Any
 
 from novafleet.app.context import Reached
 from novafleet.capability.migration import note
-from novafleet.capability.migration.cold import copy_cold
+from novafleet.capability.migration.cold import Copied, copy_cold
 from novafleet.capability.migration.commit import commit
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
@@ -181,24 +181,32 @@ class Trip:
         if self.mode in (Mode.LIVE, Mode.POSTCOPY):
             await self._live(ends)
             return
-        if self.mode is Mode.WARM:
-            copied = await copy_warm(ends, self.move)
-        elif self.path is Path.RELAY:
-            copied = await copy_cold(ends, self.move)
-        else:
-            async with open_route(self.path, ends.source, ends.destination, self.move.job) as route:
-                copied = await copy_cold(ends, self.move, route)
+        copied = await (copy_warm(ends, self.move) if self.mode is Mode.WARM else self._cold(ends))
         self.downtimes = {CONTROLLER: copied.downtime_ms} if copied.downtime_ms >= 0 else {}
+
+    async def _cold(self, ends: Ends) -> Copied:
+        """From host to host by tunnel, which is there before the guest is stopped; else through the controller."""
+        if self.path is not Path.RELAY:
+            try:
+                async with open_route(self.path, ends.source, ends.destination, self.move.job) as route:
+                    return await copy_cold(ends, self.move, route)
+            except MigrationError as error:
+                self._to_relay(error)
+        return await copy_cold(ends, self.move)
+
+    def _to_relay(self, error: MigrationError) -> None:
+        """Raise the error, unless it is a tunnel that nobody asked for and that does not come up."""
+        if error.code != NO_TUNNEL or self.move.wanted.path is not Path.AUTO:
+            raise error
+        self.tried.append({"mode": self.mode.value, "path": self.move.path.value, "why": str(error)})
+        self.move = replace(self.move, path=Path.RELAY)
 
     async def _live(self, ends: Ends) -> None:
         """By the path of the dossier; when it chose a tunnel that does not come up, through the controller."""
         try:
             await self._over(ends)
         except MigrationError as error:
-            if error.code != NO_TUNNEL or self.move.wanted.path is not Path.AUTO:
-                raise
-            self.tried.append({"mode": self.mode.value, "path": self.move.path.value, "why": str(error)})
-            self.move = replace(self.move, path=Path.RELAY)
+            self._to_relay(error)
             await self._over(ends)
 
     async def _over(self, ends: Ends) -> None:

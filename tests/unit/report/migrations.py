@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from novafleet.app.migrate import Done, VmMove
+from novafleet.app.migrateundo import Kept
+from novafleet.capability.migration.quarantine import Quarantine
 from novafleet.errors import MigrationError
 from novafleet.model.migration import Mode, Outcome, Path
 
@@ -26,3 +30,19 @@ REFUSED = MigrationError("the hosts have no SSH connection", code="NF-MIG-103", 
 STAYED = VmMove("web", "devlab-web", "kvm1", "kvm2", "rolled-back", error=REFUSED.finding())
 ONE = Done("20261121T083008-c366", (MOVED,), single=True)
 BOTH = Done("20261121T083008-c366", (MOVED, STAYED))
+LEFT = Quarantine(
+    "5f0c92aa",
+    "db",
+    "devlab-db",
+    "u",
+    "devlab",
+    "kvm1",
+    "kvm2",
+    "live",
+    1.0,
+    86401.0,
+    "<domain/>",
+    committed=True,
+    size=7,
+)
+KEPT = Kept(100.0, (LEFT,), {}, (replace(LEFT, until=50.0),))
