@@ -82,7 +82,7 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
     """
     if not patterns and not environment:
         raise ConfigError("name a VM, or an environment with --environment", code="NF-VM-006")
-    wanted = ("libvirt", "containers") if stacks else ("libvirt",)
+    wanted = ("libvirt", "containers") if stacks and _stacks_too(patterns) else ("libvirt",)
     facts = await gather(world.sessions, _asked(world, patterns), collectors(wanted), world.clock)
     unseen = {each.host: error_of(each).at(each.host) for each in facts.hosts.values() if each.error}
     there = [each for each in _candidates(world, facts) if not environment or each.environment == environment]
@@ -90,6 +90,11 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
         return Selection(_found(there, f"environment {environment}", there, unseen), unseen)
     found = {each.label: each for pattern in patterns for each in _meant(pattern, there, unseen)}
     return Selection(tuple(found[label] for label in sorted(found)), _relevant(patterns, found.values(), unseen))
+
+
+def _stacks_too(patterns: Sequence[str]) -> bool:
+    """Can a stack be meant? Asking a container engine takes half a second."""
+    return not patterns or any(set(each) & GLOB or each.rpartition("/")[2].startswith("stack.") for each in patterns)
 
 
 def _asked(world: World, patterns: Sequence[str]) -> Sequence[Host]:
