@@ -273,16 +273,17 @@ EVENTS: tuple[tuple[Callable[[Story], Any], int], ...] = (
 def story(
     request: pytest.FixtureRequest, lab: Lab, controller: Controller, environment: Write, tmp_path: Path, host: str
 ) -> Iterator[Story]:
-    file = environment("exact", TEXT.replace("HOST", host))
+    name = f"exact{host[-1]}"
+    file = environment(name, TEXT.replace("HOST", host))
     controller.ok("up", str(file), "--yes")
-    disks = GuestDisks(lab, host, "exact-vm")
+    disks = GuestDisks(lab, host, f"{name}-vm")
     told = Story(controller, disks, tmp_path, random.Random(f"{request.param} {host}"), disks.sizes())
     controller.ok("repo", "init", *told.repository[1:])
     yield told
     print(f"\nseed {request.param} on {host}:", *told.told, sep="\n  ")
-    lab.on(host, "virsh", "destroy", "exact-vm", check=False)
-    keep = ("!", "-name", "exact.vm.data.qcow2", "!", "-name", "exact.vm.raw.raw", "!", "-name", "*seed*")
-    lab.on(host, "find", IMAGES, "-maxdepth", "1", "-name", "exact.vm.*", *keep, "-delete")
+    lab.on(host, "virsh", "destroy", disks.domain, check=False)
+    keep = ("!", "-name", "*.vm.data.qcow2", "!", "-name", "*.vm.raw.raw", "!", "-name", "*seed*")
+    lab.on(host, "find", IMAGES, "-maxdepth", "1", "-name", f"{name}.vm.*", *keep, "-delete")
 
 
 @pytest.mark.parametrize("host", ["kvm1", "kvm2"])
