@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from xml.etree import ElementTree
 
-from novafleet.capability.migration.beside import saved
+from novafleet.capability.migration.beside import kept_place, saved
 from novafleet.capability.migration.cold import images
 from novafleet.capability.migration.ends import End
+from novafleet.capability.migration.follow import kept_files
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk
 from novafleet.plan.storage import DIGEST_SUFFIX, IMAGE_PREFIX, PROTECTED_SUFFIX, volume_of
@@ -33,7 +33,7 @@ def _all(move: Move) -> Iterator[str]:
             yield each.source
             yield f"{each.source}{DIGEST_SUFFIX}"
     for xml in move.snapshots:
-        yield from memories(xml)
+        yield from kept_files(xml)
     yield saved(move)
 
 
@@ -46,15 +46,9 @@ def _images(disk: MoveDisk) -> Iterator[str]:
     yield f"{volume}{PROTECTED_SUFFIX}"
 
 
-def memories(snapshot: str) -> Iterator[str]:
-    """The files a snapshot saved a guest's memory to."""
-    for memory in ElementTree.fromstring(snapshot).iterfind("memory[@snapshot='external']"):
-        if path := memory.get("file", ""):
-            yield path
-
-
 def relocations(move: Move) -> Mapping[str, str]:
     """From where files were to where they are on the destination, for those whose path is another there."""
     pairs = [(each.source, each.target) for disk in move.disks if not disk.shared for each in images(disk)]
     pairs += [(each.source, each.path) for each in move.files]
+    pairs += [(path, kept_place(move, path)) for xml in move.snapshots for path in kept_files(xml)]
     return {was: now for was, now in pairs if was != now}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from posixpath import basename, dirname
+
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import Ends
+from novafleet.capability.migration.follow import kept_files
 from novafleet.capability.migration.manifest import make
 from novafleet.capability.migration.through import ThroughController
 from novafleet.errors import NotFoundError
@@ -14,6 +17,11 @@ SAVED = "/var/lib/libvirt/qemu/save"
 """Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
 FOLDER = 'mkdir -p -- "$1"'
 THERE = '[ -e "$1" ]'
+KINDS = """\
+for path; do
+  if [ -f "$path" ]; then echo "file $path"; elif [ -d "$path" ]; then echo "beside $path"; fi
+done
+"""
 PACK = '[ ! -d "$1" ] || exec tar -cf - --numeric-owner -C "$1" .'
 UNPACK = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --no-same-owner'
 """libvirt gives the directory to swtpm's user when the VM starts (qemu_tpm.c)."""
@@ -28,6 +36,28 @@ async def carry_beside(ends: Ends, move: Move) -> None:
             await _tpm(ends, each)
     if not move.running:
         await _saved(ends, move)
+
+
+async def carry_kept(ends: Ends, move: Move) -> None:
+    """Carry over what snapshots keep beside the disks, saved memory above all."""
+    paths = dict.fromkeys(path for xml in move.snapshots for path in kept_files(xml))
+    if not paths:
+        return
+    said = (await ends.source.session.run(Command.script(KINDS, *paths, become=True))).text
+    rows = [line.partition(" ") for line in said.splitlines()]
+    places = [(kind, path, kept_place(move, path)) for kind, _, path in rows if path in paths]
+    await make(ends.destination, move, [(kind, place, "0")[: 3 if kind == "file" else 2] for kind, _, place in places])
+    files = [Cargo("snapshot", path, place) for kind, path, place in places if kind == "file"]
+    await carry(ends, files, ThroughController(move.wanted.bandwidth))
+    for kind, path, place in places:
+        if kind != "file":
+            await _tpm(ends, MoveFile("tpm", path, place, 0))
+
+
+def kept_place(move: Move, path: str) -> str:
+    """Where what lies beside a disk goes: beside it."""
+    folders = {dirname(disk.source): dirname(disk.path) for disk in move.disks if not disk.shared}
+    return f"{folders.get(dirname(path), dirname(path))}/{basename(path)}"
 
 
 async def _variables(ends: Ends, each: MoveFile) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from posixpath import basename, dirname
 
 from novafleet.capability.migration.across import sender
-from novafleet.capability.migration.beside import carry_beside
+from novafleet.capability.migration.beside import carry_beside, carry_kept
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import make
@@ -48,6 +48,7 @@ async def copy_cold(ends: Ends, move: Move, route: Route | None = None, *, stop_
     for disk in _moving(move):
         await _rebase(ends, disk)
     await carry_beside(ends, move)
+    await carry_kept(ends, move)
     await refuse_started(ends, move, untouched=await _stamp(ends, cargoes) == before)
     arrived = await arrive(ends, move)
     return Copied(carried.total, carried.sent, (arrived - stopped) * 1000 if move.running else -1.0)
