@@ -102,6 +102,10 @@ class Backup:
         await self._pipeline.put(kind, content, lambda _: None)
         return True
 
+    async def flush(self) -> None:
+        """Make everything durable that was written so far; nothing of it can be seen yet."""
+        await self._pipeline.flush()
+
     async def commit(self, snapshot: Snapshot) -> Snapshot:
         """Make everything durable and the snapshot visible, in that order. Its ``id`` becomes ours; its ``parent``
         is the snapshot every parent given to ``disk`` belongs to.

@@ -101,6 +101,7 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
         undo.push_async_callback(_undo, work)
         async with _exported(work) as export:
             snapshot = await _content(work, store, export)
+            await store.flush()  # as long as the disks stand still, whoever comes after us can go on
         committed = await store.commit(replace(snapshot, seconds=clock.now() - began))
         undo.pop_all()
     await if_possible(ctx, _advance(work, committed))

@@ -25,8 +25,9 @@ from novafleet.repository.diskwriter import DiskWriter
 
 log = logging.getLogger(__name__)
 
-EVERY = 15.0
-"""Seconds of reading between two notes: as much is read again at most."""
+EVERY, SHARE = 15.0, 0.05
+"""Between two notes are so many seconds, or that share of all the time so far: as much is read again at most, and a
+backup of many hours leaves no thousands of index objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Keeper:
     clock: Clock
     names: Names
     note: Note
+    began: float
     last: float = 0.0
 
     async def write(self) -> None:
@@ -68,9 +70,15 @@ class Keeper:
         await self.ctx.session.push(content, self.names.note, mode=0o600, become=True)
         self.last = self.clock.monotonic()
 
+    @property
+    def due(self) -> bool:
+        """Is it time for another note?"""
+        now = self.clock.monotonic()
+        return now - (self.last or self.began) >= max(EVERY, SHARE * (now - self.began))
+
     async def keep(self, target: str, writer: DiskWriter, size: int, upto: int) -> None:
         """Every so often: make what is stored of a disk durable, and note it. What fails here fails no backup."""
-        if self.clock.monotonic() >= self.last + EVERY:
+        if self.due:
             self.ended(target, Kept(await writer.keep(), size, upto))
             await self.attempt()
 
