@@ -46,7 +46,7 @@ MIGRATION: tuple[Rule, ...] = (
         "something of the guest does not migrate",
         text=r"cannot migrate (?:a )?domain|domain (?:has|is) [^;]*(?:snapshot|block job|block copy|assigned|backup)"
         r"|State blocked by|[Mm]igration (?:is )?(?:disabled|not (?:supported|allowed|possible))|non-migratable"
-        r"|block migration|not migratable|unsafe migration|may lead to data corruption",
+        r"|block migration|not migratable|[Uu]nsafe migration|may lead to data corruption",
         hints=("novafleet migrate DOMAIN --to HOST --plan   # says what, and which modes are left",),
     ),
     Rule(

@@ -14,6 +14,7 @@ from novafleet.capability.migration.route import open_route
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.model.fleet import Host
 from novafleet.model.migration import Path, Progress
+from novafleet.model.snapshot import SnapshotFlag
 from novafleet.ports import HostSession, Hypervisor
 from tests.contract.hypervisors import LAB_HOSTS, PREFIX, clean, code_of, lab_session
 
@@ -126,9 +127,13 @@ async def test_it_can_be_let_go_faster(pair: Pair) -> None:
 
 
 async def test_a_guest_with_snapshots_is_refused(pair: Pair) -> None:
-    await pair.source.define_domain(XML.format(pair.machine))
-    await pair.source.create_snapshot(NAME, "<domainsnapshot><name>a</name></domainsnapshot>")
-    await pair.source.start_domain(NAME)
+    await pair.start()
+    taken = f"<domainsnapshot><name>a</name><state>shutoff</state>{XML.format(pair.machine)}</domainsnapshot>"
+    uuid = f"<uuid>{(await pair.source.domain(NAME)).uuid}</uuid>"
+    taken = taken.replace("</name><memory", f"</name>{uuid}<memory").replace(
+        "</state>", "</state><creationTime>1</creationTime>"
+    )
+    await pair.source.create_snapshot(NAME, taken, SnapshotFlag.REDEFINE)
     assert await code_of(pair.migrate()) == "NF-LV-183"
     await pair.source.delete_snapshot(NAME, "a", metadata_only=True)
     await pair.migrate()

@@ -73,6 +73,8 @@ def _flags(move: Move, route: Route, mode: Mode) -> frozenset[str]:
     copied = _copied(move)
     if copied:
         flags.add("non_shared_inc" if all(_stands_on_same(disk) for disk in copied) else "non_shared_disk")
+    if any(disk.shared and not disk.readonly for disk in move.disks):
+        flags.add("unsafe")  # libvirt knows network file systems by their type only; ours is proven to be one file
     if mode is Mode.POSTCOPY:
         flags.add("postcopy")
     elif move.wanted.parallel:

@@ -145,6 +145,7 @@ async def test_what_is_copied_is_said_disk_by_disk(
     flags = live._flags(wanted, ROUTE, Mode.LIVE)
     assert {each for each in flags if each.startswith("non_shared")} == ({flag} if flag else set())
     assert "undefine_source" not in flags
+    assert ("unsafe" in flags) == any(disk.shared for disk in disks)
     parameters = await live._parameters(pair.a, wanted, ROUTE, Mode.LIVE)
     assert parameters.get("migrate_disks") == listed
     assert ("disks_uri" in parameters) == bool(listed)
