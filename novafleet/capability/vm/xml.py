@@ -10,7 +10,9 @@ from novafleet.capability.vm import devices, overlay
 from novafleet.errors import ConfigError
 from novafleet.model.environment import Artifact, Environment, Vm
 from novafleet.model.facts import HostFacts
-from novafleet.plan import record
+from novafleet.model.migration import Mode, Phase
+from novafleet.plan import moving, record
+from novafleet.plan.moving import Moving
 from novafleet.plan.storage import image_path, on_overlay, volume_of
 
 DEFAULT_MACHINE = "q35"
@@ -43,6 +45,9 @@ def domain_xml(
     if metadata is None:
         metadata = SubElement(domain, "metadata")
     metadata.append(record.element(record.of_vm(environment.name, vm, applied or {}, run)))
+    if vm.moved_from:  # what says that it is at home here outlives the definition it was written into
+        home = Moving("", Phase.COMMITTED, Mode.AUTO, vm.moved_from, vm.host, run)
+        metadata.append(moving.element(home))
     if before is not None:
         _keep_addresses(domain, before)
     if live:

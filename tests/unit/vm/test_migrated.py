@@ -8,8 +8,10 @@ import pytest
 
 from novafleet.capability.vm.drift import drift
 from novafleet.errors import GuardError
+from novafleet.model.migration import Phase
 from novafleet.model.plan import Change
-from tests.unit.vm.cases import disk, environment, vm
+from novafleet.plan import moving
+from tests.unit.vm.cases import MIB, disk, environment, vm
 from tests.unit.vm.world import World, changed, reasons
 
 BETWEEN = "its migration 0a1b2c3d from kvm1 to kvm2 has not ended (switching)"
@@ -59,3 +61,14 @@ async def test_down_refuses_while_a_vm_is_between_two_hosts() -> None:
         await world.plan(environment(replace(vm(), between=BETWEEN)), "down")
     assert caught.value.code == "NF-GUARD-007"
     assert "recover" in caught.value.hints[0]
+
+
+async def test_a_change_and_a_new_definition_keep_what_says_that_it_is_at_home_here() -> None:
+    world = await _world()
+    await world.run(environment(vm(host="kvm2")))
+    for changed_vm in (vm(host="kvm2", memory=512 * MIB), vm(host="kvm2", firmware="uefi")):
+        await world.run(environment(replace(changed_vm, moved_from="kvm1")))
+        [domain] = await world.libvirt["kvm2"].domains()
+        found = moving.read(domain.xml)
+        assert found is not None
+        assert (found.phase, found.source, found.destination) == (Phase.COMMITTED, "kvm1", "kvm2")
