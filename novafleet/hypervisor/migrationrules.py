@@ -10,6 +10,20 @@ from novafleet.hypervisor.translate import OPERATION_ABORTED, Rule
 
 MIGRATION: tuple[Rule, ...] = (
     Rule(
+        "NF-LV-188",
+        "it is too late to call it off",
+        text=r"cannot abort|abort (?:is )?not (?:allowed|possible|supported)",
+        hints=("novafleet migrate recover --explain   # what can be done now",),
+        retry=Retry.NEVER,
+    ),
+    Rule(
+        "NF-LV-189",
+        "a disk has no place on the destination",
+        text=r"pre-?creation|cannot (?:create|precreate) .*(?:volume|storage)|missing backing store"
+        r"|[Nn]on-shared storage|storage file '[^']*' .*destination",
+        hints=("virsh pool-list --all   # on the destination", "name a pool: --pool POOL"),
+    ),
+    Rule(
         "NF-LV-182",
         "it was called off",
         (OPERATION_ABORTED,),
@@ -50,13 +64,6 @@ MIGRATION: tuple[Rule, ...] = (
         hints=("novafleet migrate DOMAIN --to HOST --plan   # says what, and which modes are left",),
     ),
     Rule(
-        "NF-LV-189",
-        "a disk has no place on the destination",
-        text=r"pre-?creation|cannot (?:create|precreate) .*(?:volume|storage)|missing backing store"
-        r"|[Nn]on-shared storage|storage file '[^']*' .*destination",
-        hints=("virsh pool-list --all   # on the destination", "name a pool: --pool POOL"),
-    ),
-    Rule(
         "NF-LV-185",
         "a disk could not be copied",
         text=r"(?:migration|mirror\w*|copy) of disk|disk \S+ (?:failed|mirror)|[Bb]lock ?job|drive.mirror",
@@ -80,13 +87,6 @@ MIGRATION: tuple[Rule, ...] = (
         "no migration is under way",
         text=r"not being migrated|no (?:ongoing )?(?:migration )?job|no job is active|migration is not in progress"
         r"|job is not active|domain is not (?:running|active)",
-        retry=Retry.NEVER,
-    ),
-    Rule(
-        "NF-LV-188",
-        "it is too late to call it off",
-        text=r"cannot abort|abort (?:is )?not (?:allowed|possible|supported)",
-        hints=("novafleet migrate recover --explain   # what can be done now",),
         retry=Retry.NEVER,
     ),
     Rule(
