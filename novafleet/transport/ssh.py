@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import AuthError, NovaFleetError, TrustError
-from novafleet.transport import translate
+from novafleet.transport import intake, outlet, translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
-from novafleet.transport.intake import hasten
 from novafleet.transport.lean import lean_loading
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.translate import Offered
@@ -331,11 +330,13 @@ class SshLink:
     async def open_unix(self, path: str) -> SshSocket:
         """A connection to a UNIX socket on the host. Raises ForwardingOffError: OpenSSH never says why."""
         socket = SshSocket(self._label)
-        hasten(self.connection, asyncssh.__version__)
+        intake.hasten(self.connection, asyncssh.__version__)
         opening = self.connection.create_unix_connection(
             _made(socket), path, encoding=None, window=BULK_WINDOW, max_pktsize=BULK_PACKET
         )
-        return await self._socket(opening, socket)
+        await self._socket(opening, socket)
+        outlet.hasten(socket.channel, asyncssh.__version__)
+        return socket
 
     async def _socket(self, opening: Coroutine[object, object, object], socket: SshSocket) -> SshSocket:
         try:

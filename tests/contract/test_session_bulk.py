@@ -16,6 +16,7 @@ from novafleet.model.fleet import Fleet
 from novafleet.model.secret import Secret
 from novafleet.ports import HostSession
 from novafleet.transport.intake import Intake
+from novafleet.transport.outlet import Outlet
 from novafleet.transport.pool import SshPool
 from tests.sshd import running_sshd
 
@@ -25,22 +26,28 @@ RENEWED = "RekeyLimit 1M"
 
 
 class Taken:
-    """How many packets an ``Intake`` took, and left to asyncssh."""
+    """How many packets an ``Intake`` took and left to asyncssh, and how many an ``Outlet`` sent."""
 
     def __init__(self) -> None:
         self.count = {True: 0, False: 0}
+        self.sent = 0
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
-    found, bulk = Taken(), Intake._bulk
+    found, bulk, packet_of = Taken(), Intake._bulk, Outlet._packet
 
     def counted(self: Intake, packet: memoryview) -> bool:
         done = bulk(self, packet)
         found.count[done] += 1
         return done
 
+    def sent(self: Outlet, piece: memoryview) -> None:
+        found.sent += 1
+        packet_of(self, piece)
+
     monkeypatch.setattr(Intake, "_bulk", counted)
+    monkeypatch.setattr(Outlet, "_packet", sent)
     return found
 
 
@@ -114,7 +121,7 @@ async def test_every_byte(tmp_path: Path, taken: Taken, settings: tuple[str, ...
         both = await asyncio.gather(received(session, path, b"?"), received(session, path, b"!" + CONTENT))
         assert both[0] == both[1] == CONTENT
         assert await received(session, path, b"?") == CONTENT
-    assert (taken.count[True] > 50) is (CHACHA not in settings)
+    assert (taken.count[True] > 50, taken.sent > 50) == (CHACHA not in settings,) * 2
 
 
 async def test_other_channels_go_on(tmp_path: Path, taken: Taken) -> None:
