@@ -43,7 +43,7 @@ MIGRATION: tuple[Rule, ...] = (
         text=r"to the same host|Attempt to migrate guest to the same",
         hints=(
             "virsh capabilities | grep -m1 uuid   # on both hosts: cloned machines have one UUID",
-            "set host_uuid in /etc/libvirt/libvirtd.conf   # on one of them, to the output of uuidgen; restart libvirtd",
+            "set host_uuid in /etc/libvirt/libvirtd.conf   # on one of them: what uuidgen says; restart libvirtd",
         ),
     ),
     Rule(
