@@ -69,5 +69,5 @@ def _line(chance: random.Random) -> bytes:
 
 
 def _guest() -> Path:
-    url = yaml.safe_load(LAB.images_file.read_text())["images"]["mini-disk"]["url"]
+    url: str = yaml.safe_load(LAB.images_file.read_text())["images"]["mini-disk"]["url"]
     return LAB.images / url.rsplit("/", 2)[1] / url.rsplit("/", 1)[1]

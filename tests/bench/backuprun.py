@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from tests.bench.program import REPOSITORY, SMALL, until_idle
 
@@ -39,18 +41,24 @@ def took(argv: Sequence[str], variables: Mapping[str, str]) -> Took:
     return Took(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said)
 
 
-def _text(file: tempfile._TemporaryFileWrapper[bytes]) -> str:
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 
 
-def rounds(attempts: Mapping[str, Callable[[], Took]], count: int) -> dict[str, dict[str, float]]:
-    """Medians of each, one after the other, round by round, each on a machine as quiet as it gets."""
+def rounds(attempts: Mapping[str, Callable[[], Took]], count: int) -> dict[str, list[Took]]:
+    """Each in turn, round by round, on a machine as quiet as it gets."""
     seen: dict[str, list[Took]] = {name: [] for name in attempts}
     for _ in range(count):
         for name, attempt in attempts.items():
             until_idle(seconds=1 if SMALL else 20)
             seen[name].append(attempt())
+            print(f"{name}: {seen[name][-1].seconds:.1f} s, {seen[name][-1].cpu:.1f} s CPU", file=sys.stderr)
+    return seen
+
+
+def medians(seen: Mapping[str, Sequence[Took]]) -> dict[str, dict[str, float]]:
+    """``{program: {seconds, cpu, rss}}``; of memory the most."""
     return {
         name: {
             "seconds": statistics.median(each.seconds for each in found),

@@ -22,7 +22,7 @@ from tests.bench import backupdisk, bigrepository, peers
 from tests.bench.backupdisk import MIB
 from tests.bench.backuplab import HOST, Bench
 from tests.bench.backuppeers import COPY, Borg, NovaFleet, Restic, Virtnbd, row
-from tests.bench.backuprun import Took, rounds, took
+from tests.bench.backuprun import Took, medians, rounds, took
 from tests.bench.figure import Figure, Section
 from tests.bench.program import ROUNDS, installed
 
@@ -65,15 +65,16 @@ def _bench() -> Iterator[tuple[Bench, Path]]:
 
 def _fulls(ours: NovaFleet, theirs: Virtnbd | None, image: Path) -> dict[str, Any]:
     attempts: Attempts = {"novafleet": lambda: ours.full(OURS)}
-    restores: Attempts = {"novafleet": lambda: ours.restore(row(ours.backup(OURS))["snapshot"])}
     for peer in _readers(ours, image).values():
         attempts[type(peer).__name__.lower()] = peer.full
     if theirs:
         packed = Virtnbd(theirs.bench, theirs.home / "packed", THEIRS, compress=True)
         attempts |= {"virtnbdbackup -z": packed.full, "virtnbdbackup": theirs.full}
-        restores["virtnbdrestore"] = theirs.restore
     full = rounds(attempts, ROUNDS)
-    return {"data": row(ours.backup(OURS, "--full"))["read"], "full": full, "restore": rounds(restores, ROUNDS)}
+    last = row(full["novafleet"][-1])
+    restores: Attempts = {"novafleet": lambda: ours.restore(last["snapshot"])}
+    restores |= {"virtnbdrestore": theirs.restore} if theirs else {}
+    return {"data": last["read"], "full": medians(full), "restore": medians(rounds(restores, ROUNDS))}
 
 
 def _readers(ours: NovaFleet, image: Path) -> dict[str, Restic | Borg]:
@@ -88,13 +89,13 @@ def _readers(ours: NovaFleet, image: Path) -> dict[str, Restic | Borg]:
 def _later(ours: NovaFleet, theirs: Virtnbd | None, image: Path) -> dict[str, Any]:
     """What comes after a full: nothing changed, 1 % changed, another VM of the same image, a boot out of it."""
     incremental: Attempts = {"virtnbdbackup": theirs.incremental} if theirs else {}
-    unchanged = rounds({"novafleet": lambda: ours.backup(OURS), **incremental}, max(3, ROUNDS))
+    unchanged = medians(rounds({"novafleet": lambda: ours.backup(OURS), **incremental}, max(3, ROUNDS)))
     for vm in (OURS, THEIRS):
         ours.bench.dirty(vm)
     backupdisk.dirty(image)
     first = ours.backup(OURS)
     again: Attempts = {name: peer.again for name, peer in _readers(ours, image).items()}
-    changed = {"novafleet": {"seconds": first.seconds, "cpu": first.cpu}, **rounds(incremental | again, 1)}
+    changed = {"novafleet": {"seconds": first.seconds, "cpu": first.cpu}, **medians(rounds(incremental | again, 1))}
     return {
         "unchanged": unchanged,
         "changed": changed,
@@ -106,26 +107,25 @@ def _later(ours: NovaFleet, theirs: Virtnbd | None, image: Path) -> dict[str, An
 
 
 def _instant(ours: NovaFleet, snapshot: str) -> float:
-    """Seconds from the command to the guest's first words."""
+    """Seconds from the command to the guest's first words; its disk is streamed to the end before this returns."""
     words = ours.words("restore", snapshot, "--host", HOST, "--as", COPY, "--instant", "--yes")
     began = time.perf_counter()
-    process = subprocess.Popen(words, env=ours.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        while not ours.bench.booted(COPY):
-            if process.poll():
-                raise RuntimeError(f"restore --instant ended with {process.returncode}: {process.communicate()[0]!r}")
+    with subprocess.Popen(words, env=ours.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not (booted := ours.bench.booted(COPY)) and process.poll() is None:
             time.sleep(0.05)
-        return time.perf_counter() - began
-    finally:
-        process.kill()
-        process.communicate()
+        seconds = time.perf_counter() - began
+        said = process.communicate()[0].decode()
+    if process.returncode or not booted:
+        raise RuntimeError(f"restore --instant ended with {process.returncode}: {said[-500:]}")
+    ours.bench.remove(COPY)
+    return seconds
 
 
 def _listed(bench: Bench, home: Path) -> dict[str, Any]:
     made = bigrepository.make(home)
     ours = NovaFleet(bench, made.home, installed(home))
     words = (*ours.words("backup", "ls"), "-o", "json")
-    listed = rounds({"novafleet": lambda: took(words, ours.variables)}, 3)
+    listed = medians(rounds({"novafleet": lambda: took(words, ours.variables)}, 3))
     return {"packs": made.packs, "snapshots": made.snapshots, "listed": listed["novafleet"]["seconds"]}
 
 
