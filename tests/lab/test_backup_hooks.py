@@ -54,8 +54,14 @@ class Talking(Machine):
     def read(self, path: str) -> str:
         """A file of the guest."""
         pid = self.agent("guest-exec", path="/bin/cat", arg=[path], **{"capture-output": True})["pid"]
-        until(lambda: self.agent("guest-exec-status", pid=pid)["exited"])
-        return base64.b64decode(self.agent("guest-exec-status", pid=pid).get("out-data", "")).decode()
+        told: dict[str, Any] = {}  # what has ended is told once
+
+        def ended() -> bool:
+            told.update(self.agent("guest-exec-status", pid=pid))
+            return bool(told["exited"])
+
+        until(ended)
+        return base64.b64decode(told.get("out-data", "")).decode()
 
 
 @pytest.fixture
