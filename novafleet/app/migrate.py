@@ -35,6 +35,7 @@ from novafleet.model.plan import Step
 from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
 from novafleet.ports import HostSession
 from novafleet.store.journal import Journal, new_run_id
+from novafleet.together import together
 
 Watch = Callable[[int], AbstractContextManager[Emit]]
 Confirm = Callable[[Sequence[str]], bool]
@@ -42,6 +43,8 @@ DAY = 86400.0
 AT_ONCE = 2
 """VMs under way together: more of them share one link, and each stands still for longer (issue 4's research, 2.2)."""
 WATCHERS = 3
+LOOKS = 3
+"""VMs looked at together: each measures the link."""
 STEPS = 4
 
 
@@ -102,8 +105,19 @@ class Done:
 async def dossiers(request: Request) -> tuple[Dossier, ...]:
     """``--plan``: what each VM's migration would be like. Raises ConfigError NF-VM-006 and -007, NF-MIG-301, -302."""
     async with open_world(request.inventory) as world:
-        chosen = await select(world, request.patterns)
-        return tuple([await _dossier(world, each, request) for each in chosen])
+        return await _dossiers(world, await select(world, request.patterns), request)
+
+
+async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request) -> tuple[Dossier, ...]:
+    """A few at a time. What a glob finds at the destination already is left out, unless it finds nothing else."""
+    slots = asyncio.Semaphore(LOOKS)
+
+    async def one(each: Chosen) -> Dossier:
+        async with slots:
+            return await _dossier(world, each, request)
+
+    elsewhere = [each for each in chosen if request.single or each.host.name != request.to]
+    return await together(*(one(each) for each in elsewhere or chosen))
 
 
 async def _dossier(world: World, chosen: Chosen, request: Request) -> Dossier:
@@ -135,7 +149,7 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
     """
     async with open_world(request.inventory) as world:
         chosen = await settled(world, request.patterns, request.lock_wait)
-        found = [await _dossier(world, each, request) for each in chosen]
+        found = await _dossiers(world, chosen, request)
         for dossier in found:
             refuse(dossier)
         run_id = new_run_id(world.clock.now())
