@@ -25,6 +25,7 @@ from novafleet.plan.graph import hosts
 from novafleet.playbook.identity import domain_name
 from novafleet.ports import Dispatcher
 from novafleet.store.journal import Journal
+from novafleet.together import together
 
 SCOPES = {"vm": "vm", "volume": "vm", "stack": "stack"}
 """By the kind of a resource, whose lease is meant."""
@@ -85,16 +86,38 @@ async def assembled(
         say(f"waiting: {held}")
 
     async with hold_leases(sessions, plan.environment, run_id, world.clock, wait=lock_wait, waiting=waiting) as held:
-        for name, scopes in changed(plan).items():
-            if name in held.leases:
-                await include(reached[name].session, held.leases[name], scopes, run_id, world.clock, wait=lock_wait)
+        lost = await _included(world, planned, reached, held.leases, run_id, lock_wait)
+        failed = {**failed, **held.failed, **lost}
         fenced = {name: _fenced(reached[name], lease) for name, lease in held.leases.items()}
-        usable = {name: each for name, each in {**reached, **fenced}.items() if name not in held.failed}
+        usable = {name: each for name, each in {**reached, **fenced}.items() if name not in failed}
         world.sessions.leases = held.leases  # libvirt connections that are made anew ask for the lease first
         try:
-            yield Crew(run_id, usable, {**failed, **held.failed}, held.leases)
+            yield Crew(run_id, usable, failed, held.leases)
         finally:
             world.sessions.leases = {}
+
+
+async def _included(
+    world: World,
+    planned: Planned,
+    reached: Mapping[str, Reached],
+    leases: Mapping[str, HostLease],
+    run_id: str,
+    wait: float,
+) -> Mapping[str, NovaFleetError]:
+    """Make the leases of what changes part of ours; why that failed, by host. Raises LockHeldError NF-LOCK-003."""
+    failed: dict[str, NovaFleetError] = {}
+
+    async def one(name: str, scopes: set[str]) -> None:
+        try:
+            await include(reached[name].session, leases[name], scopes, run_id, world.clock, wait=wait)
+        except LockHeldError:
+            raise
+        except NovaFleetError as error:
+            failed[name] = error
+
+    await together(*(one(name, scopes) for name, scopes in changed(planned.plan).items() if name in leases))
+    return failed
 
 
 def changed(plan: Plan) -> Mapping[str, set[str]]:
