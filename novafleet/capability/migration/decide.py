@@ -82,13 +82,14 @@ def refuse(dossier: Dossier) -> None:
     asked = dossier.move.wanted.mode
     found = [each for each in dossier.findings if each.severity is Severity.BLOCKER and _bars(each, asked)]
     first, others = found[0], found[1:]
+    decisive = [each for each in found if not each.modes] or found
     raise MigrationError(
         first.what,
         code=first.code,
         where=f"{dossier.move.source}/{dossier.move.domain}",
         cause="; ".join(each.what for each in others),
         hints=tuple(dict.fromkeys(each.fix for each in found if each.fix)),
-        retry=Retry.LATER if all(each.code in PASSES for each in found) else Retry.AFTER_FIX,
+        retry=Retry.LATER if all(each.code in PASSES for each in decisive) else Retry.AFTER_FIX,
     )
 
 

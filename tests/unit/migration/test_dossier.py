@@ -251,6 +251,9 @@ def test_what_passes_by_itself_can_be_tried_later() -> None:
     with pytest.raises(MigrationError) as caught:
         refuse(dossier(observed(busy="a backup")))
     assert caught.value.retry is Retry.LATER
+    with pytest.raises(MigrationError) as caught:
+        refuse(dossier(observed(busy="a backup", cpu="lacks amx-tile")))
+    assert caught.value.retry is Retry.LATER
 
 
 def test_a_mode_that_was_asked_for_is_refused_though_another_would_do() -> None:
