@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from novafleet.capability.migration.beside import kept_place, saved
-from novafleet.capability.migration.cold import images
+from novafleet.capability.migration.beside import saved
 from novafleet.capability.migration.ends import End
-from novafleet.capability.migration.follow import kept_files
+from novafleet.capability.migration.moved import images, kept_files, snapshot_images
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk
 from novafleet.plan.storage import DIGEST_SUFFIX, IMAGE_PREFIX, PROTECTED_SUFFIX, volume_of
@@ -32,6 +31,9 @@ def _all(move: Move) -> Iterator[str]:
         if not each.shared and (each.kind in ("nvram", "tpm") or each.source.endswith(SEED)):
             yield each.source
             yield f"{each.source}{DIGEST_SUFFIX}"
+    volumes = {volume_of(disk.source) for disk in move.disks if not disk.shared}
+    yield from (each.source for each in move.files if each.kind == "image" and volume_of(each.source) in volumes)
+    yield from snapshot_images(move)
     for xml in move.snapshots:
         yield from kept_files(xml)
     yield saved(move)
@@ -44,11 +46,3 @@ def _images(disk: MoveDisk) -> Iterator[str]:
     yield from (path for path in own if IMAGE_PREFIX not in path)
     yield f"{volume}{DIGEST_SUFFIX}"
     yield f"{volume}{PROTECTED_SUFFIX}"
-
-
-def relocations(move: Move) -> Mapping[str, str]:
-    """From where files were to where they are on the destination, for those whose path is another there."""
-    pairs = [(each.source, each.target) for disk in move.disks if not disk.shared for each in images(disk)]
-    pairs += [(each.source, each.path) for each in move.files]
-    pairs += [(path, kept_place(move, path)) for xml in move.snapshots for path in kept_files(xml)]
-    return {was: now for was, now in pairs if was != now}

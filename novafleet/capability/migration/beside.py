@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from posixpath import basename, dirname
+import json
 
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import Ends
-from novafleet.capability.migration.follow import kept_files
 from novafleet.capability.migration.manifest import make
+from novafleet.capability.migration.moved import images, kept_files, kept_place, relocations, snapshot_images
 from novafleet.capability.migration.through import ThroughController
 from novafleet.errors import NotFoundError
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveFile
+from novafleet.plan.storage import on_overlay
 
 SAVED = "/var/lib/libvirt/qemu/save"
 """Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
@@ -22,6 +23,9 @@ for path; do
   if [ -f "$path" ]; then echo "file $path"; elif [ -d "$path" ]; then echo "beside $path"; fi
 done
 """
+INFO = ("qemu-img", "info", "-U", "-f", "qcow2", "--output=json")
+"""Only of images that have one below: what a raw disk begins with is the guest's choice."""
+REBASE = 'qemu-img rebase -u -f qcow2 -b "$2" -F "$3" "$1"'
 PACK = '[ ! -d "$1" ] || exec tar -cf - --numeric-owner -C "$1" .'
 UNPACK = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --no-same-owner'
 """libvirt gives the directory to swtpm's user when the VM starts (qemu_tpm.c)."""
@@ -39,8 +43,8 @@ async def carry_beside(ends: Ends, move: Move) -> None:
 
 
 async def carry_kept(ends: Ends, move: Move) -> None:
-    """Carry over what snapshots keep beside the disks, saved memory above all."""
-    paths = dict.fromkeys(path for xml in move.snapshots for path in kept_files(xml))
+    """Carry over what only snapshots need: images of other branches, saved memory, copies of variables."""
+    paths = dict.fromkeys((*snapshot_images(move), *(path for xml in move.snapshots for path in kept_files(xml))))
     if not paths:
         return
     said = (await ends.source.session.run(Command.script(KINDS, *paths, become=True))).text
@@ -54,10 +58,19 @@ async def carry_kept(ends: Ends, move: Move) -> None:
             await _tpm(ends, MoveFile("tpm", path, place, 0))
 
 
-def kept_place(move: Move, path: str) -> str:
-    """Where what lies beside a disk goes: beside it."""
-    folders = {dirname(disk.source): dirname(disk.path) for disk in move.disks if not disk.shared}
-    return f"{folders.get(dirname(path), dirname(path))}/{basename(path)}"
+async def repoint(ends: Ends, move: Move) -> None:
+    """Images name the one below by its path: where that is another now, they are told."""
+    places = relocations(move)
+    disks = [disk for disk in move.disks if not (disk.shared or disk.readonly)]
+    own = [(disk, cargo) for disk in disks for cargo in images(disk)]
+    pairs = [(cargo.source, cargo.target) for disk, cargo in own if cargo.source in disk.chain[:-1]]
+    pairs += [(path, kept_place(move, path)) for path in snapshot_images(move) if on_overlay(path)]
+    for source, target in pairs if places else ():
+        told = json.loads((await ends.source.session.run(Command((*INFO, source), become=True))).stdout)
+        below = str(told.get("full-backing-filename") or told.get("backing-filename") or "")
+        if below in places:
+            words = (target, places[below], str(told.get("backing-filename-format") or "raw"))
+            await ends.destination.session.run(Command.script(REBASE, *words, become=True, mutates=True))
 
 
 async def _variables(ends: Ends, each: MoveFile) -> None:

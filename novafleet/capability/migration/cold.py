@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from posixpath import basename, dirname
 
 from novafleet.capability.migration.across import sender
-from novafleet.capability.migration.beside import carry_beside, carry_kept
+from novafleet.capability.migration.beside import carry_beside, carry_kept, repoint
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import make
+from novafleet.capability.migration.moved import images
 from novafleet.capability.migration.power import arrive, power_off, refuse_started
 from novafleet.capability.migration.route import Route
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk, Phase
 
-REBASE = 'qemu-img rebase -u -f qcow2 -b "$2" -F "$3" "$1"'
-INFO = ("qemu-img", "info", "-U", "-f", "qcow2", "--output=json")
 STAMP = 'stat -L -c "%n %s %y" -- "$@"'
 
 
@@ -45,10 +42,9 @@ async def copy_cold(ends: Ends, move: Move, route: Route | None = None, *, stop_
     await make(ends.destination, move, [("file", cargo.target, "0") for cargo in cargoes])
     before = await _stamp(ends, cargoes)
     carried = await carry(ends, cargoes, way)
-    for disk in _moving(move):
-        await _rebase(ends, disk)
     await carry_beside(ends, move)
     await carry_kept(ends, move)
+    await repoint(ends, move)
     await refuse_started(ends, move, untouched=await _stamp(ends, cargoes) == before)
     arrived = await arrive(ends, move)
     return Copied(carried.total, carried.sent, (arrived - stopped) * 1000 if move.running else -1.0)
@@ -56,39 +52,6 @@ async def copy_cold(ends: Ends, move: Move, route: Route | None = None, *, stop_
 
 def _moving(move: Move) -> list[MoveDisk]:
     return [disk for disk in move.disks if not (disk.shared or disk.readonly)]
-
-
-def images(disk: MoveDisk) -> list[Cargo]:
-    """The files of a disk down to the image that the destination has: the active one, and those of its snapshots."""
-    chain = disk.chain or (disk.source,)
-    own = chain[: _depth(disk, chain)]
-    return [Cargo(disk.target, path, disk.path if path == disk.source else placed(disk, path)) for path in own]
-
-
-def _depth(disk: MoveDisk, chain: tuple[str, ...]) -> int:
-    name = basename(disk.backing)
-    return next((at for at, path in enumerate(chain) if at and name and basename(path) == name), len(chain))
-
-
-def placed(disk: MoveDisk, path: str) -> str:
-    """Where an image under the active one goes: beside it."""
-    return f"{dirname(disk.path)}/{basename(path)}"
-
-
-async def _rebase(ends: Ends, disk: MoveDisk) -> None:
-    """Images name the one below by its path: where that is another now, they are told."""
-    own = [cargo.target for cargo in images(disk)]
-    chain = disk.chain or (disk.source,)
-    below = [*own[1:], *([disk.backing] if len(own) < len(chain) else [])]
-    for at, under in enumerate(below):
-        if chain[at + 1] != under:
-            words = (own[at], under, await _format_below(ends, chain[at]))
-            await ends.destination.session.run(Command.script(REBASE, *words, become=True, mutates=True))
-
-
-async def _format_below(ends: Ends, path: str) -> str:
-    done = await ends.source.session.run(Command((*INFO, path), become=True))
-    return str(json.loads(done.stdout).get("backing-filename-format") or "raw")
 
 
 async def _stamp(ends: Ends, cargoes: list[Cargo]) -> str:

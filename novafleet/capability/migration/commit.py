@@ -6,9 +6,10 @@ import time
 from dataclasses import replace
 
 from novafleet.capability.migration import follow
-from novafleet.capability.migration.belongings import belongings, relocations
+from novafleet.capability.migration.belongings import belongings
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import forget
+from novafleet.capability.migration.moved import relocations
 from novafleet.capability.migration.power import OFF, state
 from novafleet.capability.migration.quarantine import (
     Quarantine,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree
 
 from novafleet.capability.migration.ends import End
@@ -11,8 +10,6 @@ from novafleet.capability.migration.power import OFF, state
 from novafleet.errors import HypervisorError
 from novafleet.model.snapshot import SnapshotFlag
 
-NOTE = "novafleet: "
-"""How our note begins (capability/snapshot/note.py)."""
 UNUSABLE = "NF-LV-171"
 """A bitmap that is not there, or was not closed cleanly."""
 
@@ -20,25 +17,6 @@ UNUSABLE = "NF-LV-171"
 def name_of(xml: str) -> str:
     """What a snapshot or checkpoint is called."""
     return ElementTree.fromstring(xml).findtext("name", "").strip()
-
-
-def kept_files(snapshot: str) -> Iterator[str]:
-    """What a snapshot keeps beside the disks: saved memory, and the copies our note in its description names."""
-    root = ElementTree.fromstring(snapshot)
-    for memory in root.iterfind("memory[@snapshot='external']"):
-        if path := memory.get("file", ""):
-            yield path
-    line = root.findtext("description", "").strip().rpartition("\n")[2]
-    if line.startswith(NOTE):
-        yield from _copies(line.removeprefix(NOTE))
-
-
-def _copies(note: str) -> Iterator[str]:
-    try:
-        copies = json.loads(note).get("copies", {})
-        yield from (str(path) for path in copies.values())
-    except (ValueError, AttributeError):
-        return  # not ours, or spoilt: it names nothing
 
 
 def relocated(xml: str, paths: Mapping[str, str]) -> str:

@@ -17,7 +17,8 @@ used() { # an image that a volume beside it backs on by now
 
 gone() { rm -rf -- "$1" && echo "removed $1"; }
 
-sort -r -- "$manifest" | while read -r kind token path; do
+# Images last: what stands on them goes before.
+{ grep -v '^image ' -- "$manifest"; grep '^image ' -- "$manifest" | tac; } | while read -r kind token path; do
   case $kind in
     lease) echo "lease $token $path" ;;
     beside) [ ! -e "$path" ] || gone "$path" ;;

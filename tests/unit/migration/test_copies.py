@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path as File
 
 import pytest
 
+from novafleet.capability.migration.belongings import belongings
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.cold import copy_cold
 from novafleet.capability.migration.commit import commit
@@ -16,7 +18,7 @@ from novafleet.capability.migration.quarantine import drop, put_away, quarantine
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.through import Packed, ThroughController
 from novafleet.errors import ChannelError, MigrationError
-from novafleet.model.migration import Mode, Phase
+from novafleet.model.migration import Mode, Move, MoveFile, Phase
 from tests.unit.migration.copybench import MIB, NAME, Two, make, rename, run, two
 
 DISKS = ("vm.vda.qcow2", "vm.vdb.raw")
@@ -76,6 +78,45 @@ async def test_only_what_the_manifest_says_is_removed(pair: Two) -> None:
     assert pair.listing("b") == ["elsewhere", "vm.vdb.raw"]
     assert str(mine) not in removed
     assert await unprepare(pair.ends.destination, move.job) == ()
+
+
+SNAPSHOT = """<domainsnapshot><name>one</name><description>novafleet: {{"copies": {{"/x": "{0}/vars.copy"}}}}</description>
+<memory snapshot='external' file='{0}/vm.memory'/><inactiveDomain><devices><disk><source file='{0}/vm.vda.qcow2'/></disk>
+</devices></inactiveDomain><disks><disk name='vda'><source file='{0}/vm.vda.qcow2.nf-00000002'/></disk></disks>
+</domainsnapshot>"""
+
+
+async def with_snapshot(pair: Two) -> Move:
+    """The VM on an overlay of its volume, another branch beside it, and what a snapshot keeps."""
+    move, root = await make(pair), str(pair.path("a", ""))
+    volume, active, branch = (str(pair.path("a", f"vm.vda.qcow2{end}")) for end in ("", ".nf-00000001", ".nf-00000002"))
+    for overlay in (active, branch):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", volume, "-F", "qcow2", overlay)
+    pair.path("a", "vm.memory").write_bytes(b"memory" * 1000)
+    pair.path("a", "vars.copy").write_bytes(b"vars")
+    below = str(pair.path("b", "vm.vda.qcow2"))
+    first = replace(
+        move.disks[0], source=active, path=f"{below}.nf-00000001", chain=(active, volume), backing=below,
+        backing_format="qcow2",
+    )  # fmt: skip
+    files = (*move.files, MoveFile("image", volume, below, 0))
+    return replace(move, disks=(first, move.disks[1]), files=files, snapshots=(SNAPSHOT.format(root),))
+
+
+async def test_images_under_the_active_one_and_other_branches_go_along(pair: Two) -> None:
+    move = await with_snapshot(pair)
+    await prepare(pair.ends, move)
+    await copy_cold(pair.ends, move)
+    for name in ("vm.vda.qcow2", "vm.memory", "vars.copy"):
+        assert same(pair, name)
+    for name in ("vm.vda.qcow2.nf-00000001", "vm.vda.qcow2.nf-00000002"):
+        told = subprocess.run(["qemu-img", "info", pair.path("b", name)], capture_output=True, text=True, check=True)
+        assert f"{pair.path('b', 'vm.vda.qcow2')}\n" in told.stdout
+    assert set(await belongings(pair.ends.source, move)) == {
+        str(pair.path("a", name)) for name in pair.listing("a") if name != "vm.seed.iso.sha256x"
+    }
+    await rollback(pair.ends, move)
+    assert pair.listing("b") == []
 
 
 async def test_prepare_again_is_fine(pair: Two) -> None:
