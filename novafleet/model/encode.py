@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -13,10 +14,15 @@ from novafleet.model.secret import Secret
 
 T = TypeVar("T")
 SENSITIVE = "(sensitive)"
+PLAIN = frozenset({str, int, float, bool, type(None)})
+hints_of = cache(get_type_hints)
+"""The types of a dataclass's fields: looking them up takes longer than decoding it."""
 
 
 def encode(value: Any) -> Any:
     """Plain JSON data: enums by value, tuples as lists, a Location as ``file:line:column``."""
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Secret):
         return SENSITIVE
     if isinstance(value, Location):
@@ -39,6 +45,8 @@ def decode(cls: type[T], data: Any) -> T:
 
 
 def _decode(hint: Any, data: Any) -> Any:
+    if hint in PLAIN:
+        return data
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Location:
         return _location(data)
@@ -56,7 +64,7 @@ def _decode(hint: Any, data: Any) -> Any:
 
 
 def _dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     unknown = data.keys() - hints.keys()
     if unknown:
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
