@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeVar
 
 from novafleet.app.context import Emit
 from novafleet.app.dossier import dossier_of
@@ -21,7 +21,7 @@ from novafleet.app.wiring import World
 from novafleet.capability.migration.decide import refuse
 from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
-from novafleet.model.encode import encode
+from novafleet.model.encode import decode, encode
 from novafleet.model.migration import Dossier, Finding, Mode, Path, Severity, Wanted
 from novafleet.model.policies import Policies
 from novafleet.model.run import Event, Record, Run, RunState
@@ -30,9 +30,11 @@ from novafleet.placement.problem import Plan, PlannedMove
 from novafleet.source import cron
 from novafleet.store.journal import Journal
 
+T = TypeVar("T")
 Watch = Callable[[int], AbstractContextManager[Emit]]
 MOVED = "moved"
 """Last part of a record that says a guest arrived: its payload is what ``undrain`` and cooldowns need."""
+VMS = "vms"
 WAITING = "waiting"
 BARRED = "NF-PLACE-014"
 DOWNTIME = Wanted().max_downtime
@@ -221,10 +223,15 @@ class Travel:
         return replace(row, state=result.state, outcome=encode(result.outcome), error=result.error)
 
 
-async def begin(journal: Journal, world: World, run_id: str, verb: str, request: Mapping[str, Any]) -> None:
-    """Write the header of a run of moves."""
-    now = world.clock.now()
-    await journal.begin(Run(run_id, "", verb, RunState.RUNNING, now, 0.0, holder(), request))
+async def begin(journal: Journal, world: World, run_id: str, verb: str, order: object, plan: Plan) -> None:
+    """Write the header of a run of moves: what a resume needs, and the guests it is about."""
+    header = {**encode(order), VMS: [move.guest for move in plan.moves]}
+    await journal.begin(Run(run_id, "", verb, RunState.RUNNING, world.clock.now(), 0.0, holder(), header))
+
+
+def ordered(kind: type[T], run: Run) -> T:
+    """What a run was begun with."""
+    return decode(kind, {key: value for key, value in run.request.items() if key != VMS})
 
 
 def holder() -> str:

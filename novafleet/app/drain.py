@@ -20,7 +20,6 @@ from novafleet.capability.migration.closed import CLOSED
 from novafleet.capability.migration.recover import Action
 from novafleet.errors import ConfigError, ExitCode, MigrationError, NovaFleetError
 from novafleet.execute.lock import environment_lock
-from novafleet.model.encode import decode, encode
 from novafleet.model.migration import Severity
 from novafleet.model.run import Run
 from novafleet.placement import exact
@@ -140,7 +139,7 @@ async def _settle(world: World, host: str) -> None:
 
 def order_of(run: Run) -> Order:
     """What a run was begun with, to go on with it."""
-    return decode(Order, run.request)
+    return convoy.ordered(Order, run)
 
 
 @asynccontextmanager
@@ -164,7 +163,7 @@ async def _carried_out(
     if not drafted.plan.moves and continued is None:
         return Drained(drafted)
     if continued is None:
-        await convoy.begin(journal, world, run_id, drafted.verb, encode(drafted.order))
+        await convoy.begin(journal, world, run_id, drafted.verb, drafted.order, drafted.plan)
     else:
         await journal.reopen(run_id, convoy.holder())
     travel = Travel(world, journal, _paths(drafted.order), run_id, drafted.governing, drafted.order.wish)

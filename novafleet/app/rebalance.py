@@ -16,7 +16,6 @@ from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.errors import ExitCode
 from novafleet.execute.lock import environment_lock
 from novafleet.inventory import select
-from novafleet.model.encode import decode, encode
 from novafleet.model.policies import Balance
 from novafleet.model.run import Run
 from novafleet.placement.evacuate import moved, unspared
@@ -84,7 +83,7 @@ async def rebalance(order: Order, watch: Watch, confirm: Confirm, continued: Run
             if not confirm([f"moves: {move.guest} -> {move.destination}" for move in found.plan.moves]):
                 return Balanced(found, declined=True)
             if continued is None:
-                await convoy.begin(journal, world, run_id, VERB, encode(order))
+                await convoy.begin(journal, world, run_id, VERB, order, found.plan)
             else:
                 await journal.reopen(run_id, convoy.holder())
             travel = Travel(world, journal, _paths(order), run_id, found.governing, order.wish)
@@ -95,7 +94,7 @@ async def rebalance(order: Order, watch: Watch, confirm: Confirm, continued: Run
 
 def order_of(run: Run) -> Order:
     """What a run was begun with."""
-    return decode(Order, run.request)
+    return convoy.ordered(Order, run)
 
 
 def _paths(order: Order) -> tuple[Path, ...]:

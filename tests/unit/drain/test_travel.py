@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from novafleet.app.context import Emit
-from novafleet.app.convoy import Moved, Travel, Travelled, Wish
+from novafleet.app.convoy import Moved, Travel, Travelled, Wish, begin, ordered
+from novafleet.app.drain import Order as DrainOrder
+from novafleet.app.rebalance import Order as BalanceOrder
 from novafleet.app.terms import Governing, Terms
 from novafleet.app.wiring import SystemClock, World
 from novafleet.errors import ExitCode
@@ -103,3 +106,16 @@ async def test_after_a_stop_none_begins() -> None:
 )
 def test_statuses(found: tuple[str, ...], code: ExitCode) -> None:
     assert Travelled("r", tuple(Moved("g", "a", "b", state) for state in found)).exit_code is code
+
+
+@pytest.mark.parametrize(
+    "order", [DrainOrder(("inventory",), "kvm2", "kvm", Wish(consent=("cdrom",))), BalanceOrder(())]
+)
+async def test_a_run_keeps_what_a_resume_needs(tmp_path: Path, order: DrainOrder | BalanceOrder) -> None:
+    world = cast(World, SimpleNamespace(clock=SystemClock()))
+    plan = Plan((move("a/1"), move("a/2")), (), Proof("feasible", ""), NOWHERE, NOWHERE)
+    async with Journal(tmp_path / "journal.db") as journal:
+        await begin(journal, world, "r1", "host drain", order, plan)
+        run = await journal.run("r1")
+    assert ordered(type(order), run) == order
+    assert run.request["vms"] == ["a/1", "a/2"]
