@@ -25,5 +25,8 @@ for tar in "$folder"/*.tar; do
   sync -f -- "$path"
 done
 [ -e "$held" ] || exit 0
-while read -r _ id; do "$engine" start "$id" >/dev/null || exit; done <"$held"
+# In scopes of their own: podman's monitor of a container would else end with our unit, and the container with it.
+while read -r _ id; do
+  systemd-run --quiet --scope --collect -- "$engine" start "$id" >/dev/null || exit
+done <"$held"
 rm -f -- "$held"

@@ -14,10 +14,13 @@ names() {
   [ -z "$ids" ] || "$engine" container inspect --format "$form" $ids
 }
 
+# In a scope of its own: podman's monitor of a container would else end with our unit, and the container with it.
+start() { systemd-run --quiet --scope --collect -- "$engine" start "$1"; }
+
 go_on() {
   [ -e "$held" ] || return 0
   while read -r was id; do
-    case $was in pause) "$engine" unpause "$id" ;; *) "$engine" start "$id" ;; esac >/dev/null
+    case $was in pause) "$engine" unpause "$id" ;; *) start "$id" ;; esac >/dev/null
   done <"$held"
   rm -f -- "$held"
 }
