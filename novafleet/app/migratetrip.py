@@ -228,7 +228,7 @@ class Trip:
         return max(1.0, self.move.wanted.deadline - (self.clock.monotonic() - self.began))
 
     async def _verify(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
-        seen = await place_of(self.ends(ctx, "verify"), self.move)
+        seen = await place_of(self.ends(ctx, "verify"), self.move, patience=PATIENCE)
         if seen.where is not Place.DESTINATION:
             raise unclear(self.move, seen.why)
         self.verified = True
