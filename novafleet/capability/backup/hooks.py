@@ -41,7 +41,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The hooks of one VM's backup, by ``guest-pre`` and the like. ``strict``: a failure fails the backup; ``failed``
+    """The hooks of one VM's backup, by ``guest_pre`` and the like. ``strict``: a failure fails the backup; ``failed``
     gathers what went wrong and did not keep the backup from being made."""
 
     clock: Clock
@@ -53,7 +53,7 @@ class Hooks:
 
 @asynccontextmanager
 async def in_guest(ctx: ActionContext, hooks: Hooks, domain: str) -> AsyncIterator[None]:
-    """Around the moment the backup is of. Raises BackupError NF-BAK-070 when ``guest-pre`` fails and must not."""
+    """Around the moment the backup is of. Raises BackupError NF-BAK-070 when ``guest_pre`` fails and must not."""
 
     async def run(when: str, hook: Hook) -> None:
         await _run_in_guest(ctx, hooks, hook, domain, when)
@@ -64,7 +64,7 @@ async def in_guest(ctx: ActionContext, hooks: Hooks, domain: str) -> AsyncIterat
 
 @asynccontextmanager
 async def on_host(ctx: ActionContext, hooks: Hooks, domain: str) -> AsyncIterator[None]:
-    """Around the whole backup. Raises BackupError NF-BAK-070 when ``host-pre`` fails and must not."""
+    """Around the whole backup. Raises BackupError NF-BAK-070 when ``host_pre`` fails and must not."""
 
     async def run(when: str, hook: Hook) -> None:
         await _run_on_host(ctx, hooks, hook, domain, when)
@@ -77,13 +77,13 @@ async def on_host(ctx: ActionContext, hooks: Hooks, domain: str) -> AsyncIterato
 async def _around(ctx: ActionContext, hooks: Hooks, where: str, run: Any) -> AsyncIterator[None]:
     """``post`` runs whatever happened before; that it failed is told when all is done."""
     try:
-        if (hook := hooks.scripts.get(f"{where}-pre")) is not None and (error := await _tried(ctx, run, "pre", hook)):
+        if (hook := hooks.scripts.get(f"{where}_pre")) is not None and (error := await _tried(ctx, run, "pre", hook)):
             if hooks.strict:
                 raise error
             _note(ctx, hooks, error)
         yield
     finally:
-        if (hook := hooks.scripts.get(f"{where}-post")) is not None and (error := await _tried(ctx, run, "post", hook)):
+        if (hook := hooks.scripts.get(f"{where}_post")) is not None and (error := await _tried(ctx, run, "post", hook)):
             _note(ctx, hooks, error)
 
 

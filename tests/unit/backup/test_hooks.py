@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from novafleet.app.backuphooks import read_hooks, rules_of
+from novafleet.app.backuphooks import hooks_for, read_hooks, rules_of
 from novafleet.capability.backup.hooks import Hook, Hooks, in_guest, on_host
 from novafleet.errors import BackupError, ConfigError, HypervisorError
 from novafleet.model.fleet import Host
@@ -74,7 +74,7 @@ def context(tmp_path: Path) -> Context:
 
 
 def hooks(strict: bool = True, **scripts: str) -> Hooks:
-    found = {place.replace("_", "-"): Hook(f"/{place}", text.encode()) for place, text in scripts.items()}
+    found = {place: Hook(f"/{place}", text.encode()) for place, text in scripts.items()}
     return Hooks(Clock(), found, timeout=5.0, strict=strict)
 
 
@@ -158,3 +158,19 @@ def test_options(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             read_hooks(rules_of([f"host_post={path}"], 5.0, "fail"))
         assert caught.value.code == "NF-BAK-071"
+
+
+async def test_what_options_name_is_what_runs(context: Context, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = []
+    for place in ("guest_pre", "guest_post", "host_pre", "host_post"):
+        (tmp_path / place).write_text(f"echo {place} >>{out}\n")
+        words.append(f"{place}={tmp_path / place}")
+    rules = rules_of(words, 5.0, "fail")
+    made = hooks_for(read_hooks(rules), rules, Clock())
+    assert made is not None
+    async with on_host(ctx(context), made, "db"), in_guest(ctx(context), made, "db"):
+        assert len(context.hypervisor.ran) == 1
+    assert len(context.hypervisor.ran) == 2
+    assert out.read_text() == "host_pre\nhost_post\n"
+    assert hooks_for({}, rules, Clock()) is None
