@@ -85,8 +85,8 @@ class RemoteShell:
             raise command_too_slow(self._host.name, command.argv[0], timeout or 0.0) from exc
 
     def process(self, command: Command) -> AbstractAsyncContextManager[Process]:
-        """A running command with its three streams; leaving kills it."""
-        return self._started(command, secrets.token_hex(8), bulk=False)
+        """A running command with its three streams, for much data; leaving kills it."""
+        return self._started(command, secrets.token_hex(8), bulk=True)
 
     @asynccontextmanager
     async def _started(self, command: Command, token: str, bulk: bool) -> AsyncIterator[Process]:

@@ -42,10 +42,6 @@ LINGERING = (0.05, 0.1, 0.2, 0.4)
 count there a moment longer, and a limit learnt too low would never grow again."""
 ALONE = (0.5,) * 10
 """The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
-WINDOW = 2 * 1024 * 1024
-BULK_WINDOW = 16 * 1024 * 1024
-BULK_PACKET = 128 * 1024
-"""Bytes of a packet the server may send: what a packet costs is paid a quarter as often as with the usual 32 KiB."""
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 CIPHERS = (*GCM, "chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 """AES-GCM first: 1.3 to 1.8 times the throughput of ChaCha20 here (docs/concepts/ssh.md)."""
@@ -279,7 +275,7 @@ class SshLink:
                 await self._sessions.enter()
             place = Place(None if urgent else self._sessions)
             try:
-                return await self._session(line, BULK_WINDOW if bulk else WINDOW, place)
+                return await self._session(line, place, bulk=bulk)
             except asyncssh.ChannelOpenError as exc:
                 if self.lost:
                     raise LostBeforeStartError(str(exc)) from exc
@@ -290,10 +286,11 @@ class SshLink:
                 place.settle()
             await asyncio.sleep(pause)
 
-    async def _session(self, line: str, window: int, place: Place) -> SshProcess:
+    async def _session(self, line: str, place: Place, *, bulk: bool) -> SshProcess:
         process = SshProcess(self._label, place.leave)
+        sizes = intake.sizes(self.connection, asyncssh.__version__) if bulk else {"window": intake.WINDOW}
         opening = self.connection.create_session(
-            _made(process), line, encoding=None, request_pty=False, window=window, env=None, send_env=None
+            _made(process), line, encoding=None, request_pty=False, env=None, send_env=None, **sizes
         )
         await self._opened(opening, process)
         place.taken = True
@@ -319,24 +316,22 @@ class SshLink:
             raise
         except (asyncssh.Error, OSError) as exc:  # the request may have arrived: not to be repeated blindly
             raise translate.lost(self._label, str(exc)) from exc
+        outlet.hasten(stream.channel, asyncssh.__version__)
 
     async def open_tcp(self, address: str, port: int) -> SshSocket:
         """A connection made by the host. Raises ForwardingOffError when the server refuses to."""
         socket = SshSocket(self._label)
         return await self._socket(
-            self.connection.create_connection(_made(socket), address, port, encoding=None, window=WINDOW), socket
+            self.connection.create_connection(_made(socket), address, port, encoding=None, window=intake.WINDOW), socket
         )
 
     async def open_unix(self, path: str) -> SshSocket:
         """A connection to a UNIX socket on the host. Raises ForwardingOffError: OpenSSH never says why."""
         socket = SshSocket(self._label)
-        intake.hasten(self.connection, asyncssh.__version__)
-        opening = self.connection.create_unix_connection(
-            _made(socket), path, encoding=None, window=BULK_WINDOW, max_pktsize=BULK_PACKET
+        sizes = intake.sizes(self.connection, asyncssh.__version__)
+        return await self._socket(
+            self.connection.create_unix_connection(_made(socket), path, encoding=None, **sizes), socket
         )
-        await self._socket(opening, socket)
-        outlet.hasten(socket.channel, asyncssh.__version__)
-        return socket
 
     async def _socket(self, opening: Coroutine[object, object, object], socket: SshSocket) -> SshSocket:
         try:

@@ -23,6 +23,7 @@ from tests.sshd import running_sshd
 CONTENT = random.Random(5).randbytes(6 << 20)
 CHACHA = "Ciphers chacha20-poly1305@openssh.com"
 RENEWED = "RekeyLimit 1M"
+RELAYED = "AllowStreamLocalForwarding no"
 
 
 class Taken:
@@ -115,7 +116,9 @@ async def received(session: HostSession, path: str, ask: bytes) -> bytes:
         await channel.close()
 
 
-@pytest.mark.parametrize("settings", [(), (CHACHA,), (RENEWED,)], ids=["aes-gcm", "chacha20", "renewed"])
+@pytest.mark.parametrize(
+    "settings", [(), (CHACHA,), (RENEWED,), (RELAYED,)], ids=["aes-gcm", "chacha20", "renewed", "relayed"]
+)
 async def test_every_byte(tmp_path: Path, taken: Taken, settings: tuple[str, ...]) -> None:
     async with source(tmp_path) as path, sshd_session(tmp_path, *settings) as session:
         both = await asyncio.gather(received(session, path, b"?"), received(session, path, b"!" + CONTENT))
