@@ -308,12 +308,12 @@ def test_libvirtd_is_killed_in_the_middle(story: Story) -> None:
     """The run says so or goes on; the next one cleans up after it and is incremental."""
     story.change()
     story.backup()
-    for _ in range(2):
-        story.disks.io("data", f"write -P {story.chance.randrange(1, 255)} {MIB} {8 * MIB}")
-        ended_in_the_middle(story)
-        story.change()
-        story.backup()
-        assert "data': 'incremental'" in story.told[-1], story.told
+    story.disks.io("data", f"write -P {story.chance.randrange(1, 255)} {MIB} {8 * MIB}")
+    ended_in_the_middle(story)
+    story.change()
+    story.backup()
+    assert "data': 'incremental'" in story.told[-1], story.told
+    story.backup()
     story.check()
 
 

@@ -31,7 +31,7 @@ __all__ = ["machine", "shop"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
-ROUNDS = int(os.environ.get("NOVAFLEET_KILL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("NOVAFLEET_KILL_ROUNDS", "2"))
 SEED = os.environ.get("NOVAFLEET_KILL_SEED", "novafleet")
 INCREMENTAL = {"vda": "incremental", "vdb": "incremental"}
 one_host = pytest.mark.parametrize("shop", ["kvm3"], indirect=True)
