@@ -187,7 +187,7 @@ class _Way:
     def __init__(self, party: _Party, ends: Ends) -> None:
         self._party, self._ends, self._move = party, ends, party.move
         self._clock = party.world.clock
-        self._stopped = False
+        self._made = self._stopped = False
 
     async def go(self) -> Told:
         """There and committed, or back."""
@@ -197,6 +197,7 @@ class _Way:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._back, up)
             folders = await prepare_stack(self._ends, self._move)
+            self._made = True
             await sync_stack(self._ends, self._move, folders, changes=False)
             stopped = self._clock.monotonic()
             self._stopped = True
@@ -273,7 +274,8 @@ class _Way:
     async def _back(self, up: int) -> None:
         """Nothing of it on the destination, and on the source as before."""
         await quiet_stack(self._ends.source, self._move.job)
-        await self._stop(self._ends.destination, self._move.runs_by)
+        if self._made:  # else containers of that project there are another's
+            await self._stop(self._ends.destination, self._move.runs_by)
         await unprepare_stack(self._ends.destination, self._move.job)
         if self._stopped and up:
             await self._run(self._ends.source, self._party.here)

@@ -71,7 +71,7 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     """
     async with open_world(request.inventory) as world:
         kept, reached = await _all(world)
-        last = _last(kept, request.vm)
+        last = chosen(kept, request.vm)
         if not is_stack(last):
             await _refuse_gone(reached, last)
     if is_stack(last):
@@ -89,7 +89,7 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     return done
 
 
-def _last(kept: Kept, vm: str) -> Quarantine:
+def chosen(kept: Kept, vm: str) -> Quarantine:
     """The newest one of the VM meant: where it came from last."""
     found = [each for each in kept.kept if meant(vm, each)]
     if found and len({each.uuid for each in found}) == 1:
