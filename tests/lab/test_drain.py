@@ -17,7 +17,7 @@ import yaml
 from tests.lab.movebench import POOL, VIRSH, Traveller
 from tests.labfixture import ROOT, Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.disturbs, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.disturbs, pytest.mark.timeout(1800)]
 SOURCE = "kvm2"
 OTHERS = ("kvm1", "kvm3")
 NAME = "nf-drain"
