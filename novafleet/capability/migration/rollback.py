@@ -45,7 +45,10 @@ async def _clear(destination: End, move: Move) -> None:
         found = await destination.hypervisor.domain(move.domain)
     except NotFoundError:
         return
-    if found.uuid != move.uuid or await read_manifest(destination, move.job) is None:
+    made = await read_manifest(destination, move.job) is not None
+    if found.uuid != move.uuid and not made:
+        return  # nothing was made here, and another VM has the name
+    if found.uuid != move.uuid or not made:
         raise MigrationError(
             f"the {move.domain} on {destination.host.name} is not what this migration brought",
             code="NF-MIG-502",

@@ -186,6 +186,18 @@ async def test_another_domain_of_that_name_is_left_alone(pair: Two) -> None:
     assert len(await pair.there.domains()) == 1
 
 
+async def test_a_refused_preparation_is_taken_back_beside_another_vm_of_that_name(pair: Two) -> None:
+    move = await make(pair)
+    await pair.there.define_domain(move.xml.replace(move.uuid, "00000000-0000-4000-8000-000000000001"))
+    pair.path("b", "vm.vdb.raw").write_text("another's")
+    with pytest.raises(MigrationError):
+        await prepare(pair.ends, move)
+    await rollback(pair.ends, move)
+    assert (await pair.here.domain(NAME)).state == "running"
+    assert len(await pair.there.domains()) == 1
+    assert pair.listing("b") == ["vm.vdb.raw"]
+
+
 async def test_a_guest_that_does_not_shut_down_stays(pair: Two) -> None:
     move = await make(pair)
     pair.here.obedient = False
