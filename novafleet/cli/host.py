@@ -69,7 +69,7 @@ def facts(
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
-    """What collectors tell of hosts (by default all but expensive ones): shipped, and in collectors/ by the inventory."""
+    """What collectors tell of hosts: all but expensive ones; the shipped, and those in collectors/ by the inventory."""
     from novafleet.app import facts as use_case
     from novafleet.app.exec import exit_code
     from novafleet.report import facts as report
