@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as File
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novafleet.capability.migration import live
+from novafleet.capability.migration import downtime, live
 from novafleet.capability.migration.budget import FIRST, Budget
 from novafleet.capability.migration.downtime import EventClock, Silence
 from novafleet.capability.migration.ends import Ends
@@ -19,6 +21,7 @@ from novafleet.capability.migration.route import Route
 from novafleet.capability.migration.sides import Place, judge
 from novafleet.errors import NovaFleetError
 from novafleet.hypervisor.fake import FakeHypervisor
+from novafleet.model.command import Command
 from novafleet.model.facts import Domain
 from novafleet.model.fleet import Host
 from novafleet.model.migration import Mode, Move, MoveDisk, Path, Phase, Progress, Wanted
@@ -214,6 +217,30 @@ def test_the_longest_silence_counts_without_the_pause_between_questions() -> Non
     assert silence.answers == 4
     assert silence.milliseconds == pytest.approx(240)
     assert Silence().milliseconds == -1
+
+
+@pytest.mark.skipif(shutil.which("ping") is None, reason="this machine has no ping")
+async def test_whoever_reaches_the_guest_asks_it(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real pings; the first watcher that reaches an address is the one."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "virsh").write_text("#!/bin/sh\necho ' eth0 52:54:00:00:00:01 ipv4 127.0.0.1/8'\n")
+    (tools / "virsh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setattr(downtime, "_routable", bool)
+    here = local_session(tmp_path)
+    async with asyncio.timeout(20), downtime.outside(End(here, FakeHypervisor("a")), NAME, [here]) as silence:
+        while silence.answers < 5:
+            await here.run(Command(("true",)))
+    assert (silence.watcher, silence.address) == (here.host.name, "127.0.0.1")
+    assert 0 <= silence.milliseconds < 10_000
+
+
+async def test_a_guest_nobody_reaches_is_not_measured(tmp_path: File) -> None:
+    here = local_session(tmp_path)
+    async with downtime.outside(End(here, FakeHypervisor("a")), NAME, [here]) as silence:
+        pass
+    assert silence.milliseconds == -1
 
 
 def domain(state: str, reason: str = "unknown", *, persistent: bool = True) -> Domain:
