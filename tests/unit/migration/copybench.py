@@ -53,9 +53,9 @@ class Two:
         return sorted(str(each.relative_to(root)) for each in root.rglob("*") if each.is_file())
 
 
-def run(*argv: str) -> None:
-    """A command that must succeed."""
-    subprocess.run(argv, check=True, capture_output=True)
+def run(*argv: str) -> str:
+    """What a command says that must succeed."""
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def rename(was: str, now: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path as File
 
@@ -80,10 +79,11 @@ async def test_only_what_the_manifest_says_is_removed(pair: Two) -> None:
     assert await unprepare(pair.ends.destination, move.job) == ()
 
 
-SNAPSHOT = """<domainsnapshot><name>one</name><description>novafleet: {{"copies": {{"/x": "{0}/vars.copy"}}}}</description>
-<memory snapshot='external' file='{0}/vm.memory'/><inactiveDomain><devices><disk><source file='{0}/vm.vda.qcow2'/></disk>
-</devices></inactiveDomain><disks><disk name='vda'><source file='{0}/vm.vda.qcow2.nf-00000002'/></disk></disks>
-</domainsnapshot>"""
+SNAPSHOT = """<domainsnapshot><name>one</name>
+<description>novafleet: {{"copies": {{"/x": "{0}/vars.copy"}}}}</description>
+<memory snapshot='external' file='{0}/vm.memory'/>
+<inactiveDomain><devices><disk><source file='{0}/vm.vda.qcow2'/></disk></devices></inactiveDomain>
+<disks><disk name='vda'><source file='{0}/vm.vda.qcow2.nf-00000002'/></disk></disks></domainsnapshot>"""
 
 
 async def with_snapshot(pair: Two) -> Move:
@@ -110,8 +110,8 @@ async def test_images_under_the_active_one_and_other_branches_go_along(pair: Two
     for name in ("vm.vda.qcow2", "vm.memory", "vars.copy"):
         assert same(pair, name)
     for name in ("vm.vda.qcow2.nf-00000001", "vm.vda.qcow2.nf-00000002"):
-        told = subprocess.run(["qemu-img", "info", pair.path("b", name)], capture_output=True, text=True, check=True)
-        assert f"{pair.path('b', 'vm.vda.qcow2')}\n" in told.stdout
+        told = run("qemu-img", "info", str(pair.path("b", name)))
+        assert f"{pair.path('b', 'vm.vda.qcow2')}\n" in told
     assert set(await belongings(pair.ends.source, move)) == {
         str(pair.path("a", name)) for name in pair.listing("a") if name != "vm.seed.iso.sha256x"
     }
