@@ -1,8 +1,8 @@
 """What a migration writes into the metadata of a domain on both its hosts: whoever finds it, another controller or a
 person with only virsh, knows where the other copy is and how far the move was.
 
-    <novafleet:migration xmlns:novafleet="https://novafleet.dev/xmlns/migration/1" job="5f0c92aa" phase="switching"
-                         mode="live" from="kvm1" to="kvm2" run="20261121T…" running="yes" at="1795275231.5"/>
+    <migration xmlns="https://novafleet.dev/xmlns/migration/1" job="5f0c92aa" phase="switching" mode="live"
+               from="kvm1" to="kvm2" run="20261121T…" running="yes" at="1795275231.500"/>
 
 The namespace is its own because libvirt keeps one element for each (virDomainSetMetadata). Which side a domain is on is
 told by the host it is found on, never by the element: libvirt carries it along with the definition.

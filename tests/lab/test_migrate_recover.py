@@ -155,7 +155,7 @@ def test_shared_storage_is_proven_and_a_directory_of_the_same_name_is_not(
 
 def noted(lab: Lab, host: str, word: str) -> str:
     """What the domain on a host remembers of its migration."""
-    text = lab.on(host, *VIRSH, "dumpxml", NAME, check=False).partition("novafleet-migration:migration")[2]
+    text = lab.on(host, *VIRSH, "dumpxml", NAME, check=False).partition("xmlns/migration/1")[2]
     found = re.search(rf"{word}=['\"]([0-9a-z-]+)", text)
     return found[1] if found else ""
 
