@@ -92,3 +92,4 @@ def test_a_vm_that_is_off_and_backed_up(machine: Machine) -> None:
     assert modes(row) == {"vda": "offline", "vdb": "offline"}
     assert sum(disk["bytes_read"] for disk in row["disks"]) == 1 << 20
     machine.verify()
+    snapshot(machine, "rm", "--all", "--yes")
