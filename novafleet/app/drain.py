@@ -70,10 +70,8 @@ class Drafted:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 everything can go, 3 some of it, 1 nothing of it."""
-        if not self.plan.unmovable:
-            return ExitCode.OK
-        return ExitCode.PARTIAL if self.plan.moves else ExitCode.FAILED
+        """0 everything can go, 3 something stays."""
+        return ExitCode.PARTIAL if self.plan.unmovable else ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
