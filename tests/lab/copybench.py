@@ -1,6 +1,6 @@
 """A sparse image from host to host: our cold copy, digests of both sides included, beside ``scp -3`` of the same file.
 
-``python -m tests.lab.copybench`` on the lab, while nothing else uses it: 90 MiB of data, two thirds random, in 1 GiB.
+``python -m tests.lab.copybench`` on the lab, while nothing else uses it: 90 MiB of data, two thirds random, in 512 MiB.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.labfixture import LAB_PLACE, ROOT, Lab
 IMAGE = "/var/tmp/mc-bench.raw"
 COPIES = ("/var/tmp/mc-bench.scp", "/var/tmp/mc-bench.ours")
 MAKE = """\
-truncate -s 1G "$1"
-for at in 0 300 700; do
+truncate -s 512M "$1"
+for at in 0 200 400; do
   head -c 20M /dev/urandom | dd of="$1" bs=1M seek="$at" conv=notrunc status=none
   seq 1 4000000 | head -c 10M | dd of="$1" bs=1M seek=$((at + 40)) conv=notrunc status=none
 done
