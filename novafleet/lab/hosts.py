@@ -14,7 +14,15 @@ from typing import TypeVar
 from novafleet.errors import LabError
 from novafleet.lab.build import RECIPE
 from novafleet.lab.docker import attempt, docker, listed
-from novafleet.lab.layout import LABEL, SHARED_VOLUME, VOLUMES, LabHost, create_arguments, of_container
+from novafleet.lab.layout import (
+    LABEL,
+    OPTIONAL_DEVICES,
+    SHARED_VOLUME,
+    VOLUMES,
+    LabHost,
+    create_arguments,
+    of_container,
+)
 from novafleet.lab.place import Place
 from novafleet.lab.progress import Progress
 
@@ -64,7 +72,8 @@ def start(place: Place, host: LabHost, state: str, image: str, cgroup: int) -> N
 def _create(place: Place, host: LabHost, image: str, cgroup: int) -> None:
     for volume in (*(host.volume(purpose) for purpose in VOLUMES), SHARED_VOLUME):
         docker("volume", "create", "--label", f"{LABEL}=volume", volume)
-    docker("create", *create_arguments(host, image, cgroup=cgroup, kvm=Path("/dev/kvm").exists()))
+    devices = [device for device in OPTIONAL_DEVICES if Path(device).exists()]
+    docker("create", *create_arguments(host, image, cgroup=cgroup, devices=devices))
     docker("cp", "-", f"{host.container}:/", stdin=identity(place, host))
 
 

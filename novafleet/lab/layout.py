@@ -6,6 +6,7 @@ The container flags are those that also work where ``--privileged`` does not (a 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from novafleet.errors import LabError
@@ -19,6 +20,8 @@ GATEWAY = "172.31.250.1"
 MIRROR = "novafleet-lab-mirror"
 MIRROR_ADDRESS = "172.31.250.5"
 SHARED_VOLUME = "novafleet-lab-shared"
+OPTIONAL_DEVICES = ("/dev/kvm", "/dev/userfaultfd")
+"""Given to hosts where this machine has them: acceleration; page faults handed to QEMU, which post-copy needs."""
 HTTPD_IMAGE = "localhost/novafleet/httpd:1"
 MOST_HOSTS = 200
 DEFAULT_HOSTS = 3
@@ -81,8 +84,9 @@ def of_container(container: str) -> LabHost | None:
     return LabHost(int(digits)) if container.startswith(f"{NAME}-kvm") and digits.isdecimal() else None
 
 
-def create_arguments(host: LabHost, image: str, *, cgroup: int, kvm: bool) -> tuple[str, ...]:
-    """Arguments of ``docker create`` for a host that boots systemd. ``cgroup`` is the engine's version, 1 or 2."""
+def create_arguments(host: LabHost, image: str, *, cgroup: int, devices: Sequence[str]) -> tuple[str, ...]:
+    """Arguments of ``docker create`` for a host that boots systemd. ``cgroup`` is the engine's version, 1 or 2;
+    ``devices`` those of ``OPTIONAL_DEVICES`` that this machine has."""
     mounts = [f"{host.volume(purpose)}:{path}" for purpose, path in VOLUMES.items()]
     mounts += [f"{SHARED_VOLUME}:/srv/shared", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
     # systemd 256+ refuses cgroup v1 unless its kernel command line asks for it; a container has none of its own.
@@ -94,8 +98,7 @@ def create_arguments(host: LabHost, image: str, *, cgroup: int, kvm: bool) -> tu
         *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE"),
         *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
         *("--security-opt", "systempaths=unconfined"),
-        *("--device", "/dev/net/tun", "--device", "/dev/fuse"),
-        *(("--device", "/dev/kvm") if kvm else ()),
+        *(word for device in ("/dev/net/tun", "/dev/fuse", *devices) for word in ("--device", device)),
         *("--cgroupns=host", "--tmpfs", "/run:exec", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
         *(word for mount in mounts for word in ("--volume", mount)),
         *(("--env", legacy) if cgroup == 1 else ()),

@@ -18,12 +18,12 @@ from novafleet.model.backup import Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext
 from novafleet.repository.repository import Repository
+from novafleet.swtpm import own
 
 FORGET = 'rm -rf -- "$@"'
 FOLDER = 'mkdir -p -- "$1"'
 TPM = "/var/lib/libvirt/swtpm"
 TPM_STATE = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --strip-components=1 --no-same-owner'
-"""libvirt gives the directory to swtpm's user when the VM starts (qemu_tpm.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ async def _put_beside(ctx: ActionContext, fitted: Fitted, files: Mapping[str, by
         undo.push_async_callback(_drop, ctx, state)
         put = Command.script(TPM_STATE, state, become=True, mutates=True)
         await ctx.session.run(put, stdin=files["tpm.tar"])
+        await ctx.session.run(own(state))
     return uuid
 
 

@@ -13,6 +13,7 @@ from novafleet.errors import NotFoundError
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveFile
 from novafleet.plan.storage import on_overlay
+from novafleet.swtpm import own
 
 SAVED = "/var/lib/libvirt/qemu/save"
 """Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
@@ -28,7 +29,6 @@ INFO = ("qemu-img", "info", "-U", "-f", "qcow2", "--output=json")
 REBASE = 'qemu-img rebase -u -f qcow2 -b "$2" -F "$3" "$1"'
 PACK = '[ ! -d "$1" ] || exec tar -cf - --numeric-owner -C "$1" .'
 UNPACK = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --no-same-owner'
-"""libvirt gives the directory to swtpm's user when the VM starts (qemu_tpm.c)."""
 
 
 async def carry_beside(ends: Ends, move: Move) -> None:
@@ -88,6 +88,7 @@ async def _tpm(ends: Ends, each: MoveFile) -> None:
     if packed:
         command = Command.script(UNPACK, each.path, become=True, mutates=True)
         await ends.destination.session.run(command, stdin=packed)
+        await ends.destination.session.run(own(each.path))
 
 
 async def _saved(ends: Ends, move: Move) -> None:

@@ -21,6 +21,7 @@ from novafleet.errors import CommandError, NotFoundError, NovaFleetError, Snapsh
 from novafleet.model.command import Command
 from novafleet.model.snapshot import SnapshotFlag
 from novafleet.ports import ActionContext, Outcome
+from novafleet.swtpm import own
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,7 @@ async def _put_beside(ctx: ActionContext, manifest: Manifest, place: Place, fitt
         undo.push_async_callback(_drop, ctx, path)
         await run_script(ctx, "copy.sh", _unpacked(place, parts[member]), path)
         if path.startswith(f"{xml.TPM_STATE}/"):
-            await run_script(ctx, "own_tpm.sh", path)
+            await ctx.session.run(own(path))
 
 
 def _copies(fitted: Any, part: SnapshotPart) -> list[tuple[str, str]]:

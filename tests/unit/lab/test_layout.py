@@ -49,19 +49,19 @@ def test_container_names_lead_back_to_hosts() -> None:
 
 @pytest.mark.parametrize(("cgroup", "legacy"), [(1, True), (2, False)])
 def test_old_control_groups_are_asked_for_only_where_they_are(cgroup: int, legacy: bool) -> None:
-    arguments = layout.create_arguments(LabHost(2), "image", cgroup=cgroup, kvm=False)
+    arguments = layout.create_arguments(LabHost(2), "image", cgroup=cgroup, devices=())
     assert any("unified_cgroup_hierarchy=0" in word for word in arguments) is legacy
     assert arguments[-1] == "image"
     assert "--privileged" not in arguments
 
 
-def test_kvm_is_passed_only_when_it_is_there() -> None:
-    assert "/dev/kvm" in layout.create_arguments(LabHost(1), "image", cgroup=2, kvm=True)
-    assert "/dev/kvm" not in layout.create_arguments(LabHost(1), "image", cgroup=2, kvm=False)
+def test_devices_are_passed_only_when_they_are_there() -> None:
+    assert "/dev/kvm" in layout.create_arguments(LabHost(1), "image", cgroup=2, devices=["/dev/kvm"])
+    assert "/dev/kvm" not in layout.create_arguments(LabHost(1), "image", cgroup=2, devices=())
 
 
 def test_the_storage_that_hosts_share_is_one_volume() -> None:
-    mounts = [set(layout.create_arguments(LabHost(n), "image", cgroup=1, kvm=False)) for n in (1, 2)]
+    mounts = [set(layout.create_arguments(LabHost(n), "image", cgroup=1, devices=())) for n in (1, 2)]
     shared = {word for word in mounts[0] & mounts[1] if word.startswith(layout.NAME) and ":" in word}
     assert shared == {f"{layout.SHARED_VOLUME}:/srv/shared"}
 
