@@ -193,6 +193,8 @@ class Story:
             process.kill()
             process.communicate()
         self.committed()
+        if not self.disks.running:
+            self.backup()  # until then, or until the host's guard ends it after 180 s, images being read are locked
 
     def committed(self) -> list[str]:
         """What a run that was killed or failed committed all the same: the disks of the moment when it began."""
