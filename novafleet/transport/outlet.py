@@ -4,6 +4,7 @@ packet before each full one."""
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,39 +16,40 @@ BLOCK, LEAST_PADDING = 16, 4
 
 
 class Outlet:
-    """Stands before ``write`` of an open channel. What begins a write, and what finds no room in the window, goes to
-    asyncssh: it renews keys when their time has come, and keeps what must wait."""
+    """Empties an open channel's buffer, as far as the other side's window lets it. Keys whose time has come are renewed
+    by asyncssh, which does the rest, too: it holds writers up, lets them go, and ends."""
 
     def __init__(self, channel: Any) -> None:
         self._chan = channel
         self._conn = channel._conn
-        self._usual = channel.write
+        self._usual = channel._flush_send_buf
         self._key = b""
         self._gcm: AESGCM | None = None
 
-    def write(self, data: bytes, datatype: int | None = None) -> None:
-        """Queue data."""
-        most = self._chan._send_pktsize
-        self._usual(data[:most], datatype)
-        view = memoryview(data)[most:]
-        while view and self._free():
-            piece = view[: min(self._chan._send_window, most)]
-            self._packet(piece)
-            view = view[len(piece) :]
-        if view:
-            self._usual(bytes(view), datatype)
+    def flush(self) -> None:
+        """Send what may be sent."""
+        chan = self._chan
+        while chan._send_buf and chan._send_window and self._free():
+            content, kind = chan._send_buf[0]
+            if kind is not None:
+                break
+            size = min(len(content), chan._send_window, chan._send_pktsize)
+            with memoryview(content) as whole, whole[:size] as piece:
+                self._packet(piece)
+            del content[:size]
+            if not content:
+                del chan._send_buf[0]
+            chan._send_window -= size
+            chan._send_buf_len -= size
+        self._usual()
 
     def _free(self) -> bool:
-        """May a packet of data leave now, and is it AES-GCM?"""
-        chan, conn = self._chan, self._conn
-        return (
-            bool(chan._send_window)
-            and not chan._send_buf
-            and chan._send_state == "open"
-            and conn._kex_complete
-            and conn._compressor is None
-            and type(conn._send_encryption).__name__ == "GCMEncryption"
-        )
+        """May a packet leave, and is it AES-GCM?"""
+        conn = self._conn
+        due = conn._rekey_bytes_sent >= conn._rekey_bytes
+        due = due or bool(conn._rekey_seconds and time.monotonic() >= conn._rekey_time)
+        ours = type(conn._send_encryption).__name__ == "GCMEncryption" and conn._compressor is None
+        return ours and conn._kex_complete and not due
 
     def _packet(self, piece: memoryview) -> None:
         chan, conn = self._chan, self._conn
@@ -64,10 +66,9 @@ class Outlet:
         conn._send(length + sealed)
         conn._send_seq = (conn._send_seq + 1) & 0xFFFFFFFF
         conn._rekey_bytes_sent += size
-        chan._send_window -= len(piece)
 
 
 def hasten(channel: Any, version: str) -> None:
     """Let an ``Outlet`` send what is written to this channel from now on. ``version`` is asyncssh's."""
     if version.startswith(KNOWN):
-        channel.write = Outlet(channel).write
+        channel._flush_send_buf = Outlet(channel).flush
