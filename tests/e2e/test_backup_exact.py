@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img is not installed here"),
 ]
 
-STEPS = int(os.environ.get("NOVAFLEET_EXACT_STEPS", "12"))
+STEPS = int(os.environ.get("NOVAFLEET_EXACT_STEPS", "9"))
 SEEDS = os.environ.get("NOVAFLEET_EXACT_SEED", "novafleet").split(",")
 KIB, MIB = 1024, 1024 * 1024
 TEXT = """
