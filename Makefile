@@ -7,11 +7,12 @@ PEERS := .venv-bench
 BIN := $(VENV)/bin
 ENVIRONMENT := playbooks/devlab.yml
 INVENTORY := inventory/lab.yml
+LESS = and not thorough
 
 # Compiled modules are kept: the command line starts in half the time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-lab test-local lint lab bench docs clean prepare
+.PHONY: help demo test test-lab test-local testall lint lab bench docs clean prepare
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -20,14 +21,17 @@ demo: lab ## Build the lab, bring the sample environment up on it and show it
 	$(BIN)/novafleet -i $(INVENTORY) up $(ENVIRONMENT) --yes
 	$(BIN)/novafleet -i $(INVENTORY) status $(ENVIRONMENT)
 
-test: lint ## Run every check and the whole test suite; it brings the lab up by itself
+test: lint ## Run every check and the test suite; it brings the lab up by itself
 	$(MAKE) -j2 --no-print-directory test-lab test-local
 
 test-lab:
-	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench"
+	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench $(LESS)"
 
 test-local:
-	$(BIN)/pytest -q -m "not lab and not bench"
+	$(BIN)/pytest -q -m "not lab and not bench $(LESS)"
+
+testall: lint ## Every host, pair, moment and seed too: hours
+	NOVAFLEET_SLOW=1 NOVAFLEET_CHAOS_ROUNDS=5 $(MAKE) --no-print-directory LESS= test-lab test-local
 
 lint: prepare ## Style, types, layers, shell scripts
 	$(BIN)/ruff check .

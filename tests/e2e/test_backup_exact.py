@@ -297,7 +297,7 @@ def story(
     lab.on(host, "find", IMAGES, "-maxdepth", "1", "-name", f"{name}.vm.*", *keep, "-delete")
 
 
-@pytest.mark.parametrize("host", ["kvm1", "kvm2"])
+@pytest.mark.parametrize("host", [pytest.param("kvm1", marks=pytest.mark.thorough), "kvm2"])
 def test_every_backup_restores_to_the_very_bytes(story: Story) -> None:
     story.change()
     story.backup()
@@ -313,6 +313,7 @@ def test_every_backup_restores_to_the_very_bytes(story: Story) -> None:
 
 
 @pytest.mark.disturbs
+@pytest.mark.thorough
 @pytest.mark.parametrize("host", ["kvm1", "kvm2"])
 def test_libvirtd_is_killed_in_the_middle(story: Story) -> None:
     """The run says so or goes on; the next one cleans up after it and is incremental."""

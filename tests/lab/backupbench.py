@@ -215,7 +215,7 @@ def reading(machine: Machine) -> bool:
     return machine.shop.lab.answers(machine.shop.host, "systemctl", "-q", "is-active", f"nf-guard-{uuid}.service")
 
 
-HOSTS = ("kvm1", "kvm3")
+HOSTS = ("kvm1", pytest.param("kvm3", marks=pytest.mark.thorough))
 """libvirt 9.0 as root; libvirt 11 as a user who may sudo."""
 TWO = (("vda", "qcow2", "64M"), ("vdb", "qcow2", "32M"))
 SLOW = ("--bandwidth", "1M")

@@ -29,7 +29,7 @@ from tests.labfixture import fleet_environment
 
 __all__ = ["machine", "shop"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600), pytest.mark.thorough]
 
 ROUNDS = int(os.environ.get("NOVAFLEET_KILL_ROUNDS", "2"))
 SEED = os.environ.get("NOVAFLEET_KILL_SEED", "novafleet")

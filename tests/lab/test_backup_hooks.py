@@ -17,7 +17,7 @@ from tests.lab.backupbench import QUIET, Machine, until
 from tests.lab.restorebench import new_shop
 from tests.labfixture import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.thorough]
 OUT = "/var/tmp/f-backup-hooks"
 
 

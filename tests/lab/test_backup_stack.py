@@ -15,7 +15,7 @@ from tests.lab.backupbench import Shop, kill, until
 from tests.lab.restorebench import new_shop
 from tests.labfixture import Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 READER = Path(__file__).parents[2] / "novafleet" / "repository" / "reader.py"
 PROJECT = "bkstk-app"
 COMPOSE = """

@@ -18,7 +18,7 @@ from tests.lab.backupbench import SLOW, TWO, Machine, kill, machine, reading, sh
 
 __all__ = ["machine", "shop"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800), pytest.mark.thorough]
 SEED, _, STEPS = os.environ.get("NOVAFLEET_WALK", "3:14").partition(":")
 MIB = 1 << 20
 

@@ -149,6 +149,7 @@ def fleet(lab: Lab, fleet_home: Path, tmp_path: Path) -> Iterator[Fleet]:
         _remove(lab)
 
 
+@pytest.mark.thorough
 def test_ten_vms_leave_their_host_but_one_killed_and_resumed(fleet: Fleet) -> None:
     plan = fleet.run("host", "drain", SOURCE, "--plan", status=3)
     ours = {each["guest"]: each for each in plan["unmovable"] if NAME in each["guest"]}

@@ -179,7 +179,9 @@ def made(lab: Lab, home: Path, guest: Traveller, *hosts: str) -> Iterator[Fleet]
         lab.on(host, "sh", "-c", 'rm -f "$1/$2".*', "sh", SHARED, guest.name)
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(
+    params=[PAIRS[0], *(pytest.param(each, marks=pytest.mark.thorough) for each in PAIRS[1:])], ids="-".join
+)
 def pair(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
     """A guest on the first of two hosts."""
     yield from made(lab, fleet_home, Pinned(lab, f"ma-{'-'.join(request.param)}"), *request.param)
@@ -216,6 +218,7 @@ def test_tunnels_and_ports_between_the_hosts_leave_nothing(fleet: Fleet) -> None
     fleet.nothing_stays(before)
 
 
+@pytest.mark.thorough
 def test_shared_disks_stay_where_they_are(shared: Fleet) -> None:
     before = shared.lab.on("kvm1", "sh", "-c", 'ls -i "$1"', "sh", SHARED)
     for here, there in (("kvm2", "kvm1"), ("kvm1", "kvm3"), ("kvm3", "kvm2")):
@@ -247,6 +250,7 @@ def reachable(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
         lab.on(name, "sh", "-c", NO_NETWORK)
 
 
+@pytest.mark.thorough
 def test_a_third_host_sees_the_pause(reachable: Fleet) -> None:
     """The guest's address is learnt from the source's neighbours, who asked it once."""
     reachable.lab.on("kvm2", "ping", "-c", "3", Reachable.address)
@@ -256,6 +260,7 @@ def test_a_third_host_sees_the_pause(reachable: Fleet) -> None:
 
 
 @pytest.mark.disturbs
+@pytest.mark.thorough
 def test_hosts_that_cannot_reach_each_other(fleet: Fleet) -> None:
     """Only sshd, only from the controller: every mode still works, and nothing about the hosts has changed."""
     walled = {"kvm2": "172.31.250.13", "kvm3": "172.31.250.12"}
@@ -277,6 +282,7 @@ def test_hosts_that_cannot_reach_each_other(fleet: Fleet) -> None:
     assert fleet.traces() == before
 
 
+@pytest.mark.thorough
 def test_a_controller_killed_in_a_relay_leaves_the_guest_where_it_was(fleet: Fleet) -> None:
     before = fleet.traces()
     last = fleet.guest.said("kvm2")
@@ -291,6 +297,7 @@ def test_a_controller_killed_in_a_relay_leaves_the_guest_where_it_was(fleet: Fle
     assert not fleet.lab.on("kvm3", "sh", "-c", 'ls "$1" | grep "$2"; :', "sh", POOL, fleet.guest.name)
 
 
+@pytest.mark.thorough
 def test_a_controller_killed_in_a_tunnel_lets_the_guest_arrive(fleet: Fleet) -> None:
     before = fleet.traces()
     last = fleet.guest.said("kvm2")

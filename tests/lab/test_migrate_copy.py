@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 PAIRS = (("kvm1", "kvm2"), ("kvm2", "kvm1"), ("kvm2", "kvm3"))
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(
+    params=[PAIRS[1], *(pytest.param(each, marks=pytest.mark.thorough) for each in PAIRS[::2])], ids="-".join
+)
 def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
     """From where to where."""
     found: tuple[str, str] = request.param
@@ -115,6 +117,7 @@ def resting(lab: Lab) -> Iterator[Traveller]:
         vm.remove(host)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_controller_is_made_good_by_recover_or_the_next_run(
     lab: Lab, resting: Traveller, controller: Controller, moment: str

@@ -70,6 +70,7 @@ def traces(lab: Lab, host: str) -> str:
     return lab.on(host, "sh", "-c", TRACES, "sh", POOL, NAME)
 
 
+@pytest.mark.thorough
 def test_the_dossier_measures_finds_and_changes_nothing(lab: Lab, guest: Guest, controller: Controller) -> None:
     before = [traces(lab, host) for host in (HERE, THERE)]
     found = controller.json("migrate", NAME, "--to", THERE, "--plan")
@@ -137,6 +138,7 @@ def test_a_missing_network_a_hostdev_and_a_foreign_machine_are_refused(lab: Lab,
     assert found["ladder"] == []
 
 
+@pytest.mark.thorough
 def test_shared_storage_is_proven_and_a_directory_of_the_same_name_is_not(
     lab: Lab, guest: Guest, controller: Controller
 ) -> None:
@@ -160,6 +162,7 @@ def noted(lab: Lab, host: str, word: str) -> str:
     return found[1] if found else ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("mode", "path", "moment"),
     [

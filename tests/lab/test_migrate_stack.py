@@ -81,6 +81,7 @@ def test_a_stack_goes_with_its_volume_and_comes_back(lab: Lab, controller: Contr
     assert [each["source"] for each in kept] == ["kvm3"]
 
 
+@pytest.mark.thorough
 def test_a_stack_that_does_not_come_up_there_runs_on_here(lab: Lab, controller: Controller) -> None:
     lab.on("kvm3", "docker", "volume", "create", "mc-web_data")
     lab.on("kvm3", "sh", "-c", READ.replace("cat ", "echo 1 >"))

@@ -31,7 +31,7 @@ PAIRS = (("kvm1", "kvm3"), ("kvm3", "kvm1"))
 MAC = "52:54:00:dd:00:01"
 
 
-@pytest.fixture(params=PAIRS, ids="-to-".join)
+@pytest.fixture(params=[PAIRS[0], pytest.param(PAIRS[1], marks=pytest.mark.thorough)], ids="-to-".join)
 async def shop(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Shop:
     return await new_shop(lab, request.param[0], fleet_home, tmp_path)
 

@@ -11,7 +11,7 @@ from tests.lab.snapshotguest import Guest, made
 from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
-HOSTS = ("kvm1", "kvm2")
+HOSTS = ("kvm1", pytest.param("kvm2", marks=pytest.mark.thorough))
 
 
 @pytest.fixture(params=HOSTS)

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.snapshotguest import DOMAIN, Guest, made
 from tests.labfixture import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.thorough]
 NAME, COPY = "nf-sn-archive", "nf-sn-archive-copy"
 FETCH = 'mkdir -p "$1" && cd "$1" && curl -sf -o vmlinuz "$2/vmlinuz" && curl -sf -o initrd.img "$2/initrd.img"'
 FORGET = """uuid=$(virsh -q domuuid "$1"); virsh -q destroy "$1"

@@ -15,7 +15,7 @@ from tests.labfixture import fleet_environment
 
 __all__ = ["machine", "shop"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 
 
 def snapshot(vm: Machine, verb: str, *words: str) -> Any:

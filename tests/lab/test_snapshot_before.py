@@ -13,7 +13,7 @@ import pytest
 
 from tests.labfixture import Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 FILE = """
 environment: snbef
 include: [%s]

@@ -16,7 +16,7 @@ from tests.lab.snapshotguest import until
 from tests.lab.test_backup_stack import COMPOSE, CONTENT, FILL
 from tests.labfixture import Lab, fleet_environment
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 ENV, PROJECT = "snstk", "snstk-app"
 ENVIRONMENT = """
 environment: snstk

@@ -90,6 +90,6 @@ def test_the_inventory_has_the_same_keys_and_says_where_it_is_wrong() -> None:
     assert found is not None
     assert found.spare == 2
     wrong = replace(host, vars={"novafleet_policies": {"spare": "two"}})
-    with pytest.raises(ConfigError, match="novafleet_policies.spare") as raised:
+    with pytest.raises(ConfigError, match=r"novafleet_policies\.spare") as raised:
         policies_of(wrong)
     assert (raised.value.code, raised.value.where) == ("NF-CFG-021", where)
