@@ -62,11 +62,6 @@ class Stream:
         chan.set_write_buffer_limits(high=WRITE_BUFFER)
         self.outbox.resume()
 
-    @property
-    def channel(self) -> RawChannel | None:
-        """What carries it, once that is open."""
-        return self._chan
-
     def session_started(self) -> None:
         """Nothing to prepare."""
 
