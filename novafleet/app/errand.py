@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from novafleet.app.context import Emit, Reached, StepContext
 from novafleet.app.wiring import World, open_journal
-from novafleet.errors import Location
+from novafleet.errors import ExitCode, Location
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
 from novafleet.execute.fence import fence, fence_hypervisor
@@ -107,3 +107,16 @@ async def _leased(errand: Errand, ctx: ActionContext, work: Work) -> Outcome:
     async with hold_one(session, errand.scope, errand.run_id, clock, wait=errand.lock_wait) as lease:
         reached = Reached(errand.reached.host, fence(session, lease), fence_hypervisor(ctx.hypervisor, lease))
         return await work(replace(cast("StepContext", ctx), reached=reached))
+
+
+def exit_code_of(state: str, error: Mapping[str, Any] | None) -> ExitCode:
+    """Of an errand that ended done | failed | cancelled | declined: 0, 1, 4 for a host that was lost, 6 for what
+    another run works on, 130 interrupted."""
+    if state in ("done", "declined"):
+        return ExitCode.OK
+    if state == "cancelled":
+        return ExitCode.INTERRUPTED
+    code = str((error or {}).get("code", ""))
+    if code.startswith("NF-SSH-"):
+        return ExitCode.UNREACHABLE
+    return ExitCode.LOCK_HELD if code.startswith("NF-LOCK-") else ExitCode.FAILED

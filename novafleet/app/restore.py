@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from novafleet.app.context import Reached, reach
-from novafleet.app.errand import Errand, Watch, Work, carry_out
+from novafleet.app.errand import Errand, Watch, Work, carry_out, exit_code_of
 from novafleet.app.repository import open_repository
 from novafleet.app.restorepoint import choose, disk_of
 from novafleet.app.wiring import World, open_world
@@ -74,15 +74,8 @@ class VmRestored:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0, 1, 4 for a host that was not reached, 6 for a VM another run works on, 130 interrupted."""
-        if self.state in ("done", "declined"):
-            return ExitCode.OK
-        if self.state == "cancelled":
-            return ExitCode.INTERRUPTED
-        code = str((self.error or {}).get("code", ""))
-        if code.startswith("NF-SSH-"):
-            return ExitCode.UNREACHABLE
-        return ExitCode.LOCK_HELD if code.startswith("NF-LOCK-") else ExitCode.FAILED
+        """See ``exit_code_of``."""
+        return exit_code_of(self.state, self.error)
 
 
 @dataclass(frozen=True, slots=True)
