@@ -271,7 +271,7 @@ def test_hosts_that_cannot_reach_each_other(fleet: Fleet) -> None:
         told = fleet.run(f"kvm2/{fleet.guest.name}", "--to", "kvm3", "--mode", "live", "--plan")
         assert told["paths"]["tunnel"]
         assert told["paths"]["direct"]
-        assert told["move"]["path"] == "relay"
+        assert told["path"] == "relay"
         for here, there, mode in (("kvm2", "kvm3", "live"), ("kvm3", "kvm2", "warm"), ("kvm2", "kvm3", "cold")):
             assert fleet.move(here, there, "--mode", mode)["mode"] == mode
         fleet.run("undo", f"kvm3/{fleet.guest.name}", "--yes")
