@@ -67,6 +67,7 @@ def test_every_combination_is_decided_and_none_makes_a_second_copy_or_ends_the_o
             assert now == before, facts
         if sum(before) == 2:
             assert decision.action is Action.ALARM, facts
+        assert not facts.switched or decision.action is not Action.ROLL_BACK, facts
     assert used == {rule.name for rule in RULES}
 
 

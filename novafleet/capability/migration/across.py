@@ -4,15 +4,14 @@ the destination, and the controller sees none of it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from novafleet.capability.migration.ends import Ends
-from novafleet.capability.migration.pieces import Piece, listed
+from novafleet.capability.migration.pieces import listed
 from novafleet.capability.migration.route import Route
 from novafleet.capability.migration.scripts import script
-from novafleet.capability.migration.through import Packed, Sender, ThroughController, finished, told
+from novafleet.capability.migration.through import Arrived, Load, Sender, ThroughController, finished, told
 from novafleet.model.command import Command
 from novafleet.model.migration import Move
 
@@ -30,40 +29,26 @@ class Across:
     other: Sender
     """For what QEMU cannot write: the odd end of a file."""
 
-    async def send(
-        self,
-        ends: Ends,
-        source: str,
-        target: str,
-        pieces: Sequence[Piece],
-        packed: Packed,
-        tell: Callable[[int], None],
-    ) -> None:
+    async def send(self, ends: Ends, load: Load, tell: Arrived) -> None:
         """See ``Sender``."""
-        odd = [piece for piece in pieces if piece.offset % SECTOR or piece.length % SECTOR]
-        even = [piece for piece in pieces if piece not in odd]
+        odd = [piece for piece in load.pieces if piece.offset % SECTOR or piece.length % SECTOR]
+        even = [piece for piece in load.pieces if piece not in odd]
         if even:
-            await self._send(ends, source, target, even, packed, tell)
+            await self._send(ends, replace(load, pieces=even), tell)
         if odd:
-            await self.other.send(ends, source, target, odd, packed, tell)
+            await self.other.send(ends, replace(load, pieces=odd), tell)
 
-    async def _send(
-        self,
-        ends: Ends,
-        source: str,
-        target: str,
-        pieces: Sequence[Piece],
-        packed: Packed,
-        tell: Callable[[int], None],
-    ) -> None:
-        words = (self.unit, EXPORT, "raw", target.replace("$", "$$"), "", "write", *self._listen())
+    async def _send(self, ends: Ends, load: Load, tell: Arrived) -> None:
+        words = (self.unit, EXPORT, "raw", load.target.replace("$", "$$"), "", "write", *self._listen())
         await ends.destination.session.run(script("serve.sh", *words, mutates=True))
         try:
-            file = json.dumps({"driver": "host_device" if source.startswith("/dev/") else "file", "filename": source})
+            file = json.dumps(
+                {"driver": "host_device" if load.source.startswith("/dev/") else "file", "filename": load.source}
+            )
             export = json.dumps({"driver": "nbd", "export": EXPORT, "server": self._server()})
-            push = script("push.sh", file, export, "fresh" if packed.fresh else "over")
-            async with ends.source.session.stream(push, stdin=told(listed(pieces))) as running:
-                await finished(ends, source, target, running, tell)
+            push = script("push.sh", file, export, "fresh" if load.packed.fresh else "over")
+            async with ends.source.session.stream(push, stdin=told(listed(load.pieces))) as running:
+                await finished(ends, load, running, tell)
         finally:
             stop = Command(("systemctl", "stop", f"{self.unit}.service"), become=True)
             await ends.destination.session.run(stop, check=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from novafleet.capability.migration.ends import End, Ends
 from novafleet.capability.migration.pieces import Layout, Piece, batches, cut, layouts, listed, total
 from novafleet.capability.migration.scripts import script
-from novafleet.capability.migration.through import Packed, Sender
+from novafleet.capability.migration.through import Load, Packed, Sender
 from novafleet.errors import BlockError, ChannelError, CommandError, MigrationError, Retry, UnreachableError
 from novafleet.model.command import Command
 
@@ -113,7 +113,7 @@ class _Run:
 
     async def _send(self, batch: Sequence[Piece]) -> None:
         cargo = self._cargo
-        await self._sender.send(self._ends, cargo.source, cargo.target, batch, self._packed, self._tell)
+        await self._sender.send(self._ends, Load(cargo.source, cargo.target, batch, self._packed), self._tell)
         self.sent += total(batch)
 
     async def _pass(self, missing: Sequence[Piece]) -> tuple[Sequence[Piece], Exception | None]:

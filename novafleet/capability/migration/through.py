@@ -25,19 +25,25 @@ class Packed:
     fresh: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Pieces of one file: from ``source`` on one host into ``target`` on the other."""
+
+    source: str
+    target: str
+    pieces: Sequence[Piece]
+    packed: Packed
+
+
+Arrived = Callable[[int], None]
+"""Hears of bytes that are in place."""
+
+
 class Sender(Protocol):
     """A way for pieces of a file."""
 
-    async def send(
-        self,
-        ends: Ends,
-        source: str,
-        target: str,
-        pieces: Sequence[Piece],
-        packed: Packed,
-        tell: Callable[[int], None],
-    ) -> None:
-        """Put them in place; ``tell`` hears bytes that were. Raises UnreachableError, ChannelError, CommandError,
+    async def send(self, ends: Ends, load: Load, tell: Arrived) -> None:
+        """Put them in place. Raises UnreachableError, ChannelError, CommandError,
         SpaceError NF-MIG-402."""
 
 
@@ -48,27 +54,20 @@ class ThroughController:
     bandwidth: int = 0
     _free_at: float = 0.0
 
-    async def send(
-        self,
-        ends: Ends,
-        source: str,
-        target: str,
-        pieces: Sequence[Piece],
-        packed: Packed,
-        tell: Callable[[int], None],
-    ) -> None:
+    async def send(self, ends: Ends, load: Load, tell: Arrived) -> None:
         """See ``Sender``."""
-        reader = script("read.sh", source, packed.codec)
+        packed, header = load.packed, listed(load.pieces)
+        reader = script("read.sh", load.source, packed.codec)
         how = "fresh" if packed.fresh else "over"
-        writer = script("write.sh", target, packed.codec, how, mutates=True)
-        async with ends.source.session.stream(reader, stdin=told(listed(pieces))) as reading:
+        writer = script("write.sh", load.target, packed.codec, how, mutates=True)
+        async with ends.source.session.stream(reader, stdin=told(header)) as reading:
             heard = _Heard(reading)
-            feed = self._feed(listed(pieces), heard)
+            feed = self._feed(header, heard)
             async with ends.destination.session.stream(writer, stdin=feed) as writing:
                 said = _Heard(writing)
                 await said.lines(tell)
-                await _ended(ends.source.host.name, source, heard)
-                await _ended(ends.destination.host.name, target, said)
+                await _ended(ends.source.host.name, load.source, heard)
+                await _ended(ends.destination.host.name, load.target, said)
 
     async def _feed(self, header: bytes, heard: _Heard) -> AsyncIterator[bytes]:
         yield header + b"\n"
@@ -91,13 +90,13 @@ async def told(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def finished(ends: Ends, source: str, target: str, running: Streaming, tell: Callable[[int], None]) -> None:
+async def finished(ends: Ends, load: Load, running: Streaming, tell: Arrived) -> None:
     """Hear a command of the source to its end. Raises CommandError, SpaceError NF-MIG-402."""
     heard = _Heard(running)
     await heard.lines(tell)
     if "No space left" in heard.complaint:
-        raise no_room(ends.destination.host.name, target, heard.complaint.strip())
-    await _ended(ends.source.host.name, source, heard)
+        raise no_room(ends.destination.host.name, load.target, heard.complaint.strip())
+    await _ended(ends.source.host.name, load.source, heard)
 
 
 class _Heard:

@@ -11,11 +11,12 @@ from novafleet.capability.migration.belongings import belongings
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.cold import copy_cold
 from novafleet.capability.migration.commit import commit
+from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import read_manifest
 from novafleet.capability.migration.prepare import prepare, unprepare
 from novafleet.capability.migration.quarantine import drop, put_away, quarantine_of, quarantines, record
 from novafleet.capability.migration.rollback import rollback
-from novafleet.capability.migration.through import Packed, ThroughController
+from novafleet.capability.migration.through import Arrived, Load, ThroughController
 from novafleet.errors import ChannelError, MigrationError
 from novafleet.model.migration import Mode, Move, MoveFile, Phase
 from tests.unit.migration.copybench import MIB, NAME, Two, make, rename, run, two
@@ -244,14 +245,14 @@ class Broken(ThroughController):
         super().__init__()
         self.sends = 0
 
-    async def send(self, ends, source, target, pieces, packed: Packed, tell) -> None:  # type: ignore[no-untyped-def]
+    async def send(self, ends: Ends, load: Load, tell: Arrived) -> None:
         self.sends += 1
         if self.sends == 1:
-            await super().send(ends, source, target, pieces[: len(pieces) // 2], packed, tell)
+            await super().send(ends, replace(load, pieces=load.pieces[: len(load.pieces) // 2]), tell)
             raise ChannelError("cut off")
-        await super().send(ends, source, target, pieces, packed, tell)
+        await super().send(ends, load, tell)
         if self.sends == 2:
-            spoil(target, pieces[0].offset)
+            spoil(load.target, load.pieces[0].offset)
 
 
 async def test_a_lost_connection_and_wrong_bytes_are_made_good(pair: Two, monkeypatch: pytest.MonkeyPatch) -> None:
