@@ -19,7 +19,7 @@ from novafleet.transport.identity import certificates_of, public_blob
 from novafleet.transport.lean import lean_loading
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.translate import Offered
-from novafleet.transport.trust import HostKey, KnownHosts, OwnKnownHosts, judge
+from novafleet.transport.trust import HostKey, admit, known_keys
 
 if TYPE_CHECKING:
     from novafleet.ports import ChannelHandler
@@ -153,11 +153,11 @@ class _Client(asyncssh.SSHClient):
 
     def __init__(self, target: SshTarget, own: Path) -> None:
         self.target = target
-        self.known = KnownHosts.read([*target.known_hosts, own]).of(target.host_key_alias or target.host, target.port)
+        self.known = known_keys(target, own)
         self.refusal: NovaFleetError | None = None
         self.deadline: asyncio.Timeout | None = None
         self.offered = Offered()
-        self._own = OwnKnownHosts(own)
+        self._own = own
         self._conn: asyncssh.SSHClientConnection | None = None
         self._agent: asyncssh.SSHAgentClient | None = None
         self._rounds = [self._files, self._agent_keys]
@@ -179,11 +179,8 @@ class _Client(asyncssh.SSHClient):
 
     def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
         presented = HostKey(key.get_algorithm(), key.public_data)
-        target = self.target
         try:
-            judgement = judge(target.label, presented, self.known, target.trust, target.fingerprint)
-            if judgement.record:
-                self._own.add(target.host_key_alias or target.host, target.port, presented)
+            admit(self.target, presented, self.known, self._own)
         except NovaFleetError as error:
             self.refusal = error
             return False

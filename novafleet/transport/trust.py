@@ -22,6 +22,7 @@ from pathlib import Path
 
 from novafleet.errors import NovaFleetError, TrustError
 from novafleet.model.fleet import TrustPolicy
+from novafleet.transport.target import SshTarget
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +199,18 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
     if policy is TrustPolicy.ACCEPT_NEW:
         return Judgement(record=True)
     raise unknown(label, presented)
+
+
+def known_keys(target: SshTarget, own: Path) -> KnownKeys:
+    """What may vouch for a target: the files it names, and NovaFleet's ``own``."""
+    return KnownHosts.read([*target.known_hosts, own]).of(target.host_key_alias or target.host, target.port)
+
+
+def admit(target: SshTarget, presented: HostKey, known: KnownKeys, own: Path) -> None:
+    """Judge the plain host key of a target; one that its policy accepts as new is recorded. Raises as ``judge``."""
+    judgement = judge(target.label, presented, known, target.trust, target.fingerprint)
+    if judgement.record:
+        OwnKnownHosts(own).add(target.host_key_alias or target.host, target.port, presented)
 
 
 def unknown(label: str, presented: HostKey) -> TrustError:
