@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.bench.figure import Section, page
 from tests.bench.program import REPOSITORY, ROUNDS, SMALL, compiled, peer, until_idle
 
-BENCHES = ("ssh", "plan", "up", "cli", "engine", "libvirt", "nbd", "repository", "backup", "placement")
+BENCHES = ("ssh", "plan", "up", "cli", "engine", "libvirt", "nbd", "repository", "backup", "migration", "placement")
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 QUIET = 1.5
 """Load (1 minute) below which figures are to be believed."""
