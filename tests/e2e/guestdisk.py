@@ -138,6 +138,11 @@ class GuestDisks:
         self.lab.on(self.host, "rm", there)
         return to
 
+    def unread(self) -> bool:
+        """No image is exported, by a backup of a VM that is off."""
+        uuid = self.lab.on(self.host, "virsh", "domuuid", self.domain).strip()
+        return bool(self.may("systemctl", "-q", "is-active", f"nf-read-{uuid}-*"))
+
     def kill(self) -> None:
         """kill -9 of QEMU."""
         pid = f"/run/libvirt/qemu/{self.domain}.pid"

@@ -194,7 +194,7 @@ class Story:
             process.communicate()
         self.committed()
         if not self.disks.running:
-            self.backup()  # until then, or until the host's guard ends it after 180 s, images being read are locked
+            wait_for(self.disks.unread, 30, "the host lets go of images that nobody reads any more")
 
     def committed(self) -> list[str]:
         """What a run that was killed or failed committed all the same: the disks of the moment when it began."""

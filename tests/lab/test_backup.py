@@ -13,7 +13,7 @@ from xml.etree.ElementTree import SubElement
 
 import pytest
 
-from tests.lab.backupbench import SLOW, TWO, Machine, Shop, kill, machine, modes, reading, shop, until
+from tests.lab.backupbench import QUIET, SLOW, TWO, Machine, Shop, kill, machine, modes, reading, shop, until
 
 __all__ = ["machine", "shop"]
 
@@ -157,6 +157,46 @@ def test_an_interrupt_takes_everything_back(running: Machine) -> None:
     assert running.left_over() == ""
     assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
     running.verify()
+
+
+def served(machine: Machine) -> bool:
+    """Is an image exported, which keeps the VM from being started?"""
+    uuid = machine.shop.virsh("domuuid", machine.name).strip()
+    return machine.shop.lab.answers(machine.shop.host, "test", "-S", f"/run/novafleet/backup/{uuid}/vda.sock")
+
+
+def test_a_vm_that_is_off_can_be_started_once_its_controller_is_killed(running: Machine) -> None:
+    running.back_up()
+    running.write("vda", "write -P 0x27 0 20M")
+    running.shop.virsh("destroy", running.name)
+    process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW)
+    until(lambda: served(running))
+    assert not running.shop.lab.answers(running.shop.host, *QUIET, "start", running.name, "--paused")
+    kill(process)
+    until(lambda: running.shop.lab.answers(running.shop.host, *QUIET, "start", running.name, "--paused"), 10)
+    running.write("vda", "write -P 0x28 1M 1M")
+    row = running.back_up("--lock-wait", "60")
+    assert modes(row) == {"vda": "incremental", "vdb": "incremental"}
+    assert sum(disk["bytes_read"] for disk in row["disks"]) == 20 << 20
+    running.verify()
+    assert len(running.checkpoints()) == 1
+    assert running.left_over() == ""
+
+
+def test_a_lost_connection_while_a_vm_is_off(running: Machine) -> None:
+    """The host lets go of the images; they are exported once more, and read on."""
+    running.back_up()
+    running.write("vda", "write -P 0x29 0 12M")
+    running.shop.virsh("destroy", running.name)
+    process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW, "-o", "json")
+    until(lambda: served(running))
+    _end_connection(running.shop, process.pid)
+    [row] = running.shop.ended(process)["vms"]
+    running.taken[row["snapshot"]] = running.digests()
+    assert modes(row) == {"vda": "offline", "vdb": "offline"}
+    assert sum(disk["bytes_read"] for disk in row["disks"]) == 12 << 20
+    running.verify()
+    assert running.left_over() == ""
 
 
 def _meanwhile(machine: Machine, disturb: Callable[[int], object]) -> dict[str, object]:

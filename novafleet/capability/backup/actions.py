@@ -253,11 +253,10 @@ async def _copies(work: Work, store: Backup, export: Exported, keeper: Keeper | 
 async def _copied(
     work: Work, store: Backup, export: Exported, plan: DiskPlan, tell: Any, keeper: Keeper | None
 ) -> DiskCopy:
-    ended = partial((online if work.sight.running else offline).ended, work.ctx, work.sight)
     address = export.addresses[plan.disk.target]
     before = plan.parent.size if plan.parent is not None else 0
     reading = Reading(work.order.pace, tell, changes=bool(plan.since), before=before)
-    async with opened(work.ctx.session, address, work.clock, ended) as source:
+    async with opened(work.ctx.session, address, work.clock, export.ended) as source:
         plan, writer, begin = await _begun(work, store, plan, source.size)
         keep = partial(keeper.keep, plan.disk.target, writer, source.size) if keeper else None
         count = await read_again(store, source, writer, plan.lost)

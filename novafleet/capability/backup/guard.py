@@ -8,8 +8,9 @@ from novafleet.errors import SpaceError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext
 
-SILENCE = 180
-"""Seconds without a sign of the controller after which a backup is ended on the host."""
+SILENCE, SILENCE_OFF = 180, 15
+"""Seconds without a sign of the controller after which a backup is ended on the host: of a running VM, which does not
+mind, and of one that is off, which cannot be started meanwhile."""
 FROZEN = 60
 """Seconds after which a guest is thawed whatever happens."""
 LEAST_FREE, MOST_FREE, SHARE_FREE = 64 << 20, 4 << 30, 0.05
@@ -19,7 +20,7 @@ END = 'folder=$1; shift; systemctl stop "$@"; rm -rf -- "$folder"'
 REASON = 'cat -- "$1" 2>/dev/null'
 REASONS = {
     "full": "its scratch file left too little room; the guest would have been paused",
-    "gone": f"its controller had not been heard of for {SILENCE} s",
+    "gone": "the host had lost its controller",
 }
 
 
@@ -43,12 +44,14 @@ def refuse_without_room(ctx: ActionContext, sight: Sight) -> None:
             )
 
 
-async def guard(ctx: ActionContext, sight: Sight, socket: str, heartbeat: str) -> None:
-    """Have the host end the backup when room runs out or ``heartbeat`` (the lease's file) grows old."""
+async def guard(ctx: ActionContext, sight: Sight, sign: str, heartbeat: str) -> None:
+    """Have the host end the backup, of which ``sign`` is a path, when room runs out or ``heartbeat`` (the lease's file)
+    grows old; that of a VM that is off as soon as nobody holds the lease any more."""
     names = Names(sight.domain.uuid)
     rooms = {scratch_directory(disk, sight.disks): sight.images[disk.target].total for disk in sight.copied}
     floors = [word for directory, total in rooms.items() for word in (directory, str(reserve(total)))]
-    words = (names.uuid, socket, heartbeat, str(SILENCE), names.reason, *(floors if sight.running else ()))
+    how = (str(SILENCE), "fresh") if sight.running else (str(SILENCE_OFF), "held")
+    words = (names.uuid, sign, heartbeat, *how, names.reason, *(floors if sight.running else ()))
     argv = ("sh", "-c", script("guard.sh"), "novafleet", *words)
     await ctx.session.run(Command(transient(names.guard, argv), become=True, mutates=True))
 

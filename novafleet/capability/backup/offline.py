@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.clean import forget_bitmaps, if_possible
 from novafleet.capability.backup.export import Address
-from novafleet.capability.backup.guard import end, guard, why_ended
+from novafleet.capability.backup.guard import end, guard
 from novafleet.capability.backup.look import OFF, Sight, script
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan
-from novafleet.errors import BackupError, Retry
+from novafleet.errors import BackupError, CommandError, Retry
 from novafleet.model.backup import Consistency, Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext
@@ -38,29 +39,43 @@ async def exported(
             await ctx.session.run(Command.script(MARK, each.disk.path, checkpoint, become=True, mutates=True))
     before = await _written(ctx, paths)
     try:
-        for each in plans:
-            await _serve(ctx, names, each)
+        await _serve(ctx, sight, plans, order.heartbeat)
         addresses = {
             each.disk.target: Address(names.reader_socket(each.disk.target), each.disk.target, each.since)
             for each in plans
         }
-        await guard(ctx, sight, names.reader_socket(plans[0].disk.target), order.heartbeat)
-        yield Exported(tuple(plans), Consistency.OFFLINE, addresses)
+        again = partial(_again, ctx, sight, plans, order.heartbeat)
+        yield Exported(tuple(plans), Consistency.OFFLINE, addresses, again)
         await _refuse_started(ctx, sight, unwritten=await _written(ctx, paths) == before)
     finally:
         await if_possible(ctx, end(ctx, names, *(names.reader(each.disk.target) for each in plans)))
 
 
-async def ended(ctx: ActionContext, sight: Sight) -> str:
-    """Why nobody exports any more, or "" while somebody may."""
-    return await why_ended(ctx, Names(sight.domain.uuid))
+async def _serve(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], heartbeat: str) -> None:
+    """The guard first: what it watches over ends with it."""
+    names = Names(sight.domain.uuid)
+    await guard(ctx, sight, names.folder, heartbeat)
+    for each in plans:
+        disk = each.disk
+        words = (names.reader(disk.target), names.guard, names.reader_socket(disk.target), disk.target, disk.format)
+        image = disk.path.replace("$", "$$")
+        await ctx.session.run(Command.script(script("serve.sh"), *words, image, each.since, become=True, mutates=True))
 
 
-async def _serve(ctx: ActionContext, names: Names, plan: DiskPlan) -> None:
-    disk = plan.disk
-    words = (names.reader(disk.target), names.reader_socket(disk.target), disk.target, disk.format)
-    image = disk.path.replace("$", "$$")
-    await ctx.session.run(Command.script(script("serve.sh"), *words, image, plan.since, become=True, mutates=True))
+async def _again(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], heartbeat: str) -> str:
+    """Export once more what the guard let go when our connection was lost; why that cannot be, or "". Whether anybody
+    wrote to the images in between is seen at the end, as ever."""
+    names = Names(sight.domain.uuid)
+    units = [f"{each}.service" for each in (names.guard, *(names.reader(plan.disk.target) for plan in plans))]
+    if (await ctx.session.run(Command(("systemctl", "-q", "is-active", units[0])), check=False)).ok:
+        return ""
+    ctx.progress("the connection was lost: exporting once more")
+    await ctx.session.run(Command(("systemctl", "stop", *units), become=True, mutates=True), check=False)
+    try:
+        await _serve(ctx, sight, plans, heartbeat)
+    except CommandError as error:
+        return f"the connection was lost, and now {error.stderr.strip()[-200:]}"
+    return ""
 
 
 async def _written(ctx: ActionContext, paths: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
 from novafleet.capability.backup import plan as planning
 from novafleet.capability.backup.adopt import Note
@@ -40,7 +41,7 @@ async def exported(
         async with in_guest(ctx, order.hooks, domain.name) if order.hooks else nullcontext():
             consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
         await guard(ctx, sight, socket, order.heartbeat)
-        yield Exported(tuple(plans), consistency, _addresses(plans, socket))
+        yield Exported(tuple(plans), consistency, _addresses(plans, socket), partial(_ended, ctx, sight))
     finally:
         await if_possible(ctx, _closed(ctx, domain.name, names))
 
@@ -50,7 +51,8 @@ async def taken_up(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], 
     """The frozen disks of a job whose controller is gone; its guard watches over us now, by the same lease."""
     names = Names(sight.domain.uuid)
     try:
-        yield Exported(tuple(plans), note.consistency, _addresses(plans, names.socket(sight.home)), note.at)
+        addresses = _addresses(plans, names.socket(sight.home))
+        yield Exported(tuple(plans), note.consistency, addresses, partial(_ended, ctx, sight), note.at)
     finally:
         await if_possible(ctx, _closed(ctx, sight.domain.name, names))
 
@@ -64,7 +66,7 @@ async def _closed(ctx: ActionContext, domain: str, names: Names) -> None:
     await end(ctx, names)
 
 
-async def ended(ctx: ActionContext, sight: Sight) -> str:
+async def _ended(ctx: ActionContext, sight: Sight) -> str:
     """Why the job is over, or "" while it runs."""
     if await ctx.hypervisor.backup_job(sight.domain.name) is not None:
         return ""

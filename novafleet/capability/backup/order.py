@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from novafleet.capability.backup.export import Address
@@ -34,10 +34,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Frozen disks: how each is read after all, and where, by target; ``at`` is the moment they are of,
-    0 for this one."""
+    """Frozen disks: how each is read after all, and where, by target. ``ended`` says why nobody exports them any more,
+    or "" while somebody does; ``at`` is the moment they are of, 0 for this one."""
 
     plans: tuple[DiskPlan, ...]
     consistency: Consistency
     addresses: Mapping[str, Address]
+    ended: Callable[[], Awaitable[str]]
     at: float = 0.0
