@@ -25,6 +25,20 @@ vms:
   a: {host: kvm1, boot: mini, disks: {data: {size: 16MiB}}, cloud_init: {user_data: {hostname: a}}}
   b: {host: kvm3, disks: {data: {size: 16MiB}}, depends_on: [a]}
 """
+STACKS = """
+stacks:
+  store: {host: kvm1, compose: compose.yaml, images: {"localhost/novafleet/httpd:1": {path: ARCHIVE}}, depends_on: [a]}
+  front: {host: kvm3, compose: compose.yaml, images: {"localhost/novafleet/httpd:1": {path: ARCHIVE}}, depends_on: [b]}
+"""
+"""On Podman and on Docker."""
+COMPOSE = """
+services:
+  web:
+    image: localhost/novafleet/httpd:1
+    command: [httpd, -f, -p, "80", -h, /srv]
+    volumes: ["data:/srv"]
+volumes: {data: {}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +53,10 @@ def resumed() -> Iterator[list[str]]:
 def test_killed_at_random_moments(
     lab: Lab, controller: Controller, environment: Write, resumed: list[str], seed: int
 ) -> None:
-    file = str(environment(NAME, TEXT))
+    """Every other seed has container stacks too."""
+    path = environment(NAME, TEXT + (STACKS.replace("ARCHIVE", str(lab.httpd)) if seed % 2 else ""))
+    path.with_name("compose.yaml").write_text(COMPOSE)
+    file = str(path)
     steps = len(controller.json("up", file, "--yes")["steps"])
     whole = traces(lab, NAME)
     uuids = _uuids(lab)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,7 +35,13 @@ LAB_HOSTS = {
     "kvm1": Host("kvm1", "172.31.250.11", user="root"),
     "kvm2": Host("kvm2", "172.31.250.12", user="root"),
     "kvm3": Host("kvm3", "172.31.250.13", user="ops", become=Become(True)),
+    "qemu+ssh": Host("qemu+ssh", "172.31.250.12", user="root", vars={"libvirt": "qemu+ssh"}),
 }
+SSH = f"""\
+#!/bin/sh
+exec {shutil.which("ssh")} -F none -o IdentitiesOnly=yes -o UserKnownHostsFile={LAB / "known_hosts"} "$@"
+"""
+"""libvirt runs the ``ssh`` it finds, which would ask the user's known_hosts."""
 
 TEST_DRIVER_LACKS = {
     "undefine": "libvirt's test driver refuses the flags of virDomainUndefineFlags",
@@ -129,11 +138,23 @@ async def lab_session(host: Host) -> AsyncIterator[tuple[HostSession, Hypervisor
     """A lab host over the real transport; skips where the lab is not up."""
     host = reachable(host)
     fleet = Fleet({host.name: host}, {})
-    async with (
-        SshPool(fleet, known_hosts=LAB / "known_hosts", passwords=no_password) as pool,
-        Connections(pool) as hypervisors,
-    ):
-        yield await pool.get(host), await hypervisors.get(host)
+    with ssh_of_the_lab():
+        async with (
+            SshPool(fleet, known_hosts=LAB / "known_hosts", passwords=no_password) as pool,
+            Connections(pool) as hypervisors,
+        ):
+            yield await pool.get(host), await hypervisors.get(host)
+
+
+@contextmanager
+def ssh_of_the_lab() -> Iterator[None]:
+    """``ssh`` is a program that knows the lab's hosts."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        program = Path(folder, "ssh")
+        program.write_text(SSH)
+        program.chmod(0o700)
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        yield
 
 
 def reachable(host: Host) -> Host:
@@ -142,14 +163,7 @@ def reachable(host: Host) -> Host:
         socket.create_connection((host.address, 22), timeout=2.0).close()
     except OSError as exc:
         pytest.skip(f"the lab is not up ({host.name}: {exc}); `novafleet lab up`")
-    return Host(
-        host.name,
-        host.address,
-        user=host.user,
-        become=host.become,
-        key=str(LAB / "id_ed25519"),
-        known_hosts=str(LAB / "known_hosts"),
-    )
+    return replace(host, key=str(LAB / "id_ed25519"), known_hosts=str(LAB / "known_hosts"))
 
 
 def no_password(host: Host) -> Secret:

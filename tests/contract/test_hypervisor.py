@@ -20,7 +20,7 @@ from tests.contract.hypervisors import LAB_HOSTS, NETWORKS, PREFIX, LabHosts, Su
 NAME = f"{PREFIX}db"
 NET, NET2 = NETWORKS
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-SUBJECTS = ["fake", "test", *(pytest.param(name, marks=pytest.mark.lab) for name in ("kvm1", "kvm2", "kvm3"))]
+SUBJECTS = ["fake", "test", *(pytest.param(name, marks=pytest.mark.lab) for name in LAB_HOSTS)]
 
 RECORD = f'<n:resource xmlns:n="{METADATA_NS}" name="{{}}"><n:applied>{{{{}}}}</n:applied></n:resource>'
 DISK = '<disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="/dev/null"/>{}{}</disk>'

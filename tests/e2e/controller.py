@@ -99,6 +99,9 @@ find /var/lib/libvirt/images -maxdepth 1 \( -name '*.part' -o -name '*.tmp' \) !
 find /var/lib/novafleet/stacks -mindepth 1 -maxdepth 1 -name "*$1-*" -printf 'stack %f\n' 2>/dev/null
 for engine in docker podman; do
   command -v $engine >/dev/null && $engine ps -a --format '{{.Names}}' | grep "$1-" | sed 's/^/container /'
+  for kind in volume network; do
+    command -v $engine >/dev/null && $engine $kind ls --format '{{.Name}}' | grep "$1-" | sed "s/^/$kind /"
+  done
 done
 for process in /proc/[0-9]*; do
   if [ "$process/fd/9" -ef "/run/lock/novafleet/$1.lease" ]; then echo "lease ${process#/proc/}"; fi
@@ -108,5 +111,6 @@ true
 
 
 def traces(lab: Lab, environment: str) -> Mapping[str, frozenset[str]]:
-    """By host, what of an environment is there: domains, networks, files, stacks, containers, a held lease."""
+    """By host, what of an environment is there: domains, networks, files, stacks, containers with their volumes and
+    networks, a held lease."""
     return {host: frozenset(lab.on(host, "sh", "-c", LOOK, "look", environment).splitlines()) for host in lab.hosts}
