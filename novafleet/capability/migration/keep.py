@@ -7,20 +7,15 @@ from dataclasses import replace
 
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.manifest import FOLDER
+from novafleet.capability.migration.written import write
 from novafleet.errors import NotFoundError
-from novafleet.model.command import Command
 from novafleet.model.encode import decode, encode
 from novafleet.model.migration import Move
-
-MAKE = 'umask 077; mkdir -p -- "$1"'
 
 
 async def keep(destination: End, move: Move) -> None:
     """Write it down; it goes with the manifest."""
-    folder = f"{FOLDER}/{move.job}"
-    await destination.session.run(Command.script(MAKE, folder, become=True, mutates=True))
-    text = json.dumps(encode(move)).encode()
-    await destination.session.push(text, f"{folder}/move.json", mode=0o600, become=True)
+    await write(destination, f"{FOLDER}/{move.job}/move.json", json.dumps(encode(move)).encode())
 
 
 async def kept(destination: End, job: str) -> Move | None:

@@ -79,30 +79,33 @@ async def look(
     files = (*(disk.path for disk in own), *extras(guest))
     homes = sorted({dirname(disk.path) for disk in own if disk.kind == "file"})
     running = guest.name if observed.running else ""
-    mine, shared = await together(
+    mine, shared, one, other = await together(
         ask(source, Question(running, (), files, tuple((disk.format, disk.path) for disk in own))),
         proven(source, destination, homes),
+        _kind(source.hypervisor),
+        _kind(destination.hypervisor),
     )
     lower = tuple(dict.fromkeys(image.path for chain in mine.chains.values() for image in chain[1:]))
-    if lower:
-        mine.files.update((await ask(source, Question("", (), lower))).files)
     landing = arrivals(guest, (*files, *lower), here.pools, there.pools, wanted)
-    here_side, there_side, cpu, boot_cpu, busy = await together(
-        _side(source, here, mine, guest.arch),
-        _side(destination, there, await ask(destination, landing), guest.arch),
+    found, below, cpu, boot_cpu, busy = await together(
+        ask(destination, landing),
+        ask(source, Question("", (), lower)) if lower else _nothing(),
         _cpu(destination.hypervisor, guest if observed.running else None),
         _cpu(destination.hypervisor, read(observed.domain.xml)),
         _busy(source.hypervisor, observed, own),
     )
     resident = int(mine.values.get("resident") or 0) << 10
-    seen = replace(observed, source=here_side, destination=there_side, resident=resident, shared=shared)
+    mine.files.update(below.files)
+    sides = (_side(here, one, mine, guest.arch), _side(there, other, found, guest.arch))
+    seen = replace(observed, source=sides[0], destination=sides[1], resident=resident, shared=shared)
     return replace(seen, cpu=cpu, boot_cpu=boot_cpu, busy=busy)
 
 
 async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named: tuple[str, str, str]) -> Observed:
-    domain = await hypervisor.domain(name)
+    domain, snapshots, checkpoints = await together(
+        hypervisor.domain(name), hypervisor.snapshots(name), hypervisor.checkpoints(name)
+    )
     running = await hypervisor.running_xml(name) if domain.state not in OFF else ""
-    snapshots, checkpoints = await hypervisor.snapshots(name), await hypervisor.checkpoints(name)
     return Observed(*named, domain, here, there, running, snapshots, checkpoints)
 
 
@@ -127,8 +130,17 @@ def arrivals(
     return Question("", rooms, tuple(dict.fromkeys((*files, *paths, *programs))))
 
 
-async def _side(end: End, facts: HostFacts, answer: Answer, arch: str) -> Side:
-    versions, capabilities = await end.hypervisor.version(), await end.hypervisor.capabilities()
+async def _nothing() -> Answer:
+    return Answer()
+
+
+async def _kind(hypervisor: Hypervisor) -> tuple[tuple[int, int], str]:
+    """What a host's libvirt and QEMU are, and what they can do."""
+    return await together(hypervisor.version(), hypervisor.capabilities())
+
+
+def _side(facts: HostFacts, kind: tuple[tuple[int, int], str], answer: Answer, arch: str) -> Side:
+    versions, capabilities = kind
     uuid, machines = host_of(capabilities, arch)
     return Side(
         host=facts.host,

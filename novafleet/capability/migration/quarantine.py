@@ -12,6 +12,7 @@ from typing import Any
 
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.scripts import script
+from novafleet.capability.migration.written import write
 from novafleet.model.command import Command
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,6 @@ FOLDER = "/var/lib/novafleet/quarantine"
 BESIDE = ".novafleet-quarantine"
 """Where files go: ``DIRECTORY/.novafleet-quarantine/JOB/``, beside where they were, so that a rename does it."""
 RECORD = "record.json"
-KEEP = 'umask 077; mkdir -p -- "$1"'
 READ = 'for record in "$1"/*/"$2"; do [ ! -f "$record" ] || { cat -- "$record" && echo; }; done'
 VOLUMES = """\
 engine=$1 bundle=$2 label=com.docker.compose.project=$3
@@ -96,10 +96,8 @@ def _read(end: End, line: str) -> Quarantine | None:
 
 async def record(end: End, quarantine: Quarantine) -> None:
     """Write it down, in one line, before anything of it happens (or happened)."""
-    folder = f"{FOLDER}/{quarantine.job}"
-    await end.session.run(Command.script(KEEP, folder, become=True, mutates=True))
     text = json.dumps(dataclasses.asdict(quarantine)).encode()
-    await end.session.push(text, f"{folder}/{RECORD}", mode=0o600, become=True)
+    await write(end, f"{FOLDER}/{quarantine.job}/{RECORD}", text)
 
 
 async def put_away(end: End, quarantine: Quarantine) -> None:
