@@ -9,16 +9,21 @@ from pathlib import Path
 
 from novafleet.app.plan import Planned
 from novafleet.errors import GuardError, RepositoryError, Retry, StoreError
+from novafleet.model import address
 from novafleet.model.backup import Snapshot
 from novafleet.model.environment import Environment
 from novafleet.model.plan import Plan
 from novafleet.model.policy import Policy
 from novafleet.plan.graph import data_loss
 
+BUNDLE = "bundle"
+"""What every snapshot of a stack holds beside all of its volumes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Disks of a VM that a plan would destroy, and the policy that demands a backup of them first."""
+    """Disks of a VM, or the volumes of a stack (``vm`` is its address), that a plan would destroy, and the policy that
+    demands a backup of them first."""
 
     environment: str
     vm: str
@@ -34,8 +39,8 @@ async def refuse_unprotected(planned: Planned, now: float) -> None:
 
 
 def demands(environment: Environment, plan: Plan) -> tuple[Demand, ...]:
-    """What must be backed up before a plan may run. For a VM that the file no longer has, the environment's policy
-    counts."""
+    """What must be backed up before a plan may run. For a stack, and for a VM that the file no longer has, the
+    environment's policy counts."""
     lost: dict[str, set[str]] = {}
     for change in data_loss(plan):
         if change.kind == "volume":
@@ -43,6 +48,8 @@ def demands(environment: Environment, plan: Plan) -> tuple[Demand, ...]:
             lost.setdefault(name, set()).add(disk)
         elif change.kind == "vm" and change.name in environment.vms:
             lost.setdefault(change.name, set()).update(environment.vms[change.name].disks)
+        elif change.kind == "stack":
+            lost.setdefault(address.stack(change.name), set()).add(BUNDLE)
     return tuple(_demands(environment, lost.items()))
 
 
@@ -66,7 +73,8 @@ def refuse_old(demand: Demand, snapshots: Iterable[Snapshot], now: float) -> Non
         if newest is not None and now - newest <= policy.guard:
             continue
         age = "there is none" if newest is None else f"the newest is {_hours(now - newest)} old"
-        raise _refusal(demand, f"disk {disk} of {demand.vm}: {age}")
+        lost = "its volumes" if demand.vm.startswith(address.stack("")) else f"disk {disk} of {demand.vm}"
+        raise _refusal(demand, f"{lost}: {age}")
 
 
 async def _snapshots(demand: Demand) -> tuple[Snapshot, ...]:

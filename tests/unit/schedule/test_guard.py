@@ -39,7 +39,7 @@ def test_what_is_demanded(tmp_path: Path) -> None:
     assert of(made, lost("volume", "db.scratch")) == {}
     assert of(made, lost("volume", "cache.root")) == {}, "backup: false"
     assert of(made, lost("volume", "gone.root")) == {"gone": frozenset({"root"})}, "no longer in the file"
-    assert of(made, lost("stack", "edge")) == {}
+    assert of(made, lost("stack", "edge")) == {"stack.edge": frozenset({"bundle"})}, "in every snapshot of a stack"
     harmless = ResourceChange("volume.db.root", "volume", "db.root", "kvm1", Change.UPDATE, Impact.REBOOT)
     assert of(made, harmless) == {}
 
@@ -50,6 +50,20 @@ def snapshot(age: float, *disks: str, vm: str = "db", env: str = "dev") -> Snaps
 
 
 HOUR = 3600.0
+
+
+@pytest.mark.parametrize(("age", "cause"), [(None, "there is none"), (HOUR, ""), (25 * HOUR, "the newest is 25 h old")])
+def test_volumes_of_a_stack(tmp_path: Path, age: float | None, cause: str) -> None:
+    made = environment(tmp_path, FILE)
+    [demand] = demands(made, Plan("dev", "down", (lost("stack", "edge"),)))
+    found = [] if age is None else [snapshot(age, "bundle", "volume.dev-edge_data", vm="stack.edge")]
+    if not cause:
+        refuse_old(demand, found, NOW)
+        return
+    with pytest.raises(GuardError) as raised:
+        refuse_old(demand, found, NOW)
+    assert raised.value.cause == f"its volumes: {cause}"
+    assert raised.value.hints == ("novafleet backup run dev/stack.edge --repo /backup --key-file /key",)
 
 
 @pytest.mark.parametrize(
