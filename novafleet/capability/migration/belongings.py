@@ -18,9 +18,14 @@ EXIST = 'for path; do [ ! -e "$path" ] || printf "%s\\n" "$path"; done'
 
 async def belongings(source: End, move: Move) -> tuple[str, ...]:
     """Those of them that exist, without what lies on shared storage."""
-    paths = dict.fromkeys(_all(move))
+    paths = candidates(move)
     said = (await source.session.run(Command.script(EXIST, *paths, become=True))).text
     return tuple(path for path in said.splitlines() if path in paths)
+
+
+def candidates(move: Move) -> tuple[str, ...]:
+    """Where those files would be, there or not."""
+    return tuple(dict.fromkeys(_all(move)))
 
 
 def _all(move: Move) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from novafleet.capability.migration import follow
-from novafleet.capability.migration.belongings import belongings
+from novafleet.capability.migration.belongings import belongings, candidates
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import forget
 from novafleet.capability.migration.moved import relocations
@@ -17,12 +18,12 @@ from novafleet.capability.migration.quarantine import (
     kept_at,
     occupied,
     put_away,
-    quarantine_of,
     quarantines,
     record,
 )
 from novafleet.errors import MigrationError, NotFoundError
 from novafleet.model.migration import Mode, Move, Phase
+from novafleet.together import together
 
 DAY = 86400.0
 
@@ -34,27 +35,27 @@ async def commit(ends: Ends, move: Move, mode: Mode, *, ttl: float = DAY) -> Qua
     Only for a VM seen running on the destination (or defined there, when it was off). Raises MigrationError NF-MIG-501
     when it is not there, or still runs here.
     """
-    await _refuse_unsafe(ends, move)
-    kept = await quarantine_of(ends.source, move.job) or await _begin(ends, move, mode, ttl)
+    _, records = await together(_refuse_unsafe(ends, move), quarantines(ends.source))
+    known = next((each for each in records if each.job == move.job), None)
+    kept = known or await _begin(ends, move, mode, ttl)
     await _follow(ends, move, mode)
     await put_away(ends.source, kept)
     await ends.source.hypervisor.undefine_domain(move.domain, nvram=False)
     await follow.change_leases(ends.source, move.leases, add=False)
     kept = replace(kept, committed=True)
     await record(ends.source, kept)
-    await forget(ends.destination, move.job)
-    await _tidy(ends, move)
+    await together(forget(ends.destination, move.job), _tidy(ends, move, (*records, kept)))
     await ends.note(Phase.COMMITTED, {"undo_until": kept.until})
     return kept
 
 
-async def _tidy(ends: Ends, move: Move) -> None:
+async def _tidy(ends: Ends, move: Move, here: Sequence[Quarantine]) -> None:
     """What the destination kept of this VM from the day it left there is older than what came back; and what is kept
     on the source beyond its time goes."""
     for each in await quarantines(ends.destination):
         if each.uuid == move.uuid and each.host == move.destination and each.committed:
             await drop(ends.destination, each)
-    for each in await quarantines(ends.source):
+    for each in here:
         if each.committed and each.until < time.time():
             await drop(ends.source, each)
 
@@ -79,7 +80,7 @@ async def _refuse_unsafe(ends: Ends, move: Move) -> None:
 
 async def _begin(ends: Ends, move: Move, mode: Mode, ttl: float) -> Quarantine:
     """The record comes first: whatever happens then, it says where everything is."""
-    paths = await belongings(ends.source, move)
+    paths, size = await together(belongings(ends.source, move), occupied(ends.source, candidates(move)))
     now = time.time()
     kept = Quarantine(
         job=move.job,
@@ -99,7 +100,7 @@ async def _begin(ends: Ends, move: Move, mode: Mode, ttl: float) -> Quarantine:
         checkpoints=move.checkpoints,
         files={path: kept_at(move.job, path) for path in paths},
         leases=move.leases,
-        size=await occupied(ends.source, paths),
+        size=size,
     )
     await record(ends.source, kept)
     return kept

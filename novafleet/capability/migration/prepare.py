@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import End, Ends
-from novafleet.capability.migration.manifest import FOLDER, Manifest, forget, make, note_lease, read_manifest
+from novafleet.capability.migration.manifest import FOLDER, forget, make, note_lease
 from novafleet.capability.migration.scripts import script
 from novafleet.capability.migration.through import ThroughController
 from novafleet.errors import MigrationError
@@ -22,7 +22,7 @@ DIGEST = 'printf "%s\\n" "$2" >"$1.part" && mv -f -- "$1.part" "$1"'
 DUMP = ("virsh", "-q", "-c", "qemu:///system", "net-dumpxml")
 
 
-async def prepare(ends: Ends, move: Move) -> Manifest:
+async def prepare(ends: Ends, move: Move) -> None:
     """Make empty volumes (overlays on ``backing``; thin stays thin), bring what they stand on, seed and kernel, add
     DHCP leases. Convergent for one job; each thing is in the host's manifest before it exists.
 
@@ -32,17 +32,18 @@ async def prepare(ends: Ends, move: Move) -> Manifest:
     destination = ends.destination
     files, later = _files(move), _later(move)
     volumes = [_volume(move, disk) for disk in move.disks if not disk.shared]
-    sides = await _sidecars(ends.source, move)
-    await make(destination, move, [*files, *volumes, *sides, *later], look=True)
+    sides, cargo = await _sidecars(ends.source, move), _cargo(move)
+    if cargo:
+        await make(destination, move, [*files, *volumes, *sides, *later], look=True)
     await ends.note(Phase.PREPARING, {"manifest": f"{destination.host.name}:{FOLDER}/{move.job}"})
     if any(words[1].startswith(f"{DEFAULT_PATH}/") for words in (*files, *volumes)):
         await destination.hypervisor.ensure_pool(DEFAULT_POOL, DEFAULT_PATH)
-    await make(destination, move, [*files, *later])
-    await carry(ends, _cargo(move), ThroughController(move.wanted.bandwidth))
-    await _seal(destination, move)
-    await make(destination, move, [*volumes, *sides])
+    if cargo:
+        await make(destination, move, [*files, *later])
+        await carry(ends, cargo, ThroughController(move.wanted.bandwidth))
+        await _seal(destination, move)
+    await make(destination, move, [*volumes, *sides] if cargo else [*later, *volumes, *sides])
     await _add_leases(destination, move)
-    return await read_manifest(destination, move.job) or Manifest(move.job, move.uuid, move.domain)
 
 
 def _brought(move: Move) -> tuple[MoveFile, ...]:

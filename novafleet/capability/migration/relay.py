@@ -16,7 +16,7 @@ from novafleet.model.command import Command
 from novafleet.ports import Channel
 
 PIECE = 1 << 20
-CHOWN = 'chown "$1" "$2"'
+CHOWN = 'chown "$@"'
 LOOPBACK = "127.0.0.1"
 
 
@@ -50,8 +50,8 @@ async def relayed(
     async with AsyncExitStack() as stack:
         for lane in lanes:
             await stack.enter_async_context(_listening(source, destination, lane, complaints))
-            if isinstance(lane.at, str):
-                await source.session.run(Command.script(CHOWN, owner, lane.at, become=True, mutates=True))
+        sockets = [lane.at for lane in lanes if isinstance(lane.at, str)]
+        await source.session.run(Command.script(CHOWN, owner, *sockets, become=True, mutates=True))
         yield
 
 

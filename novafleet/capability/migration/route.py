@@ -16,6 +16,7 @@ from novafleet.capability.migration.relay import LOOPBACK, Complaints, Lane, rel
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import ConfigError, NovaFleetError
 from novafleet.model.migration import Path
+from novafleet.together import together
 
 FOLDER = "/run/novafleet/migrate"
 """One folder a job on both hosts, passable for QEMU's user; gone with the host's next boot."""
@@ -65,8 +66,10 @@ async def open_route(path: Path, source: End, destination: End, job: str) -> Asy
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_close, ends, job)
         listener = "root" if route.survives_controller else offers[0].login
-        await source.session.run(script("route_folder.sh", folder, listener, mutates=True))
-        await destination.session.run(script("route_folder.sh", folder, offers[1].owner, mutates=True))
+        await together(
+            source.session.run(script("route_folder.sh", folder, listener, mutates=True)),
+            destination.session.run(script("route_folder.sh", folder, offers[1].owner, mutates=True)),
+        )
         if route.survives_controller:
             carried = tunnel.tunnelled(ends, (offers[0], offers[1]), job, folder, lanes)
         else:
@@ -122,10 +125,11 @@ def _bracketed(address: str) -> str:
 
 
 async def _close(ends: tuple[End, End], job: str) -> None:
-    source, destination = ends
-    folder = folder_of(job)
-    for end in (source, destination):
-        await end.session.run(script("route_close.sh", folder, "", mutates=True), check=False)
+    closing = script("route_close.sh", folder_of(job), "", mutates=True)
+    done = await asyncio.gather(*(end.session.run(closing, check=False) for end in ends), return_exceptions=True)
+    for error in done:
+        if isinstance(error, BaseException):
+            raise error
 
 
 async def close_route(source: End, destination: End, job: str) -> None:

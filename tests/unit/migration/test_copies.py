@@ -122,8 +122,11 @@ async def test_images_under_the_active_one_and_other_branches_go_along(pair: Two
 
 async def test_prepare_again_is_fine(pair: Two) -> None:
     move = await make(pair)
-    first = await prepare(pair.ends, move)
-    assert await prepare(pair.ends, move) == first
+    await prepare(pair.ends, move)
+    first = await read_manifest(pair.ends.destination, move.job)
+    assert first is not None
+    await prepare(pair.ends, move)
+    assert await read_manifest(pair.ends.destination, move.job) == first
 
 
 @pytest.mark.parametrize("running", [True, False])
