@@ -1,4 +1,4 @@
-"""Several things at once, of which the first failure counts."""
+"""Several things at once, of which the first failure counts: the others are cut off, or come to their end."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ async def together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
             found = found.exceptions[0]
         raise found from None
     return tuple(task.result() for task in tasks)
+
+
+async def to_the_end(*work: Coroutine[Any, Any, Any]) -> None:
+    """Each to its end, whatever becomes of the others; then the first failure is raised. For clearing up."""
+    for done in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(done, BaseException):
+            raise done

@@ -104,13 +104,9 @@ class Silence:
 
 @asynccontextmanager
 async def outside(source: End, domain: str, watchers: Sequence[HostSession]) -> AsyncIterator[Silence]:
-    """Have the first host that reaches the guest ask it for as long as this lasts."""
+    """Have the first host that reaches the guest ask it for as long as this lasts. Nobody waits until one is found."""
     silence = Silence()
-    watching = await _vantage(await addresses(source, domain), watchers, silence)
-    if watching is None:
-        yield silence
-        return
-    task = asyncio.create_task(_watch(watching, silence))
+    task = asyncio.create_task(_watch(source, domain, watchers, silence))
     try:
         yield silence
     finally:
@@ -146,9 +142,12 @@ async def _vantage(found: Sequence[str], watchers: Sequence[HostSession], silenc
     return None
 
 
-async def _watch(watcher: HostSession, silence: Silence) -> None:
+async def _watch(source: End, domain: str, watchers: Sequence[HostSession], silence: Silence) -> None:
     rest = b""
     try:
+        watcher = await _vantage(await addresses(source, domain), watchers, silence) if watchers else None
+        if watcher is None:
+            return
         async with watcher.stream(script("ping.sh", silence.address)) as running:
             async for piece in running:
                 *lines, rest = (rest + piece.data).split(b"\n")

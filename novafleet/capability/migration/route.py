@@ -16,7 +16,7 @@ from novafleet.capability.migration.relay import LOOPBACK, Complaints, Lane, rel
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import ConfigError, NovaFleetError
 from novafleet.model.migration import Path
-from novafleet.together import together
+from novafleet.together import to_the_end, together
 
 FOLDER = "/run/novafleet/migrate"
 """One folder a job on both hosts, passable for QEMU's user; gone with the host's next boot."""
@@ -126,10 +126,7 @@ def _bracketed(address: str) -> str:
 
 async def _close(ends: tuple[End, End], job: str) -> None:
     closing = script("route_close.sh", folder_of(job), "", mutates=True)
-    done = await asyncio.gather(*(end.session.run(closing, check=False) for end in ends), return_exceptions=True)
-    for error in done:
-        if isinstance(error, BaseException):
-            raise error
+    await to_the_end(*(end.session.run(closing, check=False) for end in ends))
 
 
 async def close_route(source: End, destination: End, job: str) -> None:

@@ -15,6 +15,7 @@ from novafleet.capability.migration.offer import Offer
 from novafleet.capability.migration.relay import LOOPBACK, Lane
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import CommandError, MigrationError, NovaFleetError, Retry
+from novafleet.together import to_the_end
 
 LASTS = 86400
 """Seconds after which the unit ends whatever happens."""
@@ -149,10 +150,8 @@ def _forwards(destination: Offer, lanes: Sequence[Lane]) -> tuple[str, ...]:
 
 async def close_tunnel(source: End, destination: End, job: str, folder: str) -> None:
     """End unit and trust; nothing there is fine."""
-    try:
-        await source.session.run(script("route_close.sh", folder, unit(job), mutates=True), check=False)
-    finally:
-        await _distrust(destination, job)
+    closing = script("route_close.sh", folder, unit(job), mutates=True)
+    await to_the_end(source.session.run(closing, check=False), _distrust(destination, job))
 
 
 async def _distrust(destination: End, job: str) -> None:
