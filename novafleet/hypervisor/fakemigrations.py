@@ -31,6 +31,9 @@ class FakeMigrations(FakeGuests):
         """Have a peer run it; here it stays defined unless said otherwise."""
         what = f"migrate domain {name}"
         try:
+            if "postcopy_resume" in flags:
+                self._join(name, uri)
+                return
             guest, peer = self._ready(name, uri)
             job = guest.leaving = Leaving("postcopy" in flags)
             try:
@@ -60,6 +63,14 @@ class FakeMigrations(FakeGuests):
         if other is not None and other.live is not None:
             _invalid(f"domain '{name}' is already active", translate.OPERATION_FAILED)
         return guest, peer
+
+    def _join(self, name: str, uri: str) -> None:
+        """The halves of a guest whose post-copy broke off. Refuses others, as qemuMigrationSrcBeginResume does."""
+        guest = self._active(name)
+        if guest.reason != "postcopy failed" or uri not in self.peers:
+            _invalid(f"post-copy migration of domain '{name}' is not in a failed state")
+        self.peers[uri]._guest(name).reason = "migrated"
+        guest.live, guest.state, guest.reason = None, "shutoff", "migrated"
 
     def _hand_over(self, name: str, guest: Guest, peer: FakeHypervisor, parameters: Mapping[str, object]) -> None:
         running, config = (

@@ -68,6 +68,17 @@ async def migrate_live(
     return Moved(_measured(final, clock, silence), drive.switched, final, _probe(silence))
 
 
+async def resume_postcopy(source: Hypervisor, move: Move, route: Route) -> None:
+    """Bring the rest of the memory of a guest whose post-copy broke off on both sides (VIR_MIGRATE_POSTCOPY_RESUME,
+    libvirt 8.5). It waits on the destination for what it lacks. Raises HypervisorError; nothing is lost by that."""
+    flags = frozenset({"live", "peer2peer", "persist_dest", "postcopy", "postcopy_resume"})
+    parameters = {"migrate_uri": route.memory_uri, **route.parameters}
+    try:
+        await source.migrate(move.domain, route.uri, parameters, flags)
+    except HypervisorError as error:
+        raise _explained(error, route) from error
+
+
 def _flags(move: Move, route: Route, mode: Mode) -> frozenset[str]:
     flags = {"live", "peer2peer", "persist_dest", "abort_on_error", "auto_converge"} | route.flags
     copied = _copied(move)

@@ -117,6 +117,20 @@ async def test_postcopy_switches_at_the_deadline_at_the_latest(pair: Pair) -> No
     assert (await pair.b.domain(NAME)).state == "running"
 
 
+async def test_a_postcopy_that_broke_off_goes_on_by_another_route(pair: Pair) -> None:
+    moving = move()
+    with pytest.raises(NovaFleetError) as caught:
+        await live.resume_postcopy(pair.a, moving, ROUTE)
+    assert caught.value.code == "NF-LV-187"
+    await pair.b.define_domain(XML)
+    await pair.b.start_domain(NAME)
+    for half, state in ((pair.a, "paused"), (pair.b, "running")):
+        guest = half._guests[NAME]
+        guest.state, guest.reason = state, "postcopy failed"
+    await live.resume_postcopy(pair.a, moving, ROUTE)
+    assert [(await each.domain(NAME)).state for each in (pair.a, pair.b)] == ["shutoff", "running"]
+
+
 async def test_who_goes_away_leaves_no_migration_behind(pair: Pair) -> None:
     slow = move(wanted=Wanted(bandwidth=MIB))
     task = asyncio.create_task(live.migrate_live(pair.ends, slow, ROUTE, Mode.LIVE))
