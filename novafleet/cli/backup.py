@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,8 @@ import typer
 from novafleet.cli import browse, drill, retention
 from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout
 from novafleet.cli.run import guarded, inventory_of, run
-from novafleet.errors import ConfigError, ExitCode
+from novafleet.cli.values import bytes_of, seconds_of, word_of
+from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
     from novafleet.app.backup import BackupRequest
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Backups of VMs: full once, from then on only what changed.", no_args_is_help=True)
 
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 CONSISTENCIES = ("auto", "crash", "fs")
 
 Vms = Annotated[
@@ -78,28 +77,6 @@ def key_of(file: Path | None, passphrase: str) -> KeySource:
     return key_source(file, passphrase)
 
 
-def bytes_of(text: str, option: str) -> int:
-    """``50MiB``, ``50M`` or plain bytes; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:iB|B)?(?:/s)?", text or "0", re.IGNORECASE)
-    if found is None:
-        raise ConfigError(f"{option} takes bytes, as in 50MiB, not {text!r}", code="NF-CFG-005")
-    return int(float(found[1]) * UNITS[found[2].upper()])
-
-
-def seconds_of(text: str, option: str) -> float:
-    """``50ms``, ``2s`` or plain seconds; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", text or "0")
-    if found is None:
-        raise ConfigError(f"{option} takes a time, as in 50ms, not {text!r}", code="NF-CFG-005")
-    return float(found[1]) / (1000 if found[2] == "ms" else 1)
-
-
-def _consistency(text: str) -> str:
-    if text not in CONSISTENCIES:
-        raise ConfigError(f"--consistency takes {', '.join(CONSISTENCIES)}, not {text!r}", code="NF-CFG-005")
-    return text
-
-
 @app.command("run")
 def run_(
     context: typer.Context,
@@ -143,7 +120,7 @@ def _request(context: typer.Context, given: dict[str, Any]) -> BackupRequest:
         key=key_of(given["key_file"], given["passphrase"]),
         environment=given["environment"],
         full=given["full"],
-        consistency=_consistency(given["consistency"]),
+        consistency=word_of(given["consistency"], CONSISTENCIES, "--consistency"),
         limits=BackupLimits(
             bytes_of(given["bandwidth"], "--bandwidth"),
             given["per_host"],

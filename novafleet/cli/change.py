@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import typer
 
 from novafleet.app.change import Conversation, Finished, change_environment, resume_run
+from novafleet.cli.consent import agreed
 from novafleet.cli.run import guarded, run
-from novafleet.errors import ConfigError, ExitCode
+from novafleet.errors import ExitCode
 from novafleet.model.plan import Plan
 from novafleet.model.request import EnvironmentRequest
 from novafleet.report import plan as plan_report
@@ -50,11 +50,7 @@ def conversation_of(*, yes: bool, form: str) -> Conversation:
 def _confirm(plan: Plan, *, yes: bool, form: str) -> bool:
     if form == "table":
         plan_report.show(plan)
-    if yes or not plan.changed:
-        return True
-    if not sys.stdin.isatty():
-        raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
-    return typer.confirm("Do it?", err=True)
+    return yes or not plan.changed or agreed()
 
 
 def finish(finished: Finished, form: str) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, Limit, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.cli.values import bytes_of, word_of
 from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -43,13 +45,13 @@ def wish_of(
 ) -> Wish:
     """What the options ask for. Raises ConfigError NF-CFG-005."""
     from novafleet.app.convoy import Wish
-    from novafleet.cli.migrate import MODES, PATHS, size_of, word_of
+    from novafleet.cli.migrate import MODES, PATHS
     from novafleet.model import migration
 
     return Wish(
         mode=migration.Mode(word_of(mode, MODES, "--mode")),
         path=migration.Path(word_of(path, PATHS, "--path")),
-        bandwidth=size_of(bandwidth, "--bandwidth"),
+        bandwidth=bytes_of(bandwidth, "--bandwidth"),
         per_host=parallel,
         max_downtime=max_downtime,
         anytime=now,
@@ -120,7 +122,6 @@ def _perform(
     order: Any, output: OutputForm, timeout: float, *, home: bool, plan: bool, yes: bool, continued: Run | None = None
 ) -> None:
     from novafleet.app import drain as use_case
-    from novafleet.cli.migrate import confirmed
     from novafleet.report import drain as report
     from novafleet.report.progress import RunProgress
 
@@ -130,7 +131,7 @@ def _perform(
         _leave(drafted.exit_code)
         return
     verb = use_case.undrain if home else use_case.drain
-    result = run(lambda: verb(order, RunProgress, confirmed(yes=yes), continued), form=output, timeout=timeout)
+    result = run(lambda: verb(order, RunProgress, confirmation(yes=yes), continued), form=output, timeout=timeout)
     report.drained(result, output)
     _leave(result.exit_code)
 
@@ -198,7 +199,6 @@ def _balance(
     order: Any, output: OutputForm, timeout: float, *, plan: bool, yes: bool, continued: Run | None = None
 ) -> None:
     from novafleet.app import rebalance as use_case
-    from novafleet.cli.migrate import confirmed
     from novafleet.report import drain as report
     from novafleet.report.progress import RunProgress
 
@@ -206,7 +206,7 @@ def _balance(
         report.weighed(run(lambda: use_case.weigh(order), form=output, timeout=timeout), output)
         return
     result = run(
-        lambda: use_case.rebalance(order, RunProgress, confirmed(yes=yes), continued), form=output, timeout=timeout
+        lambda: use_case.rebalance(order, RunProgress, confirmation(yes=yes), continued), form=output, timeout=timeout
     )
     report.balanced(result, output)
     _leave(result.exit_code)

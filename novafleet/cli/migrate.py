@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from novafleet.cli import migraterecover, migrateundo
+from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
-from novafleet.errors import ConfigError, ExitCode
+from novafleet.cli.values import bytes_of, pairs_of, seconds_of, word_of
+from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
     from novafleet.app.migrate import Done, Request
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "live", "postcopy", "warm", "cold")
 PATHS = ("auto", "direct", "tunnel", "relay")
-BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class VmGroup(TyperGroup):
@@ -40,53 +38,6 @@ app = typer.Typer(
     help="Move VMs to another host: novafleet migrate VM... --to HOST (all options: migrate vm --help).",
     no_args_is_help=True,
 )
-
-
-def size_of(text: str, option: str) -> int:
-    """``100M``, ``1GiB``; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text or "0")
-    if found is None:
-        raise ConfigError(f"{option} takes bytes a second such as 100M, not {text!r}", code="NF-CFG-005")
-    return int(float(found[1]) * BYTES[found[2]])
-
-
-def seconds_of(text: str, option: str) -> float:
-    """``90s``, ``10m``, ``24h``; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text or "0")
-    if found is None:
-        raise ConfigError(f"{option} takes a time such as 10m, not {text!r}", code="NF-CFG-005")
-    return float(found[1]) * SECONDS[found[2] or "s"]
-
-
-def word_of(text: str, words: Sequence[str], option: str) -> str:
-    """One of the words. Raises ConfigError NF-CFG-005."""
-    if text not in words:
-        raise ConfigError(f"{option} takes {', '.join(words)}, not {text!r}", code="NF-CFG-005")
-    return text
-
-
-def pairs_of(texts: Sequence[str] | None) -> dict[str, str]:
-    """``FROM=TO``. Raises ConfigError NF-CFG-005."""
-    pairs = [text.partition("=") for text in texts or ()]
-    for first, equals, second in pairs:
-        if not (first and equals and second):
-            raise ConfigError("--network takes FROM=TO", code="NF-CFG-005")
-    return {first: second for first, _, second in pairs}
-
-
-def confirmed(*, yes: bool) -> Callable[[Sequence[str]], bool]:
-    """Ask, unless it was said beforehand. Raises ConfigError NF-CFG-006 where nobody can answer."""
-
-    def ask(lines: Sequence[str]) -> bool:
-        if yes:
-            return True
-        if not sys.stdin.isatty():
-            raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
-        for line in lines:
-            typer.echo(line, err=True)
-        return typer.confirm("Do it?", err=True)
-
-    return ask
 
 
 Vms = Annotated[list[str], typer.Argument(metavar="VM...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.")]
@@ -174,12 +125,12 @@ def _wanted(
         path=Path(word_of(path, PATHS, "--path")),
         deadline=seconds_of(deadline, "--deadline"),
         max_downtime=max_downtime,
-        bandwidth=size_of(bandwidth, "--bandwidth"),
+        bandwidth=bytes_of(bandwidth, "--bandwidth"),
         compress=compress,
         parallel=parallel,
         copy_storage=copy_storage,
         pool=pool,
-        networks=pairs_of(network),
+        networks=pairs_of(network, "--network", "FROM=TO"),
         consent=frozenset(consent or ()),
     )
 
@@ -214,7 +165,7 @@ def _migrate(request: Request, output: OutputForm, timeout: float, *, yes: bool)
     from novafleet.app.migrate import migrate
     from novafleet.report.progress import RunProgress
 
-    finish(run(lambda: migrate(request, RunProgress, confirmed(yes=yes)), form=output, timeout=timeout), output)
+    finish(run(lambda: migrate(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
 
 
 def finish(done: Done, form: str) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.cli.values import seconds_of, word_of
 from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -32,13 +34,13 @@ def stack(
     """Move a container stack to another host: images, bundle and named volumes."""
     from novafleet.app.migratestack import StackRequest
     from novafleet.app.migratestack import migrate_stack as use_case
-    from novafleet.cli.migrate import confirmed, finish, seconds_of
+    from novafleet.cli.migrate import finish
     from novafleet.report.progress import RunProgress
 
     request = guarded(
         lambda: StackRequest(inventory_of(context, inventory), name, to, seconds_of(keep, "--undo"), lock_wait), output
     )
-    finish(run(lambda: use_case(request, RunProgress, confirmed(yes=yes)), form=output, timeout=timeout), output)
+    finish(run(lambda: use_case(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
 
 
 def undo(
@@ -55,7 +57,7 @@ def undo(
     """Move a VM back to the host it came from, with the data it has now."""
     from novafleet.app.migrateundo import UndoRequest
     from novafleet.app.migrateundo import undo as use_case
-    from novafleet.cli.migrate import MODES, confirmed, finish, seconds_of, word_of
+    from novafleet.cli.migrate import MODES, finish
     from novafleet.model.migration import Mode
     from novafleet.report.progress import RunProgress
 
@@ -69,7 +71,7 @@ def undo(
         ),
         output,
     )
-    finish(run(lambda: use_case(request, RunProgress, confirmed(yes=yes)), form=output, timeout=timeout), output)
+    finish(run(lambda: use_case(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
 
 
 def ls(
@@ -96,11 +98,10 @@ def prune(
 ) -> None:
     """Delete what sources keep of VMs that left, once its time is over."""
     from novafleet.app.migrateundo import prune as use_case
-    from novafleet.cli.migrate import confirmed
 
     where = guarded(lambda: inventory_of(context, inventory), output)
     found = run(
-        lambda: use_case(where, confirmed(yes=yes), everything=everything, dry_run=dry_run),
+        lambda: use_case(where, confirmation(yes=yes), everything=everything, dry_run=dry_run),
         form=output,
         timeout=timeout,
     )

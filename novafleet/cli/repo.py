@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from novafleet.cli import repokey
-from novafleet.cli.backup import bytes_of, key_of
+from novafleet.cli.backup import key_of
 from novafleet.cli.options import KeyFile, Output, OutputForm, Passphrase, RepoUrl, Timeout
 from novafleet.cli.run import guarded, run
-from novafleet.errors import ConfigError, ExitCode
+from novafleet.cli.values import bytes_of, share_of
+from novafleet.errors import ExitCode
 
 app = typer.Typer(help="Backup repositories: make, inspect, check, mend, copy; their keys.", no_args_is_help=True)
 app.add_typer(repokey.app, name="key")
-
-
-def share_of(text: str, option: str) -> float:
-    """``5%``, ``100%`` or a fraction; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text or "0")
-    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-    if not 0 <= share <= 1:
-        raise ConfigError(f"{option} takes a share, as in 5% or 100%, not {text!r}", code="NF-CFG-005")
-    return share
 
 
 @app.command("init")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from novafleet.cli.backup import key_of
+from novafleet.cli.consent import agreed
 from novafleet.cli.options import Inventory, KeyFile, LockWait, Output, OutputForm, Passphrase, Repo, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
+from novafleet.cli.values import pairs_of
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
         name=given["name"],
         until=moment(given["until"]),
         pool=given["pool"],
-        networks=_pairs(given["network"] or ()),
+        networks=pairs_of(given["network"], "--network"),
         disk=given["disk"],
         in_place=given["in_place"],
         instant=given["instant"],
@@ -145,14 +145,6 @@ def _vm_request(context: typer.Context, given: dict[str, Any]) -> RestoreRequest
         stack=given["stack"],
         lock_wait=given["lock_wait"],
     )
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for old, _, new in pairs:
-        if not old or not new:
-            raise ConfigError("--network takes OLD=NEW", code="NF-BAK-040")
-    return {old: new for old, _, new in pairs}
 
 
 def _to_host(request: RestoreRequest, output: OutputForm, timeout: float, *, yes: bool) -> VmRestored:
@@ -163,16 +155,10 @@ def _to_host(request: RestoreRequest, output: OutputForm, timeout: float, *, yes
     def work() -> Any:
         of_vm = restore_disks_in_place if request.in_place else restore_to_host
         use_case = restore_stack_to_host if request.stack else of_vm
-        return use_case(request, lambda question: yes or _asked(question), RunProgress)
+        return use_case(request, lambda question: yes or agreed(question), RunProgress)
 
     done: VmRestored = run(work, form=output, timeout=timeout)
     return done
-
-
-def _asked(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
-    return typer.confirm(question, err=True)
 
 
 def _leave(done: VmRestored, output: OutputForm) -> None:

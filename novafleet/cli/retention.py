@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +9,11 @@ import typer
 
 from novafleet.cli.options import KeyFile, Output, OutputForm, Passphrase, Repo, Timeout
 from novafleet.cli.run import guarded, run
-from novafleet.errors import ConfigError
+from novafleet.cli.values import seconds_of
 
 if TYPE_CHECKING:
     from novafleet.app.retention import Rule
     from novafleet.repository import KeySource
-
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
 def _count(name: str, what: str) -> typer.models.OptionInfo:
@@ -41,14 +38,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (forget, prune, hold, release):
         app.command()(command)
-
-
-def seconds_of(text: str, option: str) -> float:
-    """``90m``, ``7d``, plain seconds; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdwy]?)", text or "0")
-    if found is None:
-        raise ConfigError(f"{option} takes an age, as in 12h or 7d, not {text!r}", code="NF-CFG-005")
-    return float(found[1]) * SECONDS[found[2] or "s"]
 
 
 def _key(file: Path | None, passphrase: str) -> KeySource:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from novafleet.cli import snapshotarchive
+from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, run
-from novafleet.cli.snapshotargs import KINDS, STACKS, confirmation, finish, mode_of, seconds_of, selected
+from novafleet.cli.snapshotargs import KINDS, MODES, STACKS, finish, selected
+from novafleet.cli.values import seconds_of, word_of
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -72,13 +74,13 @@ def create(
             Wish(
                 name=name,
                 text=text,
-                mode=mode_of(mode, "--mode"),
-                require=mode_of(require, "--require"),
+                mode=word_of(mode, MODES, "--mode"),
+                require=word_of(require, ("", *MODES), "--require"),
                 tags=tuple(tag or ()),
-                ttl=seconds_of(ttl),
+                ttl=seconds_of(ttl, "--ttl"),
                 hold=hold,
-                kind=mode_of(kind, "--kind", KINDS),
-                stacks=mode_of(stacks, "--stacks", STACKS),
+                kind=word_of(kind, KINDS, "--kind"),
+                stacks=word_of(stacks, STACKS, "--stacks"),
             ),
         ),
         output,

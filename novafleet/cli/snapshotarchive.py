@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
-from novafleet.cli.snapshotargs import MODES, confirmation, finish, mode_of, selected
-from novafleet.errors import ConfigError, ExitCode
+from novafleet.cli.snapshotargs import MODES, finish, selected
+from novafleet.cli.values import pairs_of, word_of
+from novafleet.errors import ExitCode
 
 
 def export(
@@ -33,7 +34,7 @@ def export(
     from novafleet.report.progress import RunProgress
 
     asked = guarded(lambda: selected(context, inventory, (vm,), "", None, lock_wait), output)
-    guarded(lambda: [mode_of(each, "an export", MODES[:2]) for each in (mode, require)], output)
+    guarded(lambda: word_of(mode, MODES[:2], "--mode") + word_of(require, ("", *MODES[:2]), "--require"), output)
     path = file.absolute()
     work = run(
         lambda: export_vm(asked, tuple(names or ()), path, RunProgress, mode=mode, require=require),
@@ -73,7 +74,7 @@ def import_(
             host,
             name,
             pool,
-            _networks(network or ()),
+            pairs_of(network, "--network"),
             start,
             lock_wait,
         ),
@@ -86,10 +87,3 @@ def import_(
     imported(done, output)
     if done.exit_code is not ExitCode.OK:
         raise typer.Exit(int(done.exit_code))
-
-
-def _networks(words: Sequence[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    if any(not old or not new for old, _, new in pairs):
-        raise ConfigError("--network takes OLD=NEW", code="NF-CFG-005")
-    return {old: new for old, _, new in pairs}

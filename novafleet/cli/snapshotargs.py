@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 MODES = ("crash", "fs", "live")
 KINDS = ("auto", "internal", "external")
 STACKS = ("pause", "stop", "skip")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def selected(
@@ -47,36 +44,6 @@ def _environment_of(file: Path) -> str:
         hints = ("or name it: --environment ENV",)
         raise ConfigError("the file names no environment", code="NF-CFG-005", where=str(file), hints=hints)
     return named.value
-
-
-def seconds_of(text: str) -> float:
-    """``7d``, ``12h``; empty is 0. Raises ConfigError NF-CFG-005."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "0s")
-    if found is None:
-        raise ConfigError(f"--ttl takes a time such as 12h or 7d, not {text!r}", code="NF-CFG-005")
-    return float(found[1]) * UNITS[found[2]]
-
-
-def mode_of(text: str, option: str, modes: Sequence[str] = MODES) -> str:
-    """One of the modes, or empty. Raises ConfigError NF-CFG-005."""
-    if text not in ("", *modes):
-        raise ConfigError(f"{option} takes {', '.join(modes)}, not {text!r}", code="NF-CFG-005")
-    return text
-
-
-def confirmation(*, yes: bool) -> Callable[[Sequence[str]], bool]:
-    """Shows lines and asks; what it returns raises ConfigError NF-CFG-006 where nobody is there."""
-
-    def ask(lines: Sequence[str]) -> bool:
-        if yes:
-            return True
-        if not sys.stdin.isatty():
-            raise ConfigError("nobody is there to ask", code="NF-CFG-006", hints=("run again with --yes",))
-        for line in lines:
-            typer.echo(line, err=True)
-        return typer.confirm("Do it?", err=True)
-
-    return ask
 
 
 def finish(done: Done, form: str) -> None:

@@ -11,8 +11,7 @@ from novafleet.app.snapshot import Wish, _create_steps, _skew
 from novafleet.app.snapshotrun import Done, Party, VmResult, results_of
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.app.vmselect import Chosen
-from novafleet.cli.snapshotargs import seconds_of
-from novafleet.errors import ConfigError, ExitCode, UnreachableError
+from novafleet.errors import ExitCode, UnreachableError
 from novafleet.model.facts import Domain
 from novafleet.model.fleet import Host
 from novafleet.model.run import NodeResult, NodeState
@@ -89,14 +88,3 @@ def test_a_tree_shows_branches_and_where_one_is(capsys: pytest.CaptureFixture[st
     assert "novafleet snapshot prune kvm1/db" in shown.err
     console.out.cache_clear()
     console.err.cache_clear()
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("", 0), ("90s", 90), ("12h", 43200), ("7d", 604800), ("1.5w", 907200)])
-def test_times(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["7", "d", "7 days", "-1d"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--ttl takes a time"):
-        seconds_of(text)
