@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from novafleet.app.context import Reached, reach
+from novafleet.app.migrategates import with_gates
 from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
 from novafleet.capability.migration.closed import heed
@@ -44,7 +45,7 @@ async def dossier_of(world: World, chosen: Chosen, to: str, wanted: Wanted, *, m
     name = chosen.domain.name
     named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
     observed, paths = await together(look(ends, facts.hosts, name, wanted, **named), probe_paths(*ends))
-    observed = replace(observed, paths=paths, path=_path(paths, wanted))
+    observed = await with_gates(world, replace(observed, paths=paths, path=_path(paths, wanted)), ends[0])
     dossier = decide(await _measured(observed, ends) if measure else observed, wanted)
     return heed(dossier, facts.hosts[destination].values.get("maintenance"))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from novafleet.app.context import StepContext, reach
 from novafleet.app.errand import Watch
+from novafleet.app.gates import wait_all
 from novafleet.app.repository import open_repository
 from novafleet.app.restore import (
     OBSERVED,
@@ -30,12 +31,11 @@ from novafleet.capability.backup.restore_check import MISSING
 from novafleet.capability.backup.restore_names import Order
 from novafleet.capability.backup.restore_xml import memory_of, needs, new_uuid
 from novafleet.capability.backup.xml import around
-from novafleet.errors import BackupError, Location, Retry
-from novafleet.execute.gate import wait
+from novafleet.errors import BackupError, Retry
 from novafleet.execute.gather import gather
 from novafleet.model.backup import Snapshot
 from novafleet.model.command import Command
-from novafleet.model.environment import Environment, Gate, GateKind, Vm
+from novafleet.model.environment import Gate, GateKind, Vm
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.model.fleet import Fleet
 from novafleet.observe.registry import collectors
@@ -184,12 +184,7 @@ async def _work(party: Party, pool: str, gates: Sequence[Gate], began: float) ->
 async def _judged(ctx: StepContext, name: str, gates: Sequence[Gate]) -> dict[str, str]:
     """What each gate saw. Raises GateError for the first that is not met."""
     vm = Vm(name, name, name, new_uuid(ctx.host.name, name), ctx.host.name, 0, ready=tuple(gates))
-    within = replace(ctx, environment=Environment("", Location(""), vms={name: vm}))
-    found = {}
-    for index, gate in enumerate(gates):
-        seen = await wait(within, {"resource": f"vm.{name}", "index": index})
-        found[gate.label] = str(seen["evidence"])
-    return found
+    return {seen.gate: seen.evidence for seen in await wait_all(ctx, vm)}
 
 
 def _drilled(snapshot: Snapshot, done: VmRestored, rpo: float) -> Drilled:

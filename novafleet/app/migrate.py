@@ -14,6 +14,7 @@ from typing import Any
 
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
+from novafleet.app.migrategates import GIVEN_UP, UNVERIFIED
 from novafleet.app.migratehistory import remember
 from novafleet.app.migratetrip import PATIENCE, Trip, unclear
 from novafleet.app.recover import settled
@@ -69,7 +70,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class VmMove:
-    """What became of one VM. ``state``: done | failed | rolled-back | unclear; ``error`` the finding that led there."""
+    """What became of one VM. ``state``: done | failed | rolled-back | unverified | unclear; ``error``: what led there.
+    Unverified: it runs on the destination, where a gate was not met; the source keeps its disks."""
 
     vm: str
     domain: str
@@ -272,18 +274,23 @@ class Migrations:
             return await self._onward(trip, row, emit)
         if seen.where is Place.UNCLEAR:
             return _failed(row, {**unclear(trip.move, seen.why).finding(), "because": failure}, "unclear")
+        return await self._back(trip, row, emit, failure or _interrupted(trip))
+
+    async def _back(self, trip: Trip, row: VmMove, emit: Emit, failure: Mapping[str, Any]) -> VmMove:
         await close_route(trip.source, trip.destination, trip.move.job)
         back = await self._steps(trip, trip.back(), emit, Cancellation())
         if back[0].error:
             return _failed(row, {**back[0].error, "because": failure}, "unclear")
-        return _failed(row, failure or _interrupted(trip), "rolled-back")
+        return _failed(row, failure, "rolled-back")
 
     async def _onward(self, trip: Trip, row: VmMove, emit: Emit) -> VmMove:
         """Not to be interrupted: the guest is there, and nobody else puts its house in order."""
         results = await self._steps(trip, trip.onward(), emit, Cancellation())
         failure = next((each.error for each in results if each.error), None)
+        if failure and failure["code"] == GIVEN_UP:
+            return await self._back(trip, row, emit, failure)
         if failure:
-            return _failed(row, failure, "unclear")
+            return _failed(row, failure, "unverified" if failure["code"] == UNVERIFIED else "unclear")
         return VmMove(row.vm, row.domain, row.source, row.destination, "done", trip.outcome)
 
     async def _steps(

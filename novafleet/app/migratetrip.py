@@ -4,25 +4,31 @@ whether it goes on (verify, commit) or back."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from novafleet.app.context import Reached
+from novafleet.app.context import Reached, StepContext, silent
+from novafleet.app.migrategates import GIVEN_UP, prove
 from novafleet.capability.migration import note
 from novafleet.capability.migration.cold import Copied, copy_cold
 from novafleet.capability.migration.commit import commit
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
+from novafleet.capability.migration.gates import BOOTING
 from novafleet.capability.migration.keep import keep
 from novafleet.capability.migration.live import migrate_live
+from novafleet.capability.migration.power import power_off
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import open_route
 from novafleet.capability.migration.sides import Place, place_of
 from novafleet.capability.migration.warm import copy_warm
-from novafleet.errors import MigrationError, NovaFleetError, Retry
+from novafleet.errors import Location, MigrationError, NovaFleetError, Retry
 from novafleet.model.encode import encode
-from novafleet.model.migration import Mode, Move, Outcome, Path, Phase
+from novafleet.model.environment import Environment
+from novafleet.model.facts import HostFacts
+from novafleet.model.migration import GateSeen, Mode, Move, Outcome, Path, Phase
 from novafleet.model.plan import Step, StepClass
 from novafleet.model.run import Record
 from novafleet.plan.moving import Moving
@@ -34,6 +40,8 @@ NOTE = "note"
 """Kind of the journal's records of a migration's phases; the first of a VM has its whole ``Move``."""
 PATIENCE = 15.0
 """Seconds libvirt gets to clear up after a migration that broke off."""
+STOPPING = 60.0
+"""Seconds a guest that goes back has to shut down in, where its disks are shared."""
 CONTROLLER = "controller"
 """Who measured the downtime of a guest that was stopped and started."""
 
@@ -57,6 +65,7 @@ class Trip:
     began: float = 0.0
     undo_until: float = 0.0
     verified: bool = False
+    gates: Sequence[GateSeen] = ()
     _known: bool = False
 
     @property
@@ -79,7 +88,14 @@ class Trip:
         total = (self.clock.monotonic() - self.began) * 1000
         longest = max(self.downtimes.values(), default=-1.0)
         return Outcome(
-            *known, round(total, 1), longest, self.downtimes, self.verified, self.undo_until, tuple(self.tried)
+            *known,
+            round(total, 1),
+            longest,
+            self.downtimes,
+            self.verified,
+            self.undo_until,
+            tuple(self.tried),
+            tuple(self.gates),
         )
 
     def there(self) -> list[Step]:
@@ -129,6 +145,13 @@ class Trip:
                 ctx.progress(text, done, total)
 
         return Ends(self.source, self.destination, write, tell)
+
+    def context(self, verb: str) -> StepContext:
+        """The source, for what is done outside a step."""
+        facts = HostFacts(self.move.source, self.clock.now())
+        nothing = Environment("", Location(""))
+        node = f"{self.label}/{verb}"
+        return StepContext(self.source, nothing, facts, self.run_id, node, silent, self.clock.now)
 
     async def _note(self, verb: str, phase: Phase, values: Mapping[str, Json]) -> None:
         """The journal first; then the domain itself, so that another controller knows as much."""
@@ -231,9 +254,28 @@ class Trip:
         seen = await place_of(self.ends(ctx, "verify"), self.move, patience=PATIENCE)
         if seen.where is not Place.DESTINATION:
             raise unclear(self.move, seen.why)
+        self.gates = await self._proven(ctx)
         self.verified = True
-        await self._note("verify", Phase.VERIFIED, {})
-        return {"verified": True}
+        await self._note("verify", Phase.VERIFIED, {"gates": encode(self.gates)})
+        return {"verified": True, "gates": encode(self.gates)}
+
+    async def _proven(self, ctx: ActionContext) -> Sequence[GateSeen]:
+        """Its gates. Of a VM that was booted there the source has a whole copy: it goes back when they are not met."""
+        gives_up = self.mode in BOOTING
+        try:
+            return await prove(cast("StepContext", ctx), self.destination, self.move, self.mode, gives_up=gives_up)
+        except MigrationError as error:
+            if error.code == GIVEN_UP:
+                await self._give_up(ctx)
+            raise
+
+    async def _give_up(self, ctx: ActionContext) -> None:
+        """From here on what the destination has is of no account. What both hosts write to is left in order."""
+        ends = self.ends(ctx, "verify")
+        await ends.note(Phase.RETURNING, {})
+        if any(disk.shared and not disk.readonly for disk in self.move.disks):
+            with suppress(MigrationError):  # then it is switched off
+                await power_off(replace(ends, source=ends.destination), self.move, STOPPING)
 
     async def _commit(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
         kept = await commit(self.ends(ctx, "commit"), self.move, self.mode, ttl=self.undo)

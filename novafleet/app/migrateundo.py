@@ -10,8 +10,11 @@ from pathlib import Path
 from novafleet.app.context import Reached, reach
 from novafleet.app.migrate import DAY, Confirm, Done, Request, Watch, migrate
 from novafleet.app.migratestack import StackRequest, migrate_stack
+from novafleet.app.recover import Order, recover
 from novafleet.app.wiring import World, open_world
+from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.quarantine import Quarantine, drop, quarantines
+from novafleet.capability.migration.recover import Action
 from novafleet.errors import ExitCode, MigrationError, NotFoundError, NovaFleetError, Retry
 from novafleet.model.migration import Mode, Wanted
 
@@ -69,6 +72,8 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     Raises MigrationError NF-MIG-504 when nothing is kept of it, NF-MIG-505 when it is not where it went, and what
     ``migrate`` raises. What was kept stays until the VM is back.
     """
+    if not await _let_go(request, confirm):
+        return Done("", single=True, declined=True)
     async with open_world(request.inventory) as world:
         kept, reached = await _all(world)
         last = chosen(kept, request.vm)
@@ -87,6 +92,28 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     if done.vms and all(each.state == "done" for each in done.vms):
         await _drop(request.inventory, last)
     return done
+
+
+async def _let_go(request: UndoRequest, confirm: Confirm) -> bool:
+    """A VM that arrived and was not ready there is still known to its source, which lets go of it first: its old disks
+    into quarantine, as after any migration. False when nobody agreed. Raises MigrationError NF-MIG-505."""
+    found = await recover(request.inventory, (request.vm,), Order(explain=True))
+    arrived = [each for each in found.jobs if each.decision.action is Action.COMMIT]
+    if not arrived:
+        return True
+    if not confirm([f"{each.domain}: {each.source} lets go of its old disks, and gets it back" for each in arrived]):
+        return False
+    ended = await recover(request.inventory, (request.vm,), Order(False, request.lock_wait, frozenset({WORD})))
+    for each in ended.jobs:
+        if not each.done:
+            raise MigrationError(
+                f"the migration of {each.domain} to {each.destination} could not be ended first",
+                code="NF-MIG-505",
+                where=each.destination,
+                cause=str((each.error or {}).get("what", each.decision.why)),
+                hints=("novafleet migrate recover --explain",),
+            )
+    return True
 
 
 def chosen(kept: Kept, vm: str) -> Quarantine:

@@ -9,23 +9,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from novafleet.app.context import Reached, reach
+from novafleet.app.migrategates import prove
 from novafleet.app.migratejobs import Job, look, open_jobs, with_move
 from novafleet.app.migratetrip import Trip
 from novafleet.app.vmselect import Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.commit import DAY, commit
+from novafleet.capability.migration.gates import WORD
+from novafleet.capability.migration.live import resume_postcopy
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
-from novafleet.capability.migration.route import close_route
+from novafleet.capability.migration.route import close_route, open_route
 from novafleet.errors import ConfigError, ExitCode, LockHeldError, NovaFleetError
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.gather import gather
 from novafleet.execute.nested import hold_one
-from novafleet.model.migration import Phase
+from novafleet.model.migration import Path, Phase
 from novafleet.model.run import Run, RunState
 from novafleet.observe.registry import collectors
 from novafleet.plan import moving
@@ -73,17 +76,24 @@ class Recovery:
         return ExitCode.PARTIAL if waiting or self.unseen else ExitCode.OK
 
 
-async def recover(
-    inventory: tuple[Path, ...], patterns: Sequence[str] = (), *, explain: bool = False, lock_wait: float = 0.0
-) -> Recovery:
-    """Ask every host; decide, and unless ``explain`` carry it out: of all VMs, or of those meant. What one job runs
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What ``recover`` may do: nothing (``explain``), wait for a lease, go without what ``consent`` names (gates)."""
+
+    explain: bool = False
+    lock_wait: float = 0.0
+    consent: frozenset[str] = frozenset()
+
+
+async def recover(inventory: tuple[FilePath, ...], patterns: Sequence[str] = (), order: Order = Order()) -> Recovery:
+    """Ask every host; decide, and unless told to explain carry it out: of all VMs, or of those meant. What one job runs
     into does not keep the others."""
     async with open_world(inventory) as world:
         facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
         jobs = [job for job in await open_jobs(world, facts) if not patterns or _meant(job, patterns)]
         unseen = {name: host.error for name, host in facts.hosts.items() if host.error}
-        done = [await _recover(world, job, explain=explain, lock_wait=lock_wait) for job in jobs]
-        return Recovery(tuple(done), unseen, explain)
+        done = [await _recover(world, job, order) for job in jobs]
+        return Recovery(tuple(done), unseen, order.explain)
 
 
 async def settled(world: World, patterns: Sequence[str], lock_wait: float = 0.0) -> tuple[Chosen, ...]:
@@ -103,7 +113,7 @@ async def settled(world: World, patterns: Sequence[str], lock_wait: float = 0.0)
     facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
     for job in await open_jobs(world, facts):
         if _meant(job, patterns):
-            await _recover(world, job, explain=False, lock_wait=lock_wait)
+            await _recover(world, job, Order(lock_wait=lock_wait))
     return await select(world, patterns)
 
 
@@ -111,7 +121,7 @@ async def settle_host(world: World, host: str) -> tuple[Recovered, ...]:
     """The same for every migration from or to a host, before it is drained."""
     facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
     jobs = [job for job in await open_jobs(world, facts) if host in (job.moving.source, job.moving.destination)]
-    return tuple([await _recover(world, job, explain=False, lock_wait=0.0) for job in jobs])
+    return tuple([await _recover(world, job, Order()) for job in jobs])
 
 
 def _meant(job: Job, patterns: Sequence[str]) -> bool:
@@ -121,7 +131,7 @@ def _meant(job: Job, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(label, pattern) for label in labels for pattern in patterns)
 
 
-async def _recover(world: World, job: Job, *, explain: bool, lock_wait: float) -> Recovered:
+async def _recover(world: World, job: Job, order: Order) -> Recovered:
     ends = (job.moving.source, job.moving.destination)
     reached, _ = await reach(world, [name for name in ends if name in world.fleet.hosts])
     facts = await look(job, reached)
@@ -129,8 +139,8 @@ async def _recover(world: World, job: Job, *, explain: bool, lock_wait: float) -
     if row.decision.action not in CHANGING:
         return replace(row, done=row.decision.action is Action.NOTHING)
     try:
-        async with _held(world, job, reached, lock_wait) as fenced:
-            return await _under_lease(world, await with_move(job, fenced[ends[1]]), fenced, row, explain)
+        async with _held(world, job, reached, order.lock_wait) as fenced:
+            return await _under_lease(world, await with_move(job, fenced[ends[1]]), fenced, row, order)
     except LockHeldError as error:
         return replace(row, decision=replace(HELD, why=str(error)))
     except NovaFleetError as error:
@@ -153,7 +163,7 @@ async def _held(
 
 
 async def _under_lease(
-    world: World, job: Job, fenced: Mapping[str, Reached], row: Recovered, explain: bool
+    world: World, job: Job, fenced: Mapping[str, Reached], row: Recovered, order: Order
 ) -> Recovered:
     """Look again, now that nobody else can change anything, and do what that says."""
     facts = await look(job, fenced)
@@ -162,8 +172,10 @@ async def _under_lease(
         return replace(row, done=row.decision.action is Action.NOTHING)
     if job.move is None:
         return replace(row, decision=UNKNOWN)
-    if explain:
+    if order.explain:
         return row
+    if WORD in order.consent:
+        job = replace(job, move=replace(job.move, gates=()))
     async with _journalled(world, job) as journal:
         await _DO[row.decision.action](_trip(world, job, fenced, journal), facts)
     return replace(row, done=True)
@@ -205,11 +217,14 @@ async def _roll_back(trip: Trip, facts: Facts) -> None:
 
 
 async def _commit(trip: Trip, facts: Facts) -> None:
-    """What is paused on the source since the switch-over goes; then its definition, its disks into quarantine."""
+    """What is paused on the source since the switch-over goes; the gates are asked, if nobody did; then the source's
+    definition goes, its disks into quarantine."""
     ends, move = trip.ends(verb="recover"), trip.move
     await close_route(ends.source, ends.destination, move.job)
     if facts.source.present and facts.source.state not in OFF:
         await ends.source.hypervisor.destroy_domain(move.domain)
+    if facts.destination.runs and facts.phase is not Phase.VERIFIED:
+        await prove(trip.context("recover"), trip.destination, move, trip.mode)
     await ends.note(Phase.VERIFIED, {})
     await commit(ends, move, trip.mode)
 
@@ -221,6 +236,17 @@ async def _start_there(trip: Trip, facts: Facts) -> None:
         await ends.source.hypervisor.destroy_domain(move.domain)
     await ends.note(Phase.SWITCHED, {})
     await ends.destination.hypervisor.start_domain(move.domain)
+    there = replace(facts.destination, state="running")
+    await _commit(trip, replace(facts, source=replace(facts.source, state="shutoff"), destination=there))
+
+
+async def _resume(trip: Trip, facts: Facts) -> None:
+    """By way of us, which needs no more than that both hosts answer; the destination runs it all the while."""
+    ends, move = trip.ends(verb="recover"), trip.move
+    await close_route(ends.source, ends.destination, move.job)
+    async with open_route(Path.RELAY, ends.source, ends.destination, move.job) as route:
+        await resume_postcopy(ends.source.hypervisor, move, route)
+    await ends.note(Phase.SWITCHED, {})
     await _commit(trip, replace(facts, source=replace(facts.source, state="shutoff")))
 
 
@@ -228,4 +254,5 @@ _DO: Mapping[Action, Callable[[Trip, Facts], Awaitable[None]]] = {
     Action.ROLL_BACK: _roll_back,
     Action.COMMIT: _commit,
     Action.START_DESTINATION: _start_there,
+    Action.RESUME: _resume,
 }

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from novafleet.app.plan import load
+from novafleet.app.lastup import last_up
 from novafleet.app.wiring import World
 from novafleet.errors import NovaFleetError
-from novafleet.model.encode import decode
 from novafleet.model.policies import Policies
 from novafleet.model.policy import Window
-from novafleet.model.request import EnvironmentRequest
 from novafleet.placement.problem import Apart, Guest, Problem, Rules, Site
 from novafleet.playbook import Draft
 from novafleet.playbook.moves import class_of, meant, policies_of
 from novafleet.store.journal import Journal
 
-REMEMBERED = 20
-"""Runs of an environment looked through for its file."""
 STAYS = "NF-PLACE-018"
 LIVE = frozenset(("live", "postcopy"))
 
@@ -86,15 +82,15 @@ async def governing(world: World, journal: Journal, guests: Sequence[Guest]) -> 
 
 
 async def _read(world: World, journal: Journal, environment: str, found: _Found) -> None:
-    runs = await journal.runs(environment, REMEMBERED)
-    request = next((run.request for run in runs if run.verb == "up" and run.request.get("file")), None)
-    if request is None:
-        found.notes.append(f"environment {environment}: never brought up from here, so its policies are not known")
-        return
     try:
-        found.drafts[environment] = load(world, decode(EnvironmentRequest, request))
+        draft = await last_up(world, journal, environment)
     except NovaFleetError as error:
         found.notes.append(f"environment {environment}: its policies cannot be read ({error})")
+        return
+    if draft is None:
+        found.notes.append(f"environment {environment}: never brought up from here, so its policies are not known")
+    else:
+        found.drafts[environment] = draft
 
 
 def terms_of(guest: Guest, host: Policies, draft: Draft | None) -> Terms:

@@ -16,18 +16,21 @@ def recover(
     vms: Annotated[list[str] | None, typer.Argument(metavar="[VM...]", help="Only these; default: all.")] = None,
     inventory: Inventory = None,
     explain: Annotated[bool, typer.Option("--explain", help="Facts, rule and action; touch nothing.")] = False,
+    consent: Annotated[
+        list[str] | None, typer.Option("--consent", metavar="WORD", help="gates: end it without asking the VM's gates.")
+    ] = None,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
     """End or take back migrations that were cut off, by what both hosts show now. Never starts a second copy."""
+    from novafleet.app.recover import Order
     from novafleet.app.recover import recover as use_case
     from novafleet.report.recover import show
 
     where = guarded(lambda: inventory_of(context, inventory), output)
-    result = run(
-        lambda: use_case(where, tuple(vms or ()), explain=explain, lock_wait=lock_wait), form=output, timeout=timeout
-    )
+    order = Order(explain, lock_wait, frozenset(consent or ()))
+    result = run(lambda: use_case(where, tuple(vms or ()), order), form=output, timeout=timeout)
     show(result, output)
     if result.exit_code is not ExitCode.OK:
         raise typer.Exit(int(result.exit_code))

@@ -19,7 +19,7 @@ from novafleet.model.command import Command
 from novafleet.model.environment import Gate, GateKind, Stack, Vm
 from novafleet.observe.containers import Container, Verdict, containers, finished, healthy, parse_inspect
 from novafleet.plan.storage import serial_log
-from novafleet.ports import ActionContext, Channel
+from novafleet.ports import ActionContext, Channel, HostSession
 
 PROBE_SECONDS = 10.0
 QUIET_SECONDS = 0.2
@@ -87,10 +87,16 @@ async def _address(look: Look) -> str:
         return LOOPBACK
     if fixed := next((nic.ip for nic in look.resource.nics.values() if nic.ip), ""):
         return fixed.partition("/")[0]
-    found = (await look.ctx.session.run(Command.script(_ADDRESS, look.resource.domain, become=True))).text.strip()
+    _, found = await address_of(look.ctx.session, look.resource.domain)
     if not found:
         raise ChannelError(f"{look.resource.name} has no address yet: no DHCP lease, no word from its agent")
     return found
+
+
+async def address_of(session: HostSession, domain: str) -> tuple[str, str]:
+    """A running guest's IPv4 address and who told its host (lease, agent or arp); both empty when nobody did."""
+    said = (await session.run(Command.script(_ADDRESS, domain, become=True), check=False)).text.split()
+    return (said[0], said[1]) if len(said) == 2 else ("", "")
 
 
 async def _connect(look: Look, default: int = 0) -> tuple[Channel, str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from novafleet.model.environment import Gate
+
 
 class Mode(StrEnum):
     """How a VM gets from host to host. ``auto`` is the ladder live, postcopy, warm, cold, as far as it is allowed."""
@@ -32,7 +34,8 @@ class Phase(StrEnum):
 
     Up to ``copying`` the source is the truth and everything made on the destination may go. From ``switching`` on only
     observed facts say which copy lives. ``switched``: the destination runs it. ``verified``: its gates passed.
-    ``committed``: the source is undefined, its disks in quarantine.
+    ``committed``: the source is undefined, its disks in quarantine. ``returning``: the destination ran it, but a gate
+    was not met, and what it wrote there is given up for the source's whole disks.
     """
 
     PREPARING = "preparing"
@@ -41,6 +44,7 @@ class Phase(StrEnum):
     SWITCHED = "switched"
     VERIFIED = "verified"
     COMMITTED = "committed"
+    RETURNING = "returning"
     UNDONE = "undone"
     ROLLED_BACK = "rolled-back"
 
@@ -143,6 +147,30 @@ class Move:
     leases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     autostart: bool = False
     wanted: Wanted = field(default_factory=Wanted)
+    gates: tuple[Gate, ...] = ()
+    """The VM's own, as far as they were met on the source; those of its mode are asked on the destination."""
+    address: str = ""
+    """The guest's, where the source was told it by DHCP or the guest: one that goes on running keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateAhead:
+    """A readiness gate of the VM. ``met`` on the source now, which saw ``evidence``; ``modes`` after which it is asked
+    on the destination: none when it is not met here."""
+
+    gate: Gate
+    met: bool
+    evidence: str
+    modes: tuple[Mode, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GateSeen:
+    """A gate (``tcp:22``) that was met on the destination: what was seen, after how many seconds."""
+
+    gate: str
+    evidence: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +199,7 @@ class Dossier:
     dirty_rate: float = 0.0
     protected: bool = False
     """A lock manager keeps two copies from writing to one disk."""
+    gates: tuple[GateAhead, ...] = ()
 
     @property
     def blockers(self) -> tuple[Finding, ...]:
@@ -219,3 +248,4 @@ class Outcome:
     undo_until: float
     tried: tuple[Mapping[str, Any], ...] = ()
     """The modes that did not work before this one, each with why."""
+    gates: tuple[GateSeen, ...] = ()

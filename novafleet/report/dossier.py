@@ -11,7 +11,7 @@ from novafleet.report import console
 from novafleet.report.snapshot import size
 
 MARKS = {Severity.BLOCKER: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "dim")}
-LEFT_OUT = ("xml", "snapshots", "checkpoints", "wanted")
+LEFT_OUT = ("xml", "snapshots", "checkpoints", "wanted", "gates")
 """Of the move: definitions as libvirt wrote them, counted instead."""
 
 
@@ -31,6 +31,11 @@ def document(dossier: Dossier) -> Mapping[str, Any]:
     counts = {"snapshots": len(dossier.move.snapshots), "checkpoints": len(dossier.move.checkpoints)}
     wanted = {**encode(dossier.move.wanted), "consent": sorted(dossier.move.wanted.consent)}
     rest = {key: value for key, value in encode(dossier).items() if key != "move"}
+    rest["gates"] = [
+        {"gate": each.gate.label, "timeout": each.gate.timeout, "met": each.met, "evidence": each.evidence}
+        | {"modes": [mode.value for mode in each.modes]}
+        for each in dossier.gates
+    ]
     return {**move, **counts, "wanted": wanted, "possible": bool(dossier.move.ladder), **rest}
 
 
@@ -65,6 +70,11 @@ def _lines(dossier: Dossier) -> Iterator[str]:
     for file in move.files:
         how = "shared" if file.shared else "there already" if file.present else f"{size(file.size)} to bring"
         yield f"{file.kind}: {how} ({file.path})"
+    for each in dossier.gates:
+        after = (
+            f"asked after {', '.join(each.modes)}, for at most {each.gate.timeout:g} s" if each.modes else "not asked"
+        )
+        yield f"gate {each.gate.label}: {each.evidence}; {after}"
 
 
 def _times(dossier: Dossier, verdict: Verdict) -> tuple[str, str, str]:

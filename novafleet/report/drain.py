@@ -20,6 +20,7 @@ SYMBOLS = {
     "rolled-back": ("↩", "yellow"),
     "waiting": ("…", "yellow"),
     "skipped": ("-", "yellow"),
+    "unverified": ("!", "red"),
     "unclear": ("?", "red"),
     "failed": ("✗", "red"),
 }

@@ -12,7 +12,13 @@ from novafleet.report import console, findings
 if TYPE_CHECKING:
     from novafleet.app.migrate import Done, VmMove
 
-STATES = {"done": ("✓", "green"), "rolled-back": ("↩", "yellow"), "unclear": ("?", "red"), "failed": ("✗", "red")}
+STATES = {
+    "done": ("✓", "green"),
+    "rolled-back": ("↩", "yellow"),
+    "unverified": ("!", "red"),
+    "unclear": ("?", "red"),
+    "failed": ("✗", "red"),
+}
 
 
 def done(result: Done, form: str) -> None:
@@ -48,6 +54,8 @@ def _line(vm: VmMove) -> None:
         line += console.text(f", still for {measured}" if measured else "", "dim")
         until = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.undo_until)) if found.undo_until else ""
         line += console.text(f", undo until {until}" if until else "", "dim")
+        met = ", ".join(f"{each.gate} after {each.seconds:.1f} s" for each in found.gates)
+        line += console.text(f", gates met: {met}" if met else "", "dim")
     console.out().print(line, soft_wrap=True)
     for tried in found.tried if found else ():
         console.err().print(console.text(f"  {tried['mode']} did not work: {tried['why']}", "yellow"), soft_wrap=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from novafleet.capability.migration.recover import CHANGING, RULES, Action, Facts, Seen, decide_recovery
+from novafleet.capability.migration.recover import BROKEN, CHANGING, RULES, Action, Facts, Seen, decide_recovery
 from novafleet.model.migration import Mode, Phase
 
 STATES = [
@@ -27,7 +27,9 @@ STATES = [
     ("paused", "unknown"),
     ("paused", "migration"),
     ("paused", "starting up"),
+    ("paused", "postcopy"),
     ("paused", "postcopy failed"),
+    ("running", "postcopy failed"),
     ("shutoff", "migrated"),
     ("shutoff", "failed"),
     ("shutoff", "shutdown"),
@@ -37,6 +39,7 @@ STATES = [
 ]
 SEEN = [Seen(state=state, reason=reason) for state, reason in STATES]
 SEEN += [Seen(reachable=False), Seen(state="running", reason="booted", foreign=True)]
+SEEN += [Seen(state="paused", reason=reason, job=True) for reason in ("postcopy", "postcopy failed")]
 SEEN += [Seen(state="paused", reason="migration", job=True), Seen(state="running", reason="booted", job=True)]
 MODES = (Mode.LIVE, Mode.POSTCOPY, Mode.WARM, Mode.COLD)
 EVERYTHING = [Facts(*each) for each in product(Phase, MODES, (True, False), SEEN, SEEN)]
@@ -50,7 +53,7 @@ def after(facts: Facts) -> tuple[bool, bool]:
         return here or facts.running, False
     if action is Action.COMMIT:
         return False, there
-    if action is Action.START_DESTINATION:
+    if action in (Action.START_DESTINATION, Action.RESUME):
         return False, True
     return here, there
 
@@ -71,11 +74,24 @@ def test_every_combination_is_decided_and_none_makes_a_second_copy_or_ends_the_o
     assert used == {rule.name for rule in RULES}
 
 
-def test_nothing_is_touched_while_a_host_does_not_answer_libvirt_works_or_memory_is_on_both() -> None:
+def test_nothing_is_touched_while_a_host_does_not_answer_or_libvirt_works() -> None:
     for facts in EVERYTHING:
-        ends = (facts.source, facts.destination)
-        if any(not each.reachable or each.job or each.split for each in ends):
+        here, there = facts.source, facts.destination
+        works = (here.job and here.reason != BROKEN) or there.job
+        if works or not (here.reachable and there.reachable):
             assert decide_recovery(facts).action not in CHANGING, facts
+
+
+def test_memory_on_both_hosts_is_brought_together_and_no_half_is_ended_while_it_may_be_of_use() -> None:
+    for facts in EVERYTHING:
+        action, here, there = decide_recovery(facts).action, facts.source, facts.destination
+        if here.split and there.split:
+            assert action in (Action.RESUME, Action.LEAVE, Action.NOTHING) or here.runs, facts
+            assert action not in (Action.ROLL_BACK, Action.COMMIT, Action.START_DESTINATION), facts
+        elif here.split:
+            assert action not in CHANGING or (action is Action.COMMIT and there.runs), facts
+        elif there.split:
+            assert action not in CHANGING or (action is Action.COMMIT and here.reason == "migrated"), facts
 
 
 def test_a_decision_says_why_and_where_nothing_is_done_what_to_do() -> None:
@@ -197,6 +213,33 @@ COLD = [
 ]
 
 
+def given_up(w: World) -> World:
+    """A gate was not met after a cold copy: from now on the source's disks are the ones that count."""
+    return replace(phase(Phase.RETURNING)(w), newest="source")
+
+
+def switched_off(w: World) -> World:
+    return replace(w, destination=Seen(state="shutoff", reason="destroyed")) if w.destination.present else w
+
+
+def undefined(w: World) -> World:
+    return replace(w, destination=ABSENT)
+
+
+def started(w: World) -> World:
+    return replace(w, source=RUNS) if w.running and not w.source.runs else w
+
+
+RETURNS = [
+    *COLD[:6],
+    by_hand(given_up),
+    by_hand(switched_off),
+    by_hand(undefined),
+    by_hand(started),
+    phase(Phase.ROLLED_BACK),
+]
+
+
 def controller_dies(w: World) -> World:
     return replace(w, controller=False)
 
@@ -264,8 +307,8 @@ ACCIDENTS = [
 ]
 
 
-def walk(mode: Mode, running: bool, accidents: dict[int, list[int]]) -> World:
-    steps = LIVE if mode in (Mode.LIVE, Mode.POSTCOPY) else COLD
+def walk(mode: Mode, running: bool, accidents: dict[int, list[int]], *, returns: bool = False) -> World:
+    steps = LIVE if mode in (Mode.LIVE, Mode.POSTCOPY) else RETURNS if returns else COLD
     world = World(mode, running, RUNS if running else OFF)
     for number, step in enumerate(steps):
         for index in accidents.get(number, ()):
@@ -299,6 +342,20 @@ def test_a_migration_with_accidents_never_loses_what_the_guest_wrote_last(
     mode: Mode, running: bool, accidents: dict[int, list[int]]
 ) -> None:
     judge(walk(mode, running or mode is Mode.LIVE, accidents))
+
+
+@given(
+    accidents=st.dictionaries(st.integers(6, 11), st.lists(st.integers(0, len(ACCIDENTS) - 1), max_size=2), max_size=4)
+)
+@settings(max_examples=500, deadline=None)
+def test_a_migration_that_returns_never_runs_twice(accidents: dict[int, list[int]]) -> None:
+    judge(walk(Mode.COLD, True, accidents, returns=True))
+
+
+def test_when_the_controller_dies_on_the_way_back_a_decision_is_made_for_every_moment() -> None:
+    for moment in range(11):
+        world = walk(Mode.COLD, True, {moment: [0]}, returns=True)
+        assert judge(world) in (Action.ROLL_BACK, Action.COMMIT, Action.START_DESTINATION, Action.NOTHING), world
 
 
 @pytest.mark.parametrize("mode", [Mode.LIVE, Mode.COLD])

@@ -11,6 +11,7 @@ from novafleet.capability.migration.build import Case
 from novafleet.capability.migration.check_disks import DISK_CHECKS
 from novafleet.capability.migration.check_networks import NETWORK_CHECKS
 from novafleet.capability.migration.findings import RUNNING, blocker, note, warning
+from novafleet.capability.migration.gates import foretold
 from novafleet.capability.migration.known_bad import known_bad
 from novafleet.model.migration import Finding, Mode, Path
 from novafleet.plan import moving
@@ -167,4 +168,5 @@ CHECKS: tuple[Check, ...] = (
     known_bad,
     _protection,
     _postcopy,
+    foretold,
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from novafleet.capability.migration.build import Case, lay_out, leases
 from novafleet.capability.migration.check import check
 from novafleet.capability.migration.findings import blocker, warning
+from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.observed import Observed
 from novafleet.capability.migration.predict import UNMEASURED, predict
 from novafleet.errors import MigrationError, Retry
@@ -31,6 +32,7 @@ def decide(observed: Observed, wanted: Wanted) -> Dossier:
         link_rate=observed.link_rate,
         dirty_rate=observed.dirty_rate,
         protected=bool(observed.source.lock_manager and observed.destination.lock_manager),
+        gates=observed.gates,
     )
 
 
@@ -38,6 +40,7 @@ def _move(case: Case, path: Path, verdicts: Iterable[Verdict]) -> Move:
     observed, domain = case.observed, case.observed.domain
     possible = tuple(each.mode for each in verdicts if each.possible)
     asked = case.wanted.mode
+    gates = () if WORD in case.wanted.consent else tuple(each.gate for each in observed.gates if each.met)
     return Move(
         job=observed.job,
         vm=observed.vm,
@@ -57,6 +60,8 @@ def _move(case: Case, path: Path, verdicts: Iterable[Verdict]) -> Move:
         leases=leases(case),
         autostart=domain.autostart,
         wanted=case.wanted,
+        gates=gates,
+        address=observed.address,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from novafleet.model.facts import Domain, NetworkFact, PoolFact
+from novafleet.model.migration import GateAhead
 from novafleet.model.snapshot import Checkpoint, DomainSnapshot
 
 
@@ -85,6 +86,10 @@ class Observed:
     path: str = ""
     link_rate: float = 0.0
     dirty_rate: float = 0.0
+    gates: tuple[GateAhead, ...] = ()
+    gates_unknown: str = ""
+    """Why nobody here knows the gates of a VM that is of an environment."""
+    address: str = ""
 
     @property
     def running(self) -> bool:

@@ -16,13 +16,16 @@ from novafleet.plan.moving import CLOSED
 
 OFF = frozenset(("shutoff", "crashed"))
 LIVELY = frozenset(("running", "blocked", "idle"))
+BROKEN = "postcopy failed"
+"""libvirt has given post-copy up on that side, and keeps the job: it can be resumed."""
 ARRIVING = frozenset(("migration", "starting up"))
 """Reasons of a guest paused by libvirt whose CPUs have not run here."""
 
 
 class Action(StrEnum):
     """What to do. ``roll_back``: the destination is cleared, the source goes on. ``commit``: the source lets go.
-    ``start_destination``: it starts there, then as ``commit``. The others touch nothing."""
+    ``start_destination``: it starts there, then as ``commit``. ``resume``: the rest of its memory is brought, then as
+    ``commit``. The others touch nothing."""
 
     NOTHING = "nothing"
     WAIT = "wait"
@@ -30,11 +33,12 @@ class Action(StrEnum):
     ROLL_BACK = "roll-back"
     COMMIT = "commit"
     START_DESTINATION = "start-destination"
+    RESUME = "resume"
     ASK = "ask"
     ALARM = "alarm"
 
 
-CHANGING = frozenset((Action.ROLL_BACK, Action.COMMIT, Action.START_DESTINATION))
+CHANGING = frozenset((Action.ROLL_BACK, Action.COMMIT, Action.START_DESTINATION, Action.RESUME))
 """Actions that touch a host."""
 
 
@@ -72,7 +76,7 @@ class Seen:
     @property
     def split(self) -> bool:
         """Is its memory on both hosts?"""
-        return self.present and self.reason in ("postcopy", "postcopy failed")
+        return self.present and self.reason in ("postcopy", BROKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,8 @@ class Facts:
 
     @property
     def before_switch(self) -> bool:
-        """Is it certain that nothing could run on the destination yet?"""
-        return self.phase in (Phase.PREPARING, Phase.COPYING)
+        """Is it certain that nothing could run on the destination yet, or was what ran there given up?"""
+        return self.phase in (Phase.PREPARING, Phase.COPYING, Phase.RETURNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +147,26 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "under-way",
-        lambda f: f.source.job or f.destination.job,
+        lambda f: (f.source.job and f.source.reason != BROKEN) or f.destination.job,
         Action.LEAVE,
         "libvirt is still at it: the migration goes on without us",
         "novafleet migrate recover   # again, when it has ended",
     ),
     Rule(
         "split",
-        lambda f: f.source.split or f.destination.split,
-        Action.ASK,
+        lambda f: f.source.split and f.destination.split and not f.source.runs,
+        Action.RESUME,
         "post-copy broke off: the guest's memory is on both hosts, and neither copy may be destroyed or started",
-        "repair the network, then on the source: virsh migrate --live --p2p --postcopy --postcopy-resume VM URI",
+    ),
+    Rule(
+        "half-lost",
+        lambda f: (
+            (f.source.split and not f.destination.runs) or (f.destination.split and f.source.reason != "migrated")
+        ),
+        Action.ASK,
+        "post-copy broke off and a part of the guest's memory is gone, as in a power cut; the destination has its "
+        "newest disks",
+        "virsh destroy VM; virsh start VM   # on the destination, then: novafleet migrate recover",
     ),
     Rule(
         "runs-there",

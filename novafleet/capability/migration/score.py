@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from novafleet.model.migration import Dossier, Mode, Outcome, Path
+from novafleet.model.migration import Dossier, GateSeen, Mode, Outcome, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Scored:
     foretold_downtime: tuple[float, float]
     downtime_ms: float
     bytes: int
+    gates: tuple[GateSeen, ...] = ()
 
     @property
     def factor(self) -> float:
@@ -56,6 +57,7 @@ def scored(dossier: Dossier, outcome: Outcome, at: float) -> Scored:
         foretold_downtime=verdict.downtime_ms,
         downtime_ms=outcome.downtime_ms,
         bytes=verdict.bytes,
+        gates=outcome.gates,
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from novafleet.app.recover import Recovered, Recovery
 from novafleet.capability.migration.recover import RULES, Action, Facts, Seen, decide_recovery
-from novafleet.model.migration import Mode, Phase
+from novafleet.model.environment import Gate, GateKind
+from novafleet.model.migration import GateAhead, Mode, Phase
 from novafleet.report import dossier as report
 from novafleet.report import recover as recovery_report
-from tests.unit.migration.dossiers import dossier
+from tests.unit.migration.dossiers import dossier, observed
 
 DOCS = Path(__file__).parents[3] / "docs"
 RECOVERY = (DOCS / "concepts/migration-recovery.md").read_text()
@@ -44,13 +45,15 @@ def test_the_table_of_rules_is_that_of_the_code() -> None:
     assert [name for name, _ in rows] == [rule.name for rule in RULES]
     words = {Action.ALARM: "alarm", Action.ASK: "ask", Action.WAIT: "wait", Action.COMMIT: "commit"}
     words |= {Action.ROLL_BACK: "roll back", Action.LEAVE: "leave", Action.NOTHING: "nothing"}
-    words |= {Action.START_DESTINATION: "start it there"}
+    words |= {Action.START_DESTINATION: "start it there", Action.RESUME: "resume"}
     for rule, (_, said) in zip(RULES, rows, strict=True):
         assert words[rule.action] in said, rule.name
 
 
 def test_the_dossier_of_the_page_has_the_fields_of_the_report() -> None:
-    assert set(shape(example(DOSSIER))) == set(shape(json.loads(json.dumps(report.document(dossier())))))
+    gate = GateAhead(Gate(GateKind.TCP, {"port": 5432}), met=True, evidence="it is open", modes=(Mode.LIVE,))
+    made = report.document(dossier(observed(gates=(gate,))))
+    assert set(shape(example(DOSSIER))) == set(shape(json.loads(json.dumps(made))))
 
 
 def test_the_recovery_of_the_page_has_the_fields_of_the_report() -> None:

@@ -8,7 +8,7 @@ from novafleet.app.migrate import Done, VmMove
 from novafleet.app.migrateundo import Kept
 from novafleet.capability.migration.quarantine import Quarantine
 from novafleet.errors import MigrationError
-from novafleet.model.migration import Mode, Outcome, Path
+from novafleet.model.migration import GateSeen, Mode, Outcome, Path
 
 OUTCOME = Outcome(
     job="5f0c92aa",
@@ -24,6 +24,7 @@ OUTCOME = Outcome(
     verified=True,
     undo_until=1795363605.7,
     tried=({"mode": "postcopy", "why": "not possible here", "code": "NF-LV-187"},),
+    gates=(GateSeen("tcp:5432", "10.9.0.10:5432 is open", 0.3),),
 )
 MOVED = VmMove("db", "devlab-db", "kvm1", "kvm2", "done", OUTCOME)
 REFUSED = MigrationError("the hosts have no SSH connection", code="NF-MIG-103", where="kvm2", hints=("--path relay",))

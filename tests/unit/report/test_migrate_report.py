@@ -44,6 +44,7 @@ def test_a_person_reads_every_measurement_and_what_was_tried(capsys: pytest.Capt
     assert (
         "devlab-db  kvm1 -> kvm2  live by tunnel, 7.1 s, still for 61 ms (libvirt), 64 ms (events), 84 ms" in told.out
     )
+    assert "gates met: tcp:5432 after 0.3 s" in told.out
     assert "postcopy did not work: not possible here" in told.err
     assert "devlab-web  kvm1 -> kvm2" in told.out
     assert "--path relay" in told.err
