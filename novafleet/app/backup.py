@@ -319,7 +319,8 @@ async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
     try:
         context = party.context(chosen, f"{chosen.label}/estimate", lambda _event: None)
         if isinstance(chosen, ChosenStack):
-            return replace(row, disks=_archives(await estimate_stack(context, place_of(chosen))))
+            sizes = await estimate_stack(context, party.order(chosen), place_of(chosen), chosen.domain.uuid)
+            return replace(row, disks=_archives(sizes))
         prepared, most = await estimate(context, party.order(chosen))
     except NovaFleetError as error:
         finding = error.at(chosen.host.name).finding()
@@ -328,7 +329,8 @@ async def _estimated(party: Party, chosen: Chosen) -> VmBackup:
 
 
 def _archives(sizes: Mapping[str, int]) -> tuple[DiskBackup, ...]:
-    return tuple(DiskBackup(name, "", "", "volumes are read whole", size, size, 0) for name, size in sizes.items())
+    why = "volumes are read whole, an image once"
+    return tuple(DiskBackup(name, "", "", why, size, size, 0) for name, size in sizes.items())
 
 
 def _planned(prepared: Prepared, most: Mapping[str, int]) -> tuple[DiskBackup, ...]:

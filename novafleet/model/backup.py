@@ -63,8 +63,9 @@ class DiskCopy:
     ``target`` always the guest's. ``root`` is the id of its map. ``checkpoint`` is the bitmap that records what
     changes from here on; empty when there is none. ``why`` says what led to the mode.
 
-    Of a stack it is a tar archive (``format``) of its bundle (``bundle``) or of a named volume (``volume.NAME``), as
-    long as ``size``; ``target`` is the engine's name of the volume, ``path`` the folder it was made of.
+    Of a stack it is a tar archive (``format``) of its bundle (``bundle``) or of a named volume (``volume.NAME``), or an
+    image (``image.NAME``) as an engine saves it, as long as ``size``; ``target`` is the engine's name of the volume or
+    image, ``path`` the folder it was made of.
     """
 
     name: str

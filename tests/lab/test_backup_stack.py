@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 
 from tests.lab.backupbench import Shop, kill, until
+from tests.lab.ownimage import own_image
 from tests.lab.restorebench import new_shop
 from tests.labfixture import Lab, fleet_environment
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 READER = Path(__file__).parents[2] / "novafleet" / "repository" / "reader.py"
 PROJECT = "bkstk-app"
+IMAGE = "localhost/bkstk/httpd:1"
 COMPOSE = """
 services:
   web:
-    image: localhost/novafleet/httpd:1
+    image: localhost/bkstk/httpd:1
     command: [httpd, -f, -p, "80", -h, /srv/www]
     volumes: [data:/srv/www, ./note.txt:/note.txt:ro]
 volumes:
@@ -33,7 +35,7 @@ stacks:
   app:
     host: %s
     compose: bundle
-    images: {"localhost/novafleet/httpd:1": {path: %s}}
+    images: {"localhost/bkstk/httpd:1": {path: %s}}
 """
 LISTING = (
     'cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" && find . -printf "%P %m %U:%G %l %s\\n" | sort && '
@@ -57,7 +59,8 @@ class Stack:
         (folder / "bundle").mkdir()
         (folder / "bundle" / "compose.yaml").write_text(COMPOSE)
         (folder / "bundle" / "note.txt").write_text("in the bundle\n")
-        self.file.write_text(ENVIRONMENT % (shop.host, shop.lab.httpd))
+        archive = own_image(shop.lab.httpd, IMAGE, folder / "image.tar")
+        self.file.write_text(ENVIRONMENT % (shop.host, archive))
 
     @property
     def volume(self) -> str:
@@ -83,6 +86,11 @@ class Stack:
     def content(self, volume: str = "") -> str:
         return self.sh(CONTENT, volume or self.volume)
 
+    def forget_image(self) -> None:
+        """What containers were made of, and what brought it."""
+        self.sh('"$1" rmi "$2" >/dev/null', IMAGE)
+        assert not self.shop.lab.answers(self.shop.host, self.engine, "image", "inspect", IMAGE)
+
     def remove(self, *projects: str) -> None:
         """Past NovaFleet."""
         for project in (PROJECT, *projects):
@@ -91,6 +99,7 @@ class Stack:
             self.sh('ids=$("$1" volume ls -q --filter "$2"); [ -z "$ids" ] || "$1" volume rm -f $ids', label)
             self.sh('ids=$("$1" network ls -q --filter "$2"); [ -z "$ids" ] || "$1" network rm $ids', label)
             self.shop.on("rm", "-rf", f"/var/lib/novafleet/stacks/{project}")
+        self.sh('"$1" rmi "$2" >/dev/null 2>&1; :', IMAGE)
 
 
 CASES = {"docker": "kvm2", "podman": "kvm1"}
@@ -118,15 +127,17 @@ def test_bundle_and_volumes_come_back(stack: Stack, tmp_path: Path) -> None:
     shop = stack.shop
     before, bundle = stack.content(), shop.on("cat", f"/var/lib/novafleet/stacks/{PROJECT}/note.txt")
     first = row(shop.run("backup", "run", "--environment", "bkstk"))
-    assert {disk["name"] for disk in first["disks"]} == {"bundle", f"volume.{stack.volume}"}
+    assert {disk["name"] for disk in first["disks"]} == {"bundle", f"volume.{stack.volume}", f"image.{IMAGE}"}
     assert first["consistency"] == "fs"
     assert stack.states() == {"running"}
     second = row(shop.run("backup", "run", "bkstk/stack.app"))
     assert sum(disk["bytes_stored"] for disk in second["disks"]) < sum(d["bytes_stored"] for d in first["disks"]) / 10
+    assert [disk["bytes_read"] for disk in second["disks"] if disk["name"].startswith("image.")] == [0]
     assert shop.run("backup", "verify", first["snapshot"])
 
     shop.run("restore", first["snapshot"], "--stack", "app", "--yes", status=1)  # it is there
     stack.novafleet("down", str(stack.file), "--volumes")
+    stack.forget_image()  # as on new hardware, without a registry
     done = shop.run("restore", first["snapshot"], "--stack", "app", "--yes")
     assert (done["state"], done["started"]) == ("done", True)
     assert stack.content() == before

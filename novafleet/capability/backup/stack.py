@@ -1,5 +1,5 @@
-"""The backup of a container stack: its containers paused for as long as it takes, its bundle and its named volumes read
-as tar archives made on the host."""
+"""The backup of a container stack: the images of its containers; then, its containers paused for as long as it takes,
+its bundle and its named volumes, read as tar archives made on the host."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from novafleet.capability.backup import stack_images
+from novafleet.capability.backup.archive import archived
 from novafleet.capability.backup.clean import if_possible
 from novafleet.capability.backup.look import script
 from novafleet.capability.backup.names import FOLDER, transient
 from novafleet.capability.backup.order import Order
-from novafleet.errors import BackupError, CommandError, Retry
+from novafleet.errors import BackupError, CommandError
 from novafleet.model.backup import Consistency, CopyMode, DiskCopy, Snapshot, SnapshotKind
 from novafleet.model.command import Command
 from novafleet.observe.containers import PROJECT_LABEL
@@ -23,9 +25,6 @@ from novafleet.repository.writer import Backup
 
 SILENCE = 30
 """Seconds without a sign of the controller after which paused containers go on."""
-MOST = 1 << 50
-"""Bytes an archive may have at most; how many it has is known at its end."""
-PIECE = 1 << 20
 FORMAT = "tar"
 BUNDLE = "bundle"
 ANONYMOUS = 64
@@ -39,8 +38,6 @@ cd -- "$1" && exec tar --create --file=- --format=posix --sort=name --numeric-ow
 """
 """The same content makes the same archive, so that what did not change is not stored again: no times of reading, no
 numbers of processes (as in the names other versions of sparse members have)."""
-CHANGED = 1
-"""tar's status when files changed while it read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +81,15 @@ async def back_up_stack(
     began = clock.now()
     parent = await order.history.newest(uuid)
     await _go_on(ctx, place)
-    async with repository.backup(clock) as store:
+    images = await stack_images.images(ctx, place.engine, place.project)
+    async with repository.backup(clock, after=parent.id if parent else "") as store:
+        earlier = None if order.full else parent
+        kept = await stack_images.image_copies(ctx, repository, store, order, place.engine, images, earlier)
         async with _still(ctx, place, order) as consistency:
             at = clock.now()
             found = await volumes(ctx, place)
             disks = await _copies(ctx, store, order, place, found, parent)
-        facts = {"engine": place.engine, "kind": place.kind, "paused": round(clock.now() - at, 3), **_facts(found)}
+        facts = {"engine": place.engine, "kind": place.kind, "paused": round(clock.now() - at, 3)}
         snapshot = Snapshot(
             id="",
             vm=order.vm,
@@ -98,23 +98,27 @@ async def back_up_stack(
             host=ctx.host.name,
             at=at,
             consistency=consistency,
-            disks=disks,
+            disks={**disks, **kept},
             environment=order.environment,
+            parent=earlier.id if earlier else "",
             tags=order.tags,
-            facts=facts,
+            facts={**facts, **_facts(found, images)},
             kind=SnapshotKind.STACK,
         )
         return await store.commit(replace(snapshot, seconds=clock.now() - began))
 
 
-async def estimate_stack(ctx: ActionContext, place: StackPlace) -> Mapping[str, int]:
-    """About how many bytes each archive would have. Changes nothing."""
+async def estimate_stack(ctx: ActionContext, order: Order, place: StackPlace, uuid: str) -> Mapping[str, int]:
+    """About how many bytes of each archive would be read. Changes nothing."""
+    parent = await order.history.newest(uuid)
     found = [(f"volume.{each.name}", each.path) for each in await volumes(ctx, place) if not each.skip]
     sizes = {}
     for name, path in [(BUNDLE, place.root), *found]:
         said = await ctx.session.run(Command(("du", "-sB1", "--apparent-size", "--", path), become=True))
         sizes[name] = int(said.text.split()[0])
-    return sizes
+    images = await stack_images.images(ctx, place.engine, place.project)
+    new = {each.part: 0 if stack_images.held(parent, each) else each.size for each in images if not each.skip}
+    return {**sizes, **new}
 
 
 async def volumes(ctx: ActionContext, place: StackPlace) -> tuple[Volume, ...]:
@@ -147,9 +151,11 @@ def _volume(document: Mapping[str, Any]) -> Volume:
     )
 
 
-def _facts(found: tuple[Volume, ...]) -> Mapping[str, Any]:
+def _facts(found: tuple[Volume, ...], images: tuple[stack_images.StackImage, ...]) -> Mapping[str, Any]:
     labels = {each.name: each.labels for each in found if not each.skip}
-    return {"volumes": labels, "left_out": {each.name: each.skip for each in found if each.skip}}
+    left_out = {each.name: each.skip for each in found} | {each.name: each.skip for each in images}
+    skipped = {name: why for name, why in left_out.items() if why}
+    return {"volumes": labels, "images": stack_images.facts(images), "left_out": skipped}
 
 
 @asynccontextmanager
@@ -215,51 +221,6 @@ async def _copies(
             mode=CopyMode.HASH_INCREMENTAL if before else CopyMode.FULL,
             why="read whole; what the repository has is not stored again" if before else "first backup of it",
         )
-        copies[name] = await _archived(ctx, store, order, copy)
+        hint = f"tar -cf /dev/null -C {path} .   # on {ctx.host.name}, as root"
+        copies[name] = await archived(ctx, store, order, copy, Command.script(ARCHIVE, path, become=True), hint)
     return copies
-
-
-async def _archived(ctx: ActionContext, store: Backup, order: Order, copy: DiskCopy) -> DiskCopy:
-    writer = await store.disk(MOST)
-    size, why = 0, copy.why
-    async with ctx.session.stream(Command.script(ARCHIVE, copy.path, become=True)) as running:
-        said = bytearray()
-        async for piece in pieces(running, said):
-            await order.pace.take(len(piece))
-            await writer.data(size, piece)
-            size += len(piece)
-            ctx.progress(f"{copy.name}: {copy.mode}", size, size)
-        status = await running.status()
-    if status == CHANGED:
-        why = f"{why}; files changed while they were read"
-    elif status:
-        raise _unread(ctx, copy, said.decode("utf-8", "replace").strip())
-    root, stored = await writer.finish(size)
-    return replace(copy, size=size, root=root, why=why, bytes_read=size, bytes_stored=stored)
-
-
-async def pieces(running: Any, said: bytearray) -> AsyncIterator[bytes]:
-    """Standard output in pieces of 1 MiB; the end of what was said on standard error goes to ``said``."""
-    held = bytearray()
-    async for output in running:
-        if output.stream == 1:
-            held += output.data
-        else:
-            said += output.data
-            del said[:-4096]
-        while len(held) >= PIECE:
-            yield bytes(held[:PIECE])
-            del held[:PIECE]
-    if held:
-        yield bytes(held)
-
-
-def _unread(ctx: ActionContext, copy: DiskCopy, cause: str) -> BackupError:
-    return BackupError(
-        f"{copy.name} cannot be read",
-        code="NF-BAK-061",
-        where=f"{ctx.host.name}:{copy.path}",
-        cause=cause,
-        hints=(f"tar -cf /dev/null -C {copy.path} .   # on {ctx.host.name}, as root",),
-        retry=Retry.LATER,
-    )

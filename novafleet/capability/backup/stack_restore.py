@@ -1,12 +1,14 @@
-"""A stack out of a repository on a host: its archives unpacked beside where they belong, then put there all at once."""
+"""A stack out of a repository on a host: images loaded, archives unpacked beside where they belong, then put there all
+at once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from novafleet.capability.backup.archive import given_back
 from novafleet.capability.backup.clean import if_possible
 from novafleet.capability.backup.look import script
 from novafleet.capability.backup.restore import forget
@@ -14,12 +16,12 @@ from novafleet.capability.backup.restore_check import there_already
 from novafleet.capability.backup.restore_disks import RestoredDisk
 from novafleet.capability.backup.restore_inplace import KEPT_DAYS
 from novafleet.capability.backup.stack import BUNDLE, FORMAT, StackPlace
+from novafleet.capability.backup.stack_images import load_images
 from novafleet.errors import BackupError, Retry
-from novafleet.model.backup import DiskCopy, Extent, Snapshot
+from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.model.command import Command
-from novafleet.nbd.ahead import read_many
 from novafleet.observe.containers import PROJECT_LABEL
-from novafleet.ports import ActionContext, BlockSource
+from novafleet.ports import ActionContext
 from novafleet.repository.repository import Repository
 
 UNPACK = """\
@@ -52,20 +54,23 @@ class Unpacking:
 async def restore_stack(
     ctx: ActionContext, repository: Repository, snapshot: Snapshot, place: StackPlace, at: float, *, in_place: bool
 ) -> StackRestored:
-    """Put bundle and volumes of a stack to ``place``; nothing is started. With ``in_place`` what is there is kept
-    beside it, else it is refused. The caller holds the stack's lease.
+    """Put images, bundle and volumes of a stack to ``place``; nothing is started. With ``in_place`` what is there is
+    kept beside it, else it is refused. The caller holds the stack's lease.
 
     Raises BackupError NF-BAK-030, NF-BAK-036, NF-BAK-063, and what SSH and the repository raise; then what was there is
     as it was.
     """
     was = snapshot.domain.removeprefix("stack.")
-    names = {copy.target: renamed(copy.target, was, place.project) for copy in snapshot.disks.values() if copy.target}
+    folded = [copy for copy in snapshot.disks.values() if copy.format == FORMAT]
+    names = {copy.target: renamed(copy.target, was, place.project) for copy in folded if copy.target}
     folders = await _prepared(ctx, snapshot, place, names, in_place=in_place)
-    unpackings = [_unpacking(copy, place, names, folders) for copy in _ordered(snapshot)]
+    unpackings = [_unpacking(copy, place, names, folders) for copy in sorted(folded, key=_last)]
+    others = await load_images(ctx, repository, snapshot, place.engine)
     async with AsyncExitStack() as undo:
         undo.push_async_callback(_drop, ctx, unpackings)
         for each in unpackings:
-            await _unpack(ctx, await repository.disk(each.copy), each)
+            unpack = Command.script(UNPACK, each.part, become=True, mutates=True)
+            await given_back(ctx, await repository.disk(each.copy), each.copy, unpack, each.part.rpartition("/")[0])
         kept = f".before-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}"
         words = [word for each in unpackings for word in (each.part, each.final)]
         exchange = Command.script(script("stack_exchange.sh"), kept, str(KEPT_DAYS), *words, become=True, mutates=True)
@@ -78,7 +83,7 @@ async def restore_stack(
     return StackRestored(
         f"stack.{place.project}",
         tuple(disks),
-        notes=tuple(f"what was there is kept {KEPT_DAYS} days: {each}" for each in notes),
+        notes=(*others, *(f"what was there is kept {KEPT_DAYS} days: {each}" for each in notes)),
     )
 
 
@@ -88,9 +93,9 @@ def renamed(volume: str, was: str, project: str) -> str:
     return f"{project}_{rest}" if rest != volume else volume
 
 
-def _ordered(snapshot: Snapshot) -> list[DiskCopy]:
-    """The bundle last: as long as it is not there, the stack is not."""
-    return sorted(snapshot.disks.values(), key=lambda copy: copy.name == BUNDLE)
+def _last(copy: DiskCopy) -> bool:
+    """The bundle: as long as it is not there, the stack is not."""
+    return copy.name == BUNDLE
 
 
 def _unpacking(copy: DiskCopy, place: StackPlace, names: Mapping[str, str], folders: Mapping[str, str]) -> Unpacking:
@@ -129,31 +134,6 @@ def _labels(labels: Mapping[str, str], place: StackPlace) -> str:
     kept = {key: value for key, value in labels.items() if "\n" not in f"{key}{value}"}
     projects = {key: place.project for key in kept if key in (PROJECT_LABEL, "io.podman.compose.project")}
     return "".join(f"{key}={value}\n" for key, value in {**kept, PROJECT_LABEL: place.project, **projects}.items())
-
-
-async def _unpack(ctx: ActionContext, source: BlockSource, unpacking: Unpacking) -> None:
-    command = Command.script(UNPACK, unpacking.part, become=True, mutates=True)
-    said = bytearray()
-    async with ctx.session.stream(command, stdin=_content(ctx, source, unpacking.copy)) as running:
-        async for output in running:
-            said += output.data
-        status = await running.status()
-    if status:
-        raise BackupError(
-            f"{unpacking.copy.name} cannot be unpacked",
-            code="NF-BAK-063",
-            where=f"{ctx.host.name}:{unpacking.part}",
-            cause=said.decode("utf-8", "replace").strip()[-400:],
-            hints=(f"df -h {unpacking.part.rpartition('/')[0]}   # on {ctx.host.name}",),
-            retry=Retry.AFTER_FIX,
-        )
-
-
-async def _content(ctx: ActionContext, source: BlockSource, copy: DiskCopy) -> AsyncIterator[bytes]:
-    async with aclosing(read_many(source, [Extent(0, source.size)])) as found:
-        async for offset, data in found:
-            yield data
-            ctx.progress(f"{copy.name}: restore", offset + len(data), source.size)
 
 
 def _runs(ctx: ActionContext, place: StackPlace, which: str) -> BackupError:

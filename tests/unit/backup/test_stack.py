@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from novafleet.capability.backup.stack import StackPlace, pieces, volumes
+from novafleet.capability.backup.archive import pieces
+from novafleet.capability.backup.stack import StackPlace, volumes
 from novafleet.capability.backup.stack_restore import _labels, renamed
 from novafleet.errors import BackupError
 from novafleet.model.command import Command, Completed, Output
