@@ -12,9 +12,8 @@ from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
 from novafleet.capability.migration.closed import heed
 from novafleet.capability.migration.decide import decide
-from novafleet.capability.migration.look import look
+from novafleet.capability.migration.look import OFF, look
 from novafleet.capability.migration.measure import dirty_rate, link_rate
-from novafleet.capability.migration.observed import Observed
 from novafleet.capability.migration.route import choose, probe_paths
 from novafleet.errors import ConfigError
 from novafleet.execute.gather import gather
@@ -34,19 +33,26 @@ async def dossier_of(world: World, chosen: Chosen, to: str, wanted: Wanted, *, m
     """
     destination = _destination(world, chosen, to)
     hosts = (chosen.host, world.fleet.hosts[destination])
-    reached, failed = await reach(world, {host.name for host in hosts})
+    (reached, failed), facts = await together(
+        reach(world, {host.name for host in hosts}),
+        gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock),
+    )
     for name, error in failed.items():
         raise error.at(name)
-    facts = await gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock)
     for each in facts.hosts.values():
         if each.error:
             raise error_of(each).at(each.host)
     ends = (reached[chosen.host.name], reached[destination])
     name = chosen.domain.name
     named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
-    observed, paths = await together(look(ends, facts.hosts, name, wanted, **named), probe_paths(*ends))
-    observed = await with_gates(world, replace(observed, paths=paths, path=_path(paths, wanted)), ends[0])
-    dossier = decide(await _measured(observed, ends) if measure else observed, wanted)
+    running = chosen.domain.state not in OFF
+    observed, paths, (rate, changed) = await together(
+        look(ends, facts.hosts, name, wanted, **named),
+        probe_paths(*ends),
+        _measured(ends, name, running=running) if measure else _unmeasured(),
+    )
+    observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
+    dossier = decide(await with_gates(world, observed, ends[0]), wanted)
     return heed(dossier, facts.hosts[destination].values.get("maintenance"))
 
 
@@ -72,10 +78,13 @@ def _path(paths: Mapping[str, str], wanted: Wanted) -> str:
     return choose(paths, wanted.path).value
 
 
-async def _measured(observed: Observed, ends: tuple[Reached, Reached]) -> Observed:
-    dirty = dirty_rate(ends[0], observed.domain.name) if observed.running else _still()
-    rate, changed = await together(link_rate(*ends), dirty)
-    return replace(observed, link_rate=rate, dirty_rate=changed)
+async def _measured(ends: tuple[Reached, Reached], name: str, *, running: bool) -> tuple[float, float]:
+    """Bytes a second of the link, and of memory that the guest changes."""
+    return await together(link_rate(*ends), dirty_rate(ends[0], name) if running else _still())
+
+
+async def _unmeasured() -> tuple[float, float]:
+    return 0.0, 0.0
 
 
 async def _still() -> float:

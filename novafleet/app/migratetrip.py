@@ -16,7 +16,6 @@ from novafleet.capability.migration.commit import commit
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
 from novafleet.capability.migration.gates import BOOTING
-from novafleet.capability.migration.keep import keep
 from novafleet.capability.migration.live import migrate_live
 from novafleet.capability.migration.power import power_off
 from novafleet.capability.migration.prepare import prepare
@@ -34,6 +33,7 @@ from novafleet.model.run import Record
 from novafleet.plan.moving import Moving
 from novafleet.ports import Action, ActionContext, Clock, HostSession, Journal, Json, Registry
 from novafleet.ports import Outcome as Told
+from novafleet.together import together
 
 NO_TUNNEL = "NF-MIG-103"
 NOTE = "note"
@@ -170,15 +170,13 @@ class Trip:
             self.move.running,
             self.clock.now(),
         )
-        for end in (self.source, self.destination):
-            await note.write(end.hypervisor, self.move.domain, moving)
+        ends = (self.source, self.destination)
+        await together(*(note.write(end.hypervisor, self.move.domain, moving) for end in ends))
 
     async def _prepare(self, ctx: ActionContext, _args: Mapping[str, Json]) -> Told:
         self.began = self.clock.monotonic()
         self.mode = self.move.ladder[0]
         ends = self.ends(ctx, "prepare")
-        await ends.note(Phase.PREPARING, {})
-        await keep(self.destination, self.move)
         await prepare(ends, self.move)
         return {"job": self.move.job, "destination": self.move.destination}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import End, Ends
+from novafleet.capability.migration.keep import keep
 from novafleet.capability.migration.manifest import FOLDER, forget, make, note_lease
 from novafleet.capability.migration.scripts import script
 from novafleet.capability.migration.through import ThroughController
@@ -14,6 +15,7 @@ from novafleet.errors import MigrationError
 from novafleet.model.command import Command
 from novafleet.model.migration import Mode, Move, MoveDisk, MoveFile, Phase
 from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, DIGEST_SUFFIX, PROTECTED_SUFFIX, volume_of
+from novafleet.together import together
 
 MADE_LATER = frozenset(("nvram", "tpm"))
 """Kinds of files that QEMU, libvirt or the copy make when the VM comes."""
@@ -24,7 +26,7 @@ DUMP = ("virsh", "-q", "-c", "qemu:///system", "net-dumpxml")
 
 async def prepare(ends: Ends, move: Move) -> None:
     """Make empty volumes (overlays on ``backing``; thin stays thin), bring what they stand on, seed and kernel, add
-    DHCP leases. Convergent for one job; each thing is in the host's manifest before it exists.
+    DHCP leases. Convergent for one job; each thing is in the host's manifest before it exists, and the move beside it.
 
     Raises MigrationError NF-MIG-401 when something of another is in the way (nothing was touched then) and NF-MIG-404,
     SpaceError NF-MIG-402, MigrationError NF-MIG-411 when what came is not what was sent.
@@ -36,14 +38,18 @@ async def prepare(ends: Ends, move: Move) -> None:
     if cargo:
         await make(destination, move, [*files, *volumes, *sides, *later], look=True)
     await ends.note(Phase.PREPARING, {"manifest": f"{destination.host.name}:{FOLDER}/{move.job}"})
-    if any(words[1].startswith(f"{DEFAULT_PATH}/") for words in (*files, *volumes)):
-        await destination.hypervisor.ensure_pool(DEFAULT_POOL, DEFAULT_PATH)
+    await together(keep(destination, move), _pool(destination, (*files, *volumes)))
     if cargo:
         await make(destination, move, [*files, *later])
         await carry(ends, cargo, ThroughController(move.wanted.bandwidth))
         await _seal(destination, move)
     await make(destination, move, [*volumes, *sides] if cargo else [*later, *volumes, *sides])
     await _add_leases(destination, move)
+
+
+async def _pool(destination: End, things: Sequence[tuple[str, ...]]) -> None:
+    if any(words[1].startswith(f"{DEFAULT_PATH}/") for words in things):
+        await destination.hypervisor.ensure_pool(DEFAULT_POOL, DEFAULT_PATH)
 
 
 def _brought(move: Move) -> tuple[MoveFile, ...]:

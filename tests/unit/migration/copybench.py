@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
-from novafleet.capability.migration import beside, manifest, prepare, quarantine, rounds
+from novafleet.capability.migration import beside, keep, manifest, prepare, quarantine, rounds
 from novafleet.capability.migration import commit as committing
 from novafleet.capability.migration.ends import Ends
 from novafleet.hypervisor.fake import FakeHypervisor
@@ -68,7 +68,7 @@ def two(folder: File, monkeypatch: pytest.MonkeyPatch) -> Two:
     state = folder / "state"
     for side in ("a", "b", "state"):
         (folder / side).mkdir()
-    for module in (manifest, prepare):
+    for module in (keep, manifest, prepare):
         monkeypatch.setattr(module, "FOLDER", str(state / "migrate"))
     monkeypatch.setattr(quarantine, "FOLDER", str(state / "quarantine"))
     monkeypatch.setattr(beside, "SAVED", str(state / "saved"))
