@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from novafleet.app.context import Reached, StepContext, silent
 from novafleet.app.gates import wait_all
-from novafleet.app.lastup import last_up
 from novafleet.app.wiring import World, open_journal
 from novafleet.capability.migration.gates import NEVER, WORD, asked, modes_of
 from novafleet.capability.migration.observed import Observed
@@ -25,6 +24,8 @@ async def with_gates(world: World, observed: Observed, source: Reached) -> Obser
     """With what the VM's environment asks of it, and whether that is so now. Only one that runs can be asked."""
     if not observed.environment or observed.domain.state != "running":
         return observed
+    from novafleet.app.lastup import last_up  # reading playbooks takes long to load
+
     try:
         async with open_journal(world.places) as journal:
             draft = await last_up(world, journal, observed.environment)
