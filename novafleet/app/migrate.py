@@ -7,8 +7,9 @@ import getpass
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from novafleet.app.recover import settled
 from novafleet.app.vmselect import GLOB, Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.decide import refuse
+from novafleet.capability.migration.downtime import Watcher
 from novafleet.capability.migration.route import close_route
 from novafleet.capability.migration.sides import Place, place_of
 from novafleet.errors import ConfigError, ExitCode, Location, NovaFleetError
@@ -34,7 +36,6 @@ from novafleet.model.facts import HostFacts
 from novafleet.model.migration import Dossier, Mode, Outcome, Wanted
 from novafleet.model.plan import Step
 from novafleet.model.run import Event, NodeResult, NodeState, Run, RunState
-from novafleet.ports import HostSession
 from novafleet.store.journal import Journal, new_run_id
 from novafleet.together import together
 
@@ -247,10 +248,10 @@ class Migrations:
                 world.clock,
                 self._run_id,
                 self._request.undo,
-                await self._watchers(dossier),
+                self._watchers(dossier),
             )
 
-    async def _watchers(self, dossier: Dossier) -> Sequence[HostSession]:
+    def _watchers(self, dossier: Dossier) -> Sequence[Watcher]:
         """A few hosts that are neither source nor destination, those of the same groups first."""
         move, hosts = dossier.move, self._world.fleet.hosts
         if not set(move.ladder) & {Mode.LIVE, Mode.POSTCOPY}:
@@ -258,11 +259,7 @@ class Migrations:
         near = set(hosts[move.source].groups) & set(hosts[move.destination].groups)
         others = [each for each in hosts.values() if each.name not in (move.source, move.destination)]
         others.sort(key=lambda each: -len(near & set(each.groups)))
-        sessions = []
-        for host in others[:WATCHERS]:
-            with suppress(NovaFleetError):  # it only cannot watch
-                sessions.append(await self._world.sessions.get(host))
-        return sessions
+        return [partial(self._world.sessions.get, host) for host in others[:WATCHERS]]
 
     async def _travel(self, trip: Trip, row: VmMove, emit: Emit) -> VmMove:
         results = await self._steps(trip, trip.there(), emit, self._cancellation)

@@ -13,6 +13,7 @@ from novafleet.app.migrategates import GIVEN_UP, prove
 from novafleet.capability.migration import note
 from novafleet.capability.migration.cold import Copied, copy_cold
 from novafleet.capability.migration.commit import commit
+from novafleet.capability.migration.downtime import Watcher
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
 from novafleet.capability.migration.gates import BOOTING
@@ -31,7 +32,7 @@ from novafleet.model.migration import GateSeen, Mode, Move, Outcome, Path, Phase
 from novafleet.model.plan import Step, StepClass
 from novafleet.model.run import Record
 from novafleet.plan.moving import Moving
-from novafleet.ports import Action, ActionContext, Clock, HostSession, Journal, Json, Registry
+from novafleet.ports import Action, ActionContext, Clock, Journal, Json, Registry
 from novafleet.ports import Outcome as Told
 from novafleet.together import together
 
@@ -58,7 +59,7 @@ class Trip:
     clock: Clock
     run_id: str
     undo: float
-    watchers: Sequence[HostSession] = ()
+    watchers: Sequence[Watcher] = ()
     tried: list[Mapping[str, Any]] = field(default_factory=list)
     mode: Mode = Mode.AUTO
     downtimes: Mapping[str, float] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ STAMP = re.compile(rb"^\[(\d+\.\d+)\] \d+ bytes from ")
 TRIED = 4
 """Hosts that are asked whether they reach the guest."""
 UNKNOWN = -1.0
+Watcher = Callable[[], Awaitable[HostSession]]
+"""Connects to a host that may ask the guest; only done where there is something to ask."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class Silence:
 
 
 @asynccontextmanager
-async def outside(source: End, domain: str, watchers: Sequence[HostSession]) -> AsyncIterator[Silence]:
+async def outside(source: End, domain: str, watchers: Sequence[Watcher]) -> AsyncIterator[Silence]:
     """Have the first host that reaches the guest ask it for as long as this lasts. Nobody waits until one is found."""
     silence = Silence()
     task = asyncio.create_task(_watch(source, domain, watchers, silence))
@@ -129,10 +131,11 @@ def _routable(text: str) -> bool:
     return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
-async def _vantage(found: Sequence[str], watchers: Sequence[HostSession], silence: Silence) -> HostSession | None:
+async def _vantage(found: Sequence[str], watchers: Sequence[Watcher], silence: Silence) -> HostSession | None:
     for address in found:
-        for watcher in watchers[:TRIED]:
+        for reached in watchers[:TRIED]:
             try:
+                watcher = await reached()
                 done = await watcher.run(script("reaches.sh", address), timeout=10.0, check=False)
             except NovaFleetError:
                 continue  # one that does not answer us cannot watch
@@ -142,7 +145,7 @@ async def _vantage(found: Sequence[str], watchers: Sequence[HostSession], silenc
     return None
 
 
-async def _watch(source: End, domain: str, watchers: Sequence[HostSession], silence: Silence) -> None:
+async def _watch(source: End, domain: str, watchers: Sequence[Watcher], silence: Silence) -> None:
     rest = b""
     try:
         watcher = await _vantage(await addresses(source, domain), watchers, silence) if watchers else None

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from novafleet.capability.migration.budget import Budget
 from novafleet.capability.migration.definition import arriving
-from novafleet.capability.migration.downtime import UNKNOWN, EventClock, Silence, event_clock, outside
+from novafleet.capability.migration.downtime import UNKNOWN, EventClock, Silence, Watcher, event_clock, outside
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.route import Route
 from novafleet.errors import DeadlineError, HypervisorError, MigrationError, NovaFleetError, Retry
 from novafleet.model.migration import Mode, Move, MoveDisk, Progress
-from novafleet.ports import HostSession, Hypervisor
+from novafleet.ports import Hypervisor
 
 POLL = 0.2
 MIB = 1 << 20
@@ -38,7 +38,7 @@ class Moved:
 
 
 async def migrate_live(
-    ends: Ends, move: Move, route: Route, mode: Mode, *, seconds: float = 0.0, watchers: Sequence[HostSession] = ()
+    ends: Ends, move: Move, route: Route, mode: Mode, *, seconds: float = 0.0, watchers: Sequence[Watcher] = ()
 ) -> Moved:
     """Move the running guest; ``mode`` is LIVE or POSTCOPY, ``seconds`` what it may take (0: what it takes).
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as File
 
 import pytest
@@ -233,6 +234,10 @@ def test_the_longest_silence_counts_without_the_pause_between_questions() -> Non
     assert Silence().milliseconds == -1
 
 
+async def _itself(session: HostSession) -> HostSession:
+    return session
+
+
 @pytest.mark.skipif(shutil.which("ping") is None, reason="this machine has no ping")
 async def test_whoever_reaches_the_guest_asks_it(tmp_path: File, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real pings; the first watcher that reaches an address is the one."""
@@ -243,7 +248,8 @@ async def test_whoever_reaches_the_guest_asks_it(tmp_path: File, monkeypatch: py
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setattr(downtime, "_routable", bool)
     here = local_session(tmp_path)
-    async with asyncio.timeout(20), downtime.outside(End(here, FakeHypervisor("a")), NAME, [here]) as silence:
+    there = partial(_itself, here)
+    async with asyncio.timeout(20), downtime.outside(End(here, FakeHypervisor("a")), NAME, [there]) as silence:
         while silence.answers < 5:
             await here.run(Command(("true",)))
     assert (silence.watcher, silence.address) == (here.host.name, "127.0.0.1")
@@ -252,7 +258,7 @@ async def test_whoever_reaches_the_guest_asks_it(tmp_path: File, monkeypatch: py
 
 async def test_a_guest_nobody_reaches_is_not_measured(tmp_path: File) -> None:
     here = local_session(tmp_path)
-    async with downtime.outside(End(here, FakeHypervisor("a")), NAME, [here]) as silence:
+    async with downtime.outside(End(here, FakeHypervisor("a")), NAME, [partial(_itself, here)]) as silence:
         pass
     assert silence.milliseconds == -1
 
