@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from novafleet.app.context import Emit
 from novafleet.app.dossier import dossier_of
 from novafleet.app.migrate import STEPS, Migrations, Request, VmMove
 from novafleet.app.terms import Governing, Terms
-from novafleet.app.vmselect import select
+from novafleet.app.vmselect import seen, select
 from novafleet.app.wiring import World
 from novafleet.capability.migration.decide import refuse
 from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.model.encode import decode, encode
+from novafleet.model.facts import HostFacts
 from novafleet.model.migration import Dossier, Finding, Mode, Path, Severity, Wanted
 from novafleet.model.policies import Policies
 from novafleet.model.run import Event, Record, Run, RunState
@@ -38,6 +41,8 @@ VMS = "vms"
 WAITING = "waiting"
 BARRED = "NF-PLACE-014"
 DOWNTIME = Wanted().max_downtime
+FRESH = 60.0
+"""Seconds for which a look at hosts and guests is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,15 @@ def minute_of(now: float) -> int:
     return local.hour * 60 + local.minute
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Dossiers a plan rests on, by guest and destination, which need not be made again at once. ``at`` by the monotonic
+    clock: when that began."""
+
+    at: float = -math.inf
+    dossiers: dict[tuple[str, str], Dossier] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Travel:
     """A plan under way. ``header`` is what a resume needs; ``environments`` are not known to the journal: a run moves
@@ -141,6 +155,7 @@ class Travel:
     run_id: str
     governing: Governing
     wish: Wish
+    looked: Looked = field(default_factory=Looked)
     cancellation: Cancellation = field(default_factory=Cancellation)
     _tasks: dict[asyncio.Task[Moved], int] = field(default_factory=dict)
 
@@ -190,7 +205,7 @@ class Travel:
     async def _one(self, move: PlannedMove, emit: Emit) -> Moved:
         row = Moved(move.guest, move.source, move.destination, "failed")
         try:
-            dossier = await self.dossier(move)
+            dossier = self._known(move) or await self.dossier(move)
             refuse(dossier)
             request = Request(
                 self.inventory,
@@ -207,12 +222,23 @@ class Travel:
             emit(Event("notice", self.world.clock.now(), self.run_id, text=f"{move.guest}: {error}"))
             return replace(row, error=error.finding())
 
-    async def dossier(self, move: PlannedMove, *, measure: bool = False) -> Dossier:
-        """A look at the guest and both hosts, now. Raises NovaFleetError."""
-        [chosen] = await select(self.world, (move.guest,))
+    def _known(self, move: PlannedMove) -> Dossier | None:
+        """The one the plan rests on, if that is good still. It is of one job: who takes it takes it away."""
+        found = self.looked.dossiers.pop((move.guest, move.destination), None)
+        fresh = self.world.clock.monotonic() - self.looked.at < FRESH
+        return found if found is not None and found.move.ladder and fresh else None
+
+    async def dossier(
+        self, move: PlannedMove, known: Mapping[str, HostFacts] = MappingProxyType({}), *, measure: bool = False
+    ) -> Dossier:
+        """A look at the guest and both hosts, now, but for what is ``known`` of hosts. Raises NovaFleetError."""
+        chosen = seen(self.world, known, move.guest)
+        if chosen is None:
+            [chosen] = await select(self.world, (move.guest,))
         hosts, terms = self.governing.hosts, self.governing.terms[move.guest]
         wanted = wanted_of(self.wish, terms, (hosts[move.source], hosts[move.destination]))
-        return allowed(await dossier_of(self.world, chosen, move.destination, wanted, measure=measure), terms)
+        found = await dossier_of(self.world, chosen, move.destination, wanted, measure=measure, known=known)
+        return allowed(found, terms)
 
     async def _noted(self, row: Moved, dossier: Dossier, result: VmMove) -> Moved:
         if result.state == "done":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from novafleet.app.context import Reached, reach
 from novafleet.app.migrategates import with_gates
@@ -17,6 +18,8 @@ from novafleet.capability.migration.measure import dirty_rate, link_rate
 from novafleet.capability.migration.route import choose, probe_paths
 from novafleet.errors import ConfigError
 from novafleet.execute.gather import gather
+from novafleet.model.facts import HostFacts
+from novafleet.model.fleet import Host
 from novafleet.model.migration import Dossier, Path, Wanted
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
@@ -24,36 +27,40 @@ from novafleet.source.suggest import did_you_mean
 from novafleet.together import together
 
 
-async def dossier_of(world: World, chosen: Chosen, to: str, wanted: Wanted, *, measure: bool = True) -> Dossier:
+async def dossier_of(
+    world: World,
+    chosen: Chosen,
+    to: str,
+    wanted: Wanted,
+    *,
+    measure: bool = True,
+    known: Mapping[str, HostFacts] = MappingProxyType({}),
+) -> Dossier:
     """The dossier of one VM's way to host ``to``, with a fresh job name in its ``move``.
 
-    ``measure`` False leaves link and dirty rate out (a second or two). Raises ConfigError NF-MIG-301 (no such host),
-    NF-MIG-302 (it is there already), NF-MIG-102 (the data path asked for cannot be used), and the error of a host that
-    cannot be asked; everything else is a finding.
+    ``measure`` False leaves link and dirty rate out (a second or two). ``known`` are facts of hosts that were asked a
+    moment ago (collectors ``system`` and ``libvirt``), and are not asked again.
+
+    Raises ConfigError NF-MIG-301 (no such host), NF-MIG-302 (it is there already), NF-MIG-102 (the data path asked for
+    cannot be used), and the error of a host that cannot be asked; everything else is a finding.
     """
     destination = _destination(world, chosen, to)
     hosts = (chosen.host, world.fleet.hosts[destination])
-    (reached, failed), facts = await together(
-        reach(world, {host.name for host in hosts}),
-        gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock),
-    )
+    (reached, failed), facts = await together(reach(world, {host.name for host in hosts}), _facts(world, hosts, known))
     for name, error in failed.items():
         raise error.at(name)
-    for each in facts.hosts.values():
-        if each.error:
-            raise error_of(each).at(each.host)
     ends = (reached[chosen.host.name], reached[destination])
     name = chosen.domain.name
     named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
     running = chosen.domain.state not in OFF
     observed, paths, (rate, changed) = await together(
-        look(ends, facts.hosts, name, wanted, **named),
+        look(ends, facts, name, wanted, **named),
         probe_paths(*ends),
         _measured(ends, name, running=running) if measure else _unmeasured(),
     )
     observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
     dossier = decide(await with_gates(world, observed, ends[0]), wanted)
-    return heed(dossier, facts.hosts[destination].values.get("maintenance"))
+    return heed(dossier, facts[destination].values.get("maintenance"))
 
 
 def _destination(world: World, chosen: Chosen, to: str) -> str:
@@ -68,6 +75,16 @@ def _destination(world: World, chosen: Chosen, to: str) -> str:
             hints=("novafleet vm ls   # where each VM is", "name another host: --to HOST"),
         )
     return to
+
+
+async def _facts(world: World, hosts: Sequence[Host], known: Mapping[str, HostFacts]) -> Mapping[str, HostFacts]:
+    if all(host.name in known for host in hosts):
+        return known
+    facts = await gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock)
+    for each in facts.hosts.values():
+        if each.error:
+            raise error_of(each).at(each.host)
+    return facts.hosts
 
 
 def _path(paths: Mapping[str, str], wanted: Wanted) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from novafleet.app import convoy
-from novafleet.app.convoy import Travel, Travelled, Watch, Wish, minute_of
+from novafleet.app.convoy import Looked, Travel, Travelled, Watch, Wish, minute_of
 from novafleet.app.fleetview import FleetView, see
 from novafleet.app.maintenance import host_of, set_maintenance
 from novafleet.app.recover import settle_host
@@ -20,6 +20,7 @@ from novafleet.capability.migration.closed import CLOSED
 from novafleet.capability.migration.recover import Action
 from novafleet.errors import ConfigError, ExitCode, MigrationError, NovaFleetError
 from novafleet.execute.lock import environment_lock
+from novafleet.model.facts import HostFacts
 from novafleet.model.migration import Severity
 from novafleet.model.run import Run
 from novafleet.placement import exact
@@ -56,7 +57,8 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Drafted:
     """What a drain would do. ``unspared``: what the fleet could not lose afterwards; ``closed_now``: guests whose
-    window is closed; ``stacks`` stay where they are; ``notes`` and ``unseen``: what the plan does not know."""
+    window is closed; ``stacks`` stay where they are; ``notes`` and ``unseen``: what the plan does not know;
+    ``looked``: what it rests on."""
 
     order: Order
     verb: str
@@ -67,6 +69,7 @@ class Drafted:
     closed_now: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unseen: Mapping[str, NovaFleetError] = field(default_factory=dict)
+    looked: Looked = field(default_factory=Looked)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -164,7 +167,8 @@ async def _carried_out(
         await convoy.begin(journal, world, run_id, drafted.verb, drafted.order, drafted.plan)
     else:
         await journal.reopen(run_id, convoy.holder())
-    travel = Travel(world, journal, _paths(drafted.order), run_id, drafted.governing, drafted.order.wish)
+    order = drafted.order
+    travel = Travel(world, journal, _paths(order), run_id, drafted.governing, order.wish, drafted.looked)
     travelled = await travel.go(drafted.plan, watch)
     await convoy.finish(journal, world, travelled, [each.guest for each in drafted.plan.unmovable])
     return Drained(drafted, travelled)
@@ -177,9 +181,10 @@ async def _draft(world: World, journal: Journal, order: Order, *, home: bool) ->
         raise view.unseen[order.host]
     rules = await governing(world, journal, view.guests)
     names = await _away(journal, order.host, view) if home else ()
-    travel = Travel(world, journal, _paths(order), "", rules, order.wish)
+    looked = Looked(world.clock.monotonic())
+    travel = Travel(world, journal, _paths(order), "", rules, order.wish, looked)
     problem = rules.problem(_sites(world, order, view, home=home), view.guests, order.wish.modes)
-    found = await _looked_at(travel, problem, order, names if home else None)
+    found = await _looked_at(travel, problem, order, view.facts, names if home else None)
     minute = minute_of(world.clock.now())
     closed = tuple(move.guest for move in found.moves if not rules.terms[move.guest].open(minute))
     after = (
@@ -198,6 +203,7 @@ async def _draft(world: World, journal: Journal, order: Order, *, home: bool) ->
         () if order.wish.anytime else closed,
         rules.notes,
         view.unseen,
+        looked,
     )
 
 
@@ -229,12 +235,14 @@ def destinations(world: World, to: str) -> Sequence[str]:
     return groups[to].hosts
 
 
-async def _looked_at(travel: Travel, problem: Problem, order: Order, names: Sequence[str] | None) -> Plan:
+async def _looked_at(
+    travel: Travel, problem: Problem, order: Order, facts: Mapping[str, HostFacts], names: Sequence[str] | None
+) -> Plan:
     """The plan whose moves were looked at one by one; a guest that cannot go where it should gets another host."""
     forbidden: dict[str, dict[str, Obstacle]] = {}
     for _ in range(ROUNDS if order.look else 0):
         found = _planned(_knowing(problem, forbidden), order, names)
-        obstacles = await _obstacles(travel, found.moves)
+        obstacles = await _obstacles(travel, found.moves, facts)
         if not obstacles:
             return found
         for move, obstacle in obstacles:
@@ -253,15 +261,18 @@ def _planned(problem: Problem, order: Order, names: Sequence[str] | None) -> Pla
     return evacuate(problem, [order.host], solver)
 
 
-async def _obstacles(travel: Travel, moves: Sequence[PlannedMove]) -> list[tuple[PlannedMove, Obstacle]]:
+async def _obstacles(
+    travel: Travel, moves: Sequence[PlannedMove], facts: Mapping[str, HostFacts]
+) -> list[tuple[PlannedMove, Obstacle]]:
     slots = asyncio.Semaphore(LOOKS)
 
     async def one(move: PlannedMove) -> Obstacle | None:
         async with slots:
             try:
-                dossier = await travel.dossier(move)
+                dossier = await travel.dossier(move, facts)
             except NovaFleetError as error:
                 return Obstacle(error.code, str(error), next(iter(error.hints), ""))
+        travel.looked.dossiers[move.guest, move.destination] = dossier
         if dossier.move.ladder or {each.code for each in dossier.blockers} == {CLOSED}:
             return None  # an undrain opens its host before anything moves
         found = [each for each in dossier.findings if each.severity is Severity.BLOCKER]

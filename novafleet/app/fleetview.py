@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +13,7 @@ from novafleet.app.wiring import Places, World
 from novafleet.errors import NovaFleetError
 from novafleet.execute.gather import collect
 from novafleet.model.encode import decode, encode
+from novafleet.model.facts import HostFacts
 from novafleet.model.fleet import Host
 from novafleet.observe.facts import host_facts
 from novafleet.observe.registry import collectors
@@ -31,10 +32,12 @@ FORKS = 100
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """Pictures by host; ``unseen`` why others could not be asked; ``taken_at`` the time of the oldest picture."""
+    """Pictures by host; ``unseen`` why others could not be asked; ``taken_at`` the time of the oldest picture;
+    ``facts`` of hosts that were asked now."""
 
     pictures: Mapping[str, Picture]
     unseen: Mapping[str, NovaFleetError]
+    facts: Mapping[str, HostFacts] = field(default_factory=dict)
 
     @property
     def guests(self) -> tuple[Guest, ...]:
@@ -51,11 +54,12 @@ async def see(world: World, hosts: Sequence[Host], window: float = 0.0) -> Fleet
     """Ask hosts, one command each, and remember. Load is the mean of what was seen in the last ``window`` seconds."""
     asked = collectors(COLLECTORS)
     unseen: dict[str, NovaFleetError] = {}
+    told: dict[str, HostFacts] = {}
 
     async def one(host: Host) -> Picture | None:
         try:
             documents = await collect(world.sessions, host, asked)
-            facts = host_facts(host.name, world.clock.now(), documents)
+            told[host.name] = facts = host_facts(host.name, world.clock.now(), documents)
         except NovaFleetError as error:
             unseen[host.name] = error.at(host.name)
             return None
@@ -65,7 +69,7 @@ async def see(world: World, hosts: Sequence[Host], window: float = 0.0) -> Fleet
 
     seen = await fan_out(hosts, one, forks=FORKS)
     found = {each.site.name: _kept(world.places, each, window) for each in seen if each is not None}
-    return FleetView(found, unseen)
+    return FleetView(found, unseen, told)
 
 
 def zone_of(host: Host) -> str:

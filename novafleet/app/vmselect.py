@@ -105,6 +105,13 @@ def _asked(world: World, patterns: Sequence[str]) -> Sequence[Host]:
     return [hosts[name] for name in sorted(named)] if known else list(hosts.values())
 
 
+def seen(world: World, facts: Mapping[str, HostFacts], label: str) -> Chosen | None:
+    """The VM ``HOST/DOMAIN`` among what hosts told; None where they told of none."""
+    host, _, name = label.partition("/")
+    domain = facts[host].domains.get(name) if host in facts else None
+    return _chosen(world.fleet.hosts[host], domain) if domain is not None else None
+
+
 def _candidates(world: World, facts: FleetFacts) -> list[Chosen]:
     found = [
         _chosen(world.fleet.hosts[host.host], domain)

@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from novafleet.app import fleetview
 from novafleet.app.drain import ELSEWHERE, Order, _away, _sites, destinations
 from novafleet.app.fleetview import FleetView, averaged, remembered
+from novafleet.app.maintenance import CLOSED
 from novafleet.app.wiring import Places, World
 from novafleet.errors import ConfigError
 from novafleet.model.encode import encode
@@ -67,7 +67,7 @@ def test_load_is_the_mean_of_what_is_known_of_a_guest() -> None:
 def test_a_host_this_controller_closed_is_closed_in_memory_too(tmp_path: Path) -> None:
     pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(100.0))
     cache.write(tmp_path / "maintenance.json", {"a": "since then"})
-    assert remembered(places(tmp_path), ["a"]).pictures["a"].site.closed == fleetview.CLOSED
+    assert remembered(places(tmp_path), ["a"]).pictures["a"].site.closed == CLOSED
 
 
 HOSTS = {name: Host(name, name) for name in "abc"}

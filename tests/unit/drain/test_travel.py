@@ -12,13 +12,14 @@ from typing import Any, cast
 import pytest
 
 from novafleet.app.context import Emit
-from novafleet.app.convoy import Moved, Travel, Travelled, Wish, begin, ordered
+from novafleet.app.convoy import FRESH, Looked, Moved, Travel, Travelled, Wish, begin, ordered
 from novafleet.app.drain import Order as DrainOrder
 from novafleet.app.rebalance import Order as BalanceOrder
 from novafleet.app.terms import Governing, Terms
 from novafleet.app.wiring import SystemClock, World
 from novafleet.errors import ExitCode
 from novafleet.execute.cancel import Stage
+from novafleet.model.migration import Dossier
 from novafleet.model.policies import Policies
 from novafleet.model.policy import Window
 from novafleet.placement.problem import Load, Plan, PlannedMove, Proof, Rules
@@ -97,6 +98,23 @@ async def test_after_a_stop_none_begins() -> None:
     found, made = await travel(move("1"), move("2"), move("3"), ends={"1": "stop"})
     assert (states(found), made.begun) == (["done", "waiting", "waiting"], ["1"])
     assert (found.cancelled, found.exit_code) == (True, ExitCode.INTERRUPTED)
+
+
+async def test_a_dossier_of_the_plan_is_used_once_while_it_is_young() -> None:
+    clock = SystemClock()
+    world, governing = cast(World, SimpleNamespace(clock=clock)), Governing({}, {}, Rules())
+
+    def after(seconds: float, ladder: tuple[str, ...] = ("live",)) -> Travel:
+        dossiers = {("1", "b"): cast(Dossier, SimpleNamespace(move=SimpleNamespace(ladder=ladder)))}
+        looked = Looked(clock.monotonic() - seconds, dossiers)
+        return Travel(world, cast(Journal, None), (), "r1", governing, Wish(), looked)
+
+    young = after(FRESH / 2)
+    assert young._known(move("1", "c")) is None, "that goes elsewhere"
+    assert young._known(move("1")) is not None
+    assert young._known(move("1")) is None, "it is of one job"
+    assert after(2 * FRESH)._known(move("1")) is None
+    assert after(0, ())._known(move("1")) is None, "nothing was possible: it may be by now"
 
 
 @pytest.mark.parametrize(
