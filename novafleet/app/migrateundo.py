@@ -10,7 +10,8 @@ from pathlib import Path
 from novafleet.app.context import Reached, reach
 from novafleet.app.migrate import DAY, Confirm, Done, Request, Watch, migrate
 from novafleet.app.migratestack import StackRequest, migrate_stack
-from novafleet.app.recover import Order, recover
+from novafleet.app.recover import recover
+from novafleet.app.recovery import Order
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.quarantine import Quarantine, drop, quarantines

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
-from typing import Any
 
 from novafleet.app.context import Reached, reach
 from novafleet.app.migrategates import prove
 from novafleet.app.migratejobs import Job, look, open_jobs, with_move
 from novafleet.app.migratetrip import Trip
+from novafleet.app.recoverstack import recover_stack, stack_jobs
+from novafleet.app.recovery import HELD, PLAIN, Order, Recovered, Recovery, held, journalled
 from novafleet.app.vmselect import Chosen, select
-from novafleet.app.wiring import World, open_journal, open_world
+from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.commit import DAY, commit
 from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.live import resume_postcopy
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import close_route, open_route
-from novafleet.errors import ConfigError, ExitCode, LockHeldError, NovaFleetError
-from novafleet.execute.fence import fence, fence_hypervisor
+from novafleet.errors import ConfigError, LockHeldError, NovaFleetError
 from novafleet.execute.gather import gather
-from novafleet.execute.nested import hold_one
 from novafleet.model.migration import Path, Phase
-from novafleet.model.run import Run, RunState
 from novafleet.observe.registry import collectors
 from novafleet.plan import moving
-from novafleet.store.journal import Journal, new_run_id
+from novafleet.store.journal import Journal
 
 AMBIGUOUS = "NF-VM-007"
-HELD = Decision("held", Action.LEAVE, "somebody is at work on it", "novafleet migrate recover   # again, later")
 UNKNOWN = Decision(
     "no-record",
     Action.ASK,
@@ -44,55 +37,15 @@ UNKNOWN = Decision(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """One migration that had not ended. ``facts`` are those decided from; ``done``: nothing is left to do; ``error``
-    what kept the action from being carried out."""
-
-    job: str
-    domain: str
-    source: str
-    destination: str
-    facts: Facts
-    decision: Decision
-    done: bool = False
-    error: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """All of them; ``unseen`` are hosts that did not answer: there may be more. ``explain``: nothing was touched."""
-
-    jobs: tuple[Recovered, ...]
-    unseen: Mapping[str, str]
-    explain: bool = False
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 when nothing is left to do, 1 when something failed or needs a person, 3 when a host did not answer."""
-        if any(each.error or each.decision.action in (Action.ASK, Action.ALARM) for each in self.jobs):
-            return ExitCode.FAILED
-        waiting = any(each.decision.action in (Action.WAIT, Action.LEAVE) for each in self.jobs)
-        return ExitCode.PARTIAL if waiting or self.unseen else ExitCode.OK
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What ``recover`` may do: nothing (``explain``), wait for a lease, go without what ``consent`` names (gates)."""
-
-    explain: bool = False
-    lock_wait: float = 0.0
-    consent: frozenset[str] = frozenset()
-
-
-async def recover(inventory: tuple[FilePath, ...], patterns: Sequence[str] = (), order: Order = Order()) -> Recovery:
-    """Ask every host; decide, and unless told to explain carry it out: of all VMs, or of those meant. What one job runs
-    into does not keep the others."""
+async def recover(inventory: tuple[FilePath, ...], patterns: Sequence[str] = (), order: Order = PLAIN) -> Recovery:
+    """Ask every host; decide, and unless told to explain carry it out: of all VMs and stacks, or those meant. What one
+    runs into does not keep the others."""
     async with open_world(inventory) as world:
         facts = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(("libvirt",)), world.clock)
         jobs = [job for job in await open_jobs(world, facts) if not patterns or _meant(job, patterns)]
         unseen = {name: host.error for name, host in facts.hosts.items() if host.error}
         done = [await _recover(world, job, order) for job in jobs]
+        done += [await recover_stack(world, job, order) for job in await stack_jobs(world, patterns)]
         return Recovery(tuple(done), unseen, order.explain)
 
 
@@ -139,27 +92,12 @@ async def _recover(world: World, job: Job, order: Order) -> Recovered:
     if row.decision.action not in CHANGING:
         return replace(row, done=row.decision.action is Action.NOTHING)
     try:
-        async with _held(world, job, reached, order.lock_wait) as fenced:
+        async with held(world, f"vm.{job.domain}", job.id, reached, order.lock_wait) as fenced:
             return await _under_lease(world, await with_move(job, fenced[ends[1]]), fenced, row, order)
     except LockHeldError as error:
         return replace(row, decision=replace(HELD, why=str(error)))
     except NovaFleetError as error:
         return replace(row, error=error.finding())
-
-
-@asynccontextmanager
-async def _held(
-    world: World, job: Job, reached: Mapping[str, Reached], lock_wait: float
-) -> AsyncIterator[Mapping[str, Reached]]:
-    """Both hosts under the VM's lease: whoever is at work on it is left alone."""
-    async with AsyncExitStack() as stack:
-        fenced: dict[str, Reached] = {}
-        for name in sorted(reached):
-            plain = reached[name]
-            holding = hold_one(plain.session, f"vm.{job.domain}", f"recover-{job.id}", world.clock, wait=lock_wait)
-            lease = await stack.enter_async_context(holding)
-            fenced[name] = Reached(plain.host, fence(plain.session, lease), fence_hypervisor(plain.hypervisor, lease))
-        yield fenced
 
 
 async def _under_lease(
@@ -176,25 +114,9 @@ async def _under_lease(
         return row
     if WORD in order.consent:
         job = replace(job, move=replace(job.move, gates=()))
-    async with _journalled(world, job) as journal:
+    async with journalled(world, job.id, f"{job.moving.source}/{job.domain}") as journal:
         await _DO[row.decision.action](_trip(world, job, fenced, journal), facts)
     return replace(row, done=True)
-
-
-@asynccontextmanager
-async def _journalled(world: World, job: Job) -> AsyncIterator[tuple[Journal, str]]:
-    run_id, now = new_run_id(world.clock.now()), world.clock.now
-    holder = f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
-    label = f"{job.moving.source}/{job.domain}"
-    async with open_journal(world.places) as journal:
-        header = {"vms": [label], "job": job.id}
-        await journal.begin(Run(run_id, "", "migrate recover", RunState.RUNNING, now(), 0.0, holder, header))
-        try:
-            yield journal, run_id
-        except NovaFleetError as error:
-            await journal.finish(run_id, RunState.FAILED, now(), {"vms": [label], "error": error.finding()})
-            raise
-        await journal.finish(run_id, RunState.DONE, now(), {"vms": [f"{label}: recovered"]})
 
 
 def _trip(world: World, job: Job, fenced: Mapping[str, Reached], journal: tuple[Journal, str]) -> Trip:

@@ -24,8 +24,8 @@ def recover(
     timeout: Timeout = 0.0,
 ) -> None:
     """End or take back migrations that were cut off, by what both hosts show now. Never starts a second copy."""
-    from novafleet.app.recover import Order
     from novafleet.app.recover import recover as use_case
+    from novafleet.app.recovery import Order
     from novafleet.report.recover import show
 
     where = guarded(lambda: inventory_of(context, inventory), output)

@@ -9,7 +9,7 @@ from novafleet.model.encode import encode
 from novafleet.report import console, findings
 
 if TYPE_CHECKING:
-    from novafleet.app.recover import Recovered, Recovery
+    from novafleet.app.recovery import Recovered, Recovery
     from novafleet.capability.migration.recover import Seen
 
 MARKS = {"ask": ("?", "red"), "alarm": ("✗", "bold red"), "wait": ("…", "yellow"), "leave": ("…", "yellow")}

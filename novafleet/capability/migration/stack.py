@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from novafleet.capability.migration.carry import measure
 from novafleet.capability.migration.ends import End, Ends
-from novafleet.capability.migration.manifest import FOLDER, IN_THE_WAY, forget, read_manifest
+from novafleet.capability.migration.manifest import FOLDER, IN_THE_WAY, forget
 from novafleet.capability.migration.quarantine import (
     Quarantine,
     drop,
@@ -34,11 +34,6 @@ HAS = '"$1" image inspect "$2" >/dev/null 2>&1'
 SAVE = 'if [ "$3" = zstd ]; then "$1" save "$2" | zstd -1 -q -c; else exec "$1" save "$2"; fi'
 LOAD = 'if [ "$2" = zstd ]; then zstd -d -q -c | "$1" load -q; else exec "$1" load -q; fi'
 STATES = '"$1" ps -a --filter "label=$2" --format "{{.State}}|{{.Status}}"'
-JOBS = """\
-cd -- "$1" 2>/dev/null || exit 0
-for job in *; do grep -q "^$2" "$job/manifest" 2>/dev/null && echo "$job"; done
-exit 0
-"""
 CLEAN = 'rm -rf -- "$1"'
 PAUSE = "podman-pause"
 """What Podman makes itself for a pod."""
@@ -74,6 +69,10 @@ class StackMove:
     volumes: tuple[StackVolume, ...] = ()
     left: tuple[str, ...] = ()
     """Volumes that an earlier move of this stack left on the destination."""
+    stays: Mapping[str, str] = field(default_factory=dict)
+    """Volumes that do not move, and why."""
+    up: int = 0
+    """Containers that were up and healthy on the source."""
 
     @property
     def label(self) -> str:
@@ -86,7 +85,7 @@ async def prepare_stack(ends: Ends, move: StackMove) -> Mapping[str, str]:
     under "". Raises MigrationError NF-MIG-420 when something of another is in the way."""
     words = [word for each in move.volumes for word in (each.name, _labels(each.labels))]
     asked = (f"{FOLDER}/{move.job}", move.runs_by, move.project, move.root, move.uuid, "\n".join(move.left), *words)
-    done = await ends.destination.session.run(script("stack_make.sh", *asked, mutates=True), check=False)
+    done = await ends.destination.session.run(script("stack_make.sh", "make", *asked, mutates=True), check=False)
     rows = [line.split(" ", 2) for line in done.text.splitlines()]
     if done.status == IN_THE_WAY:
         raise _in_the_way(ends, move, [" ".join(row[1:]) for row in rows if row[0] == "there"])
@@ -218,13 +217,6 @@ async def commit_stack(ends: Ends, move: StackMove, at: float, ttl: float) -> Qu
 async def quiet_stack(source: End, job: str) -> None:
     """Remove what told changes from what was."""
     await source.session.run(Command.script(CLEAN, f"{RUN}/{job}", become=True, mutates=True))
-
-
-async def unfinished(destination: End, uuid: str) -> Sequence[str]:
-    """Jobs of this stack whose controller died: they left a manifest on the destination."""
-    done = await destination.session.run(Command.script(JOBS, FOLDER, f"job {uuid} ", become=True))
-    jobs = done.text.split()
-    return [job for job in jobs if await read_manifest(destination, job) is not None]
 
 
 def _in_the_way(ends: Ends, move: StackMove, what: Sequence[str]) -> MigrationError:

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Makes the volumes of a stack on its destination. $1 manifest's folder  $2 engine  $3 project  $4 bundle's folder
-# $5 uuid  $6 volumes (names, one a line) that an earlier move of this stack left here and that may be written over
+# Makes the volumes of a stack on its destination. $1 make, or look: only see what is in the way
+# then: manifest's folder  engine  project  bundle's folder  uuid
+# volumes (names, one a line) that an earlier move of this stack left here and that may be written over
 # then NAME LABELS of each volume: LABELS are lines KEY=VALUE.
 # Out: `there WHAT` for what is in the way, status 93, and nothing was touched; else `volume NAME FOLDER` for each.
 set -u
+mode=$1
+shift
 folder=$1 engine=$2 project=$3 root=$4 uuid=$5 left=$6
 shift 6
 umask 077
@@ -30,6 +33,7 @@ if [ -n "$found" ]; then
   printf '%s\n' "$found" | sed '/^$/d; s/^/there /'
   exit 93
 fi
+[ "$mode" = make ] || exit 0
 mkdir -p -- "$folder" || exit
 [ -f "$manifest" ] || note "job $uuid stack.$project" || exit
 noted "beside - $root" || note "beside - $root" || exit

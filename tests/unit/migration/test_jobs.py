@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from novafleet.app.context import Reached
 from novafleet.app.migratejobs import NOTE, Job, jobs_of, look, open_jobs
-from novafleet.app.recover import Recovered, Recovery
+from novafleet.app.recovery import Recovered, Recovery
 from novafleet.app.wiring import Places, World, open_journal
 from novafleet.capability.migration.recover import Action, Decision, Facts, Seen, decide_recovery
 from novafleet.errors import ExitCode

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from novafleet.app.recover import Recovered, Recovery
+from novafleet.app.recovery import Recovered, Recovery
 from novafleet.capability.migration.recover import RULES, Action, Facts, Seen, decide_recovery
 from novafleet.model.environment import Gate, GateKind
 from novafleet.model.migration import GateAhead, Mode, Phase
