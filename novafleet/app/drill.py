@@ -1,27 +1,20 @@
 """``backup drill VM``: the newest snapshot of a VM, restored on a host with room, cut off, judged by its gates, and
-removed again. The outcome is kept in the repository."""
+removed again; ``drillstack`` does it for container stacks. The outcome is kept in the repository."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from novafleet.app.context import StepContext, reach
+from novafleet.app.drillplan import Drill, DrillRequest, asked, party_for
+from novafleet.app.drillstack import stack_drill
 from novafleet.app.errand import Watch
 from novafleet.app.gates import wait_all
 from novafleet.app.repository import open_repository
-from novafleet.app.restore import (
-    OBSERVED,
-    Party,
-    RestoreRequest,
-    VmRestored,
-    carried_out,
-    party_on,
-    refuse_stack,
-)
+from novafleet.app.restore import OBSERVED, Party, VmRestored, carried_out
 from novafleet.app.restorepoint import choose
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.backup.drill import drill_name, instead, rehearse, wanted_networks
@@ -33,38 +26,24 @@ from novafleet.capability.backup.restore_xml import memory_of, needs, new_uuid
 from novafleet.capability.backup.xml import around
 from novafleet.errors import BackupError, Retry
 from novafleet.execute.gather import gather
-from novafleet.model.backup import Snapshot
+from novafleet.model.backup import Snapshot, SnapshotKind
 from novafleet.model.command import Command
 from novafleet.model.environment import Gate, GateKind, Vm
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.model.fleet import Fleet
 from novafleet.observe.registry import collectors
-from novafleet.plan.storage import DEFAULT_POOL, pool_path
+from novafleet.plan.storage import pool_path
 from novafleet.playbook import load_environment
 from novafleet.ports import ActionContext, Outcome
-from novafleet.repository import KeySource, Repository
+from novafleet.repository import Repository
 from novafleet.repository.records import Proof, record_proof
+
+__all__ = ["DrillRequest", "Drilled", "run_drill"]
 
 SPARE_MEMORY = 256 << 20
 """Bytes a host keeps beside the VM."""
 WORDS = r"\S"
 BOOT_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class DrillRequest:
-    """``vm`` as ``restorepoint.choose`` understands it. The gates: those of the VM in ``file``, or ``gates``, or what
-    the VM can be asked: its agent if it answered when it was backed up, else a word on its serial console."""
-
-    inventory: tuple[Path, ...]
-    repository: str
-    key: KeySource
-    vm: str
-    host: str = ""
-    file: Path | None = None
-    gates: tuple[Gate, ...] = ()
-    pool: str = DEFAULT_POOL
-    lock_wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +63,31 @@ class Drilled:
 
 
 async def run_drill(request: DrillRequest, watch: Watch) -> Drilled:
-    """Prove that a VM's newest snapshot boots. A drill that fails does not raise; its proof says so.
+    """Prove that the newest snapshot of a VM boots, or that of a stack comes up. A drill that fails does not raise; its
+    proof says so.
 
-    Raises ConfigError NF-BAK-038, BackupError NF-BAK-050 when no host has room, and what opening the repository raises.
+    Raises ConfigError NF-BAK-038, -062, BackupError NF-BAK-050 when no host has room, -051 for a stack that cannot be
+    cut off, and what opening the repository raises.
     """
     async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
         began = world.clock.now()
-        snapshot = refuse_stack(await choose(repository, request.vm, until=began))
-        fleet = await gather(world.sessions, _asked(world, request.host), collectors(OBSERVED), world.clock)
-        host = await _host(world, repository, snapshot, fleet, request)
-        wanted = RestoreRequest(
-            request.inventory, request.repository, request.key, snapshot.id, host.host, lock_wait=request.lock_wait
-        )
-        party = await party_on(world, repository, wanted, snapshot, host)
-        gates = await _gates(world.fleet, repository, snapshot, request)
-        done = await carried_out(party, drill_name(snapshot), await _work(party, request.pool, gates, began), watch)
+        snapshot = await choose(repository, request.vm, until=began)
+        prepare = stack_drill if snapshot.kind is SnapshotKind.STACK else _vm_drill
+        drill = await prepare(world, repository, request, snapshot, began)
+        done = await carried_out(drill.party, drill.name, drill.work, watch, scope=drill.scope)
         drilled = _drilled(snapshot, done, rpo=began - snapshot.at)
         await record_proof(repository, world.clock, _proof(drilled, began))
         return drilled
 
 
-def _asked(world: World, host: str) -> Sequence[Any]:
-    hosts = world.fleet.hosts
-    return [hosts[host]] if host in hosts else list(hosts.values())
+async def _vm_drill(
+    world: World, repository: Repository, request: DrillRequest, snapshot: Snapshot, began: float
+) -> Drill:
+    fleet = await gather(world.sessions, asked(world, request), collectors(OBSERVED), world.clock)
+    host = await _host(world, repository, snapshot, fleet, request)
+    party = await party_for(world, repository, request, snapshot, host)
+    gates = await _gates(world.fleet, repository, snapshot, request)
+    return Drill(party, drill_name(snapshot), await _work(party, request.pool, gates, began))
 
 
 async def _host(

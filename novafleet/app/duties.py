@@ -25,6 +25,8 @@ from novafleet.repository import KeySource
 from novafleet.source import cron
 
 NO_SUCH_VM = "NF-VM-006"
+NO_COPY = ("NF-BAK-051", "NF-BAK-062")
+"""Of stacks that a drill refuses, whatever it is told."""
 Alike = tuple[str, tuple[str, ...], HookRules, BackupLimits]
 """What VMs that are backed up together have in common."""
 
@@ -89,19 +91,23 @@ class ByPolicy:
         return Duty("verify", f"{policy.verify * 100:.4g}% of {done.packs} packs, {read}: clean")
 
     async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
-        """Boot what this run backed up, one VM after the other. Raises BackupError when one does not come up."""
-        if vms and all(vm.kind != "vm" for vm in vms):
-            return Duty("drill", "stacks only: there is nothing to boot")
-        drilled = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot and vm.kind == "vm"]
+        """Boot what this run backed up, one VM or stack after the other. Raises BackupError when one does not come up; a
+        stack of which there can be no copy is told of."""
+        ended = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot]
+        left = [vm for vm, _, error in ended if error and error["code"] in NO_COPY]
+        drilled = [each for each in ended if each[0] not in left]
+        if left and not drilled:
+            return Duty("drill", f"there can be no copy of {', '.join(left)}")
         failed = [(vm, error) for vm, _, error in drilled if error]
         if failed or not drilled:
             vm, error = failed[0] if failed else (job.name, {"code": BackupError.code, "what": "there is no backup"})
-            what = f"{len(failed)} of {len(drilled)} VMs did not come up"
+            what = f"{len(failed)} of {len(drilled)} VMs and stacks did not come up"
             cause = f"{error['code']}: {error['what']}"
             hints = (f"novafleet backup drill {vm}",)
             raise BackupError(what, code=str(error["code"]), where=vm, cause=cause, hints=hints)
         slowest = max(seconds for _, seconds, _ in drilled)
-        return Duty("drill", f"{len(drilled)} VMs came up, the slowest in {duration(slowest)}")
+        more = f"; there can be no copy of {', '.join(left)}" if left else ""
+        return Duty("drill", f"{len(drilled)} came up, the slowest in {duration(slowest)}{more}")
 
     async def _drilled(
         self, schedule: Schedule, job: Job, vm: VmOutcome

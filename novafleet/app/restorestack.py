@@ -49,7 +49,7 @@ async def restore_stack_to_host(request: RestoreRequest, confirm: Confirm, watch
         project = request.name or was
         _refuse_renamed(snapshot, renamed=project != was)
         party, _ = await gathered(world, repository, request, snapshot, OBSERVED)
-        runner = _runner(snapshot, project, party.facts)
+        runner = runner_of(snapshot, project, party.facts)
         place = StackPlace(project, runner.engine, str(snapshot.facts["kind"]), bundle.directory(project))
         if not confirm(_question(party, place, in_place=request.in_place)):
             return VmRestored("", snapshot.id, party.facts.host, "declined")
@@ -57,10 +57,11 @@ async def restore_stack_to_host(request: RestoreRequest, confirm: Confirm, watch
         async def work(ctx: ActionContext) -> Outcome:
             at = world.clock.now()
             restored = await restore_stack(ctx, repository, snapshot, place, at, in_place=request.in_place)
-            await _own_record(ctx, place, runner, copy=project != was)
+            if project != was:
+                await own_record(ctx, place, runner)
             if request.start is False:
                 return outcome(restored)
-            await _bring_up(ctx, place, runner)
+            await bring_up(ctx, place, runner)
             return outcome(replace(restored, started=True))
 
         return await carried_out(party, f"stack.{project}", work, watch, scope=f"stack.{project}")
@@ -90,15 +91,16 @@ def _refuse_renamed(snapshot: Snapshot, *, renamed: bool) -> None:
         )
 
 
-def _runner(snapshot: Snapshot, project: str, facts: HostFacts) -> Runner:
-    """What runs it there: the engine it had, or whatever can."""
+def runner_of(snapshot: Snapshot, project: str, facts: HostFacts) -> Runner:
+    """What runs it there: the engine it had, or whatever can. Raises ConfigError NF-STK-002."""
     kind = str(snapshot.facts["kind"])
-    stack = _stack(snapshot.domain, facts.host, project, kind)
+    stack = stack_of(snapshot.domain, facts.host, project, kind)
     had = str(snapshot.facts["engine"])
     return choose_runner(replace(stack, runtime=had if had in facts.engines else "auto"), facts)
 
 
-def _stack(name: str, host: str, project: str, kind: str, entry: str = "") -> Stack:
+def stack_of(name: str, host: str, project: str, kind: str, entry: str = "") -> Stack:
+    """A stack of no environment file."""
     return Stack(name, host, project, kind, entry, (), "", source=Location(""))
 
 
@@ -108,17 +110,17 @@ def _question(party: Party, place: StackPlace, *, in_place: bool) -> str:
     return f"Restore {snapshot.vm} of {snapshot.id} to {party.facts.host} as {place.project}, {how}?"
 
 
-async def _own_record(ctx: ActionContext, place: StackPlace, runner: Runner, *, copy: bool) -> None:
+async def own_record(ctx: ActionContext, place: StackPlace, runner: Runner, **more: Any) -> None:
     """A copy is of no environment: the next `up` would take it for a stack that is not in its file any more."""
-    if copy:
-        record = {**await _record(ctx, place), "environment": "", "runtime": runner.engine}
-        text = json.dumps(record, indent=2).encode()
-        await ctx.session.push(text, _path(place), mode=0o600, become=True)
+    record = {**await _record(ctx, place), "environment": "", "runtime": runner.engine, **more}
+    text = json.dumps(record, indent=2).encode()
+    await ctx.session.push(text, _path(place), mode=0o600, become=True)
 
 
-async def _bring_up(ctx: ActionContext, place: StackPlace, runner: Runner) -> None:
+async def bring_up(ctx: ActionContext, place: StackPlace, runner: Runner) -> None:
+    """Start what was restored. Raises BackupError NF-BAK-063, NF-BAK-064."""
     entry = str((await _record(ctx, place))["entry"])
-    stack = _stack(place.project, ctx.host.name, place.project, place.kind, entry)
+    stack = stack_of(place.project, ctx.host.name, place.project, place.kind, entry)
     done = await ctx.session.run(starter(stack, runner.provider, recreate=True), check=False, timeout=TIMEOUT)
     if not done.ok:
         raise BackupError(
@@ -137,9 +139,13 @@ def _path(place: StackPlace) -> str:
 
 async def _record(ctx: ActionContext, place: StackPlace) -> dict[str, Any]:
     """What is kept with a bundle. Raises BackupError NF-BAK-063 when it is none, or leads out of the bundle."""
-    where = f"{ctx.host.name}:{_path(place)}"
+    return parsed(await ctx.session.pull(_path(place), become=True), f"{ctx.host.name}:{_path(place)}")
+
+
+def parsed(text: bytes, where: str) -> dict[str, Any]:
+    """A bundle's record. Raises BackupError NF-BAK-063 when it is none, or leads out of the bundle."""
     try:
-        record: dict[str, Any] = json.loads(await ctx.session.pull(_path(place), become=True))
+        record: dict[str, Any] = json.loads(text)
         entry = PurePosixPath(str(record["entry"]))
     except (ValueError, TypeError, KeyError) as exc:
         raise BackupError("the bundle has no record", code="NF-BAK-063", where=where) from exc

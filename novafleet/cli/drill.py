@@ -14,12 +14,12 @@ from novafleet.errors import ExitCode
 if TYPE_CHECKING:
     from novafleet.model.environment import Gate
 
-Vm = Annotated[str, typer.Argument(metavar="VM", help="A domain's name, HOST/DOMAIN or ENV/NAME.")]
+Vm = Annotated[str, typer.Argument(metavar="VM", help="A domain's name, HOST/DOMAIN, ENV/NAME or ENV/stack.NAME.")]
 HostName = Annotated[
     str, typer.Option("--host", metavar="HOST", help="Where; default: the host with the most free memory.")
 ]
 File = Annotated[
-    Path | None, typer.Option("--file", metavar="FILE", help="Environment file whose gates (ready:) judge the VM.")
+    Path | None, typer.Option("--file", metavar="FILE", help="Environment file whose gates (ready:) judge it.")
 ]
 Serial = Annotated[str, typer.Option("--serial", metavar="REGEX", help="Instead: the serial console must say this.")]
 Port = Annotated[int, typer.Option("--tcp", metavar="PORT", help="Instead: this port must be open.")]
@@ -49,7 +49,7 @@ def drill(
     output: Output = OutputForm.TABLE,
     timeout: Timeout = 0.0,
 ) -> None:
-    """Prove a VM's newest backup: boot it cut off from everything, ask its gates, remove it, keep the outcome."""
+    """Prove a newest backup: boot VM or stack cut off from everything, ask its gates, remove it, keep the outcome."""
     from novafleet.app.drill import DrillRequest, run_drill
     from novafleet.app.repository import key_source
     from novafleet.report.progress import RunProgress

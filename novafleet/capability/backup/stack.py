@@ -30,6 +30,13 @@ BUNDLE = "bundle"
 ANONYMOUS = 64
 """Characters of the name an engine gives to a volume nobody named."""
 RUNNING = '"$1" ps -q --no-trunc --filter status=running --filter "label=$2"'
+PORTS = """\
+form='{{$labels := .Config.Labels}}{{range $port, $to := .HostConfig.PortBindings}}{{range $to}}'
+form=$form'{{.HostPort}} {{index $labels "com.docker.compose.service"}} {{println $port}}{{end}}{{end}}'
+ids=$("$1" ps -aq --filter "label=$2") || exit
+[ -z "$ids" ] || "$1" container inspect --format "$form" $ids
+"""
+"""``HOST-PORT SERVICE PORT/PROTOCOL`` of each that is published."""
 NOTE = 'umask 077; mkdir -p -- "$1" && folder=$1 && shift && printf "%s\\n" "$@" >"$folder/paused"'
 ARCHIVE = """\
 cd -- "$1" && exec tar --create --file=- --format=posix --sort=name --numeric-owner --acls --xattrs \\
@@ -87,7 +94,7 @@ async def back_up_stack(
         kept = await stack_images.image_copies(ctx, repository, store, order, place.engine, images, earlier)
         async with _still(ctx, place, order) as consistency:
             at = clock.now()
-            found = await volumes(ctx, place)
+            found, published = await volumes(ctx, place), await ports(ctx, place)
             disks = await _copies(ctx, store, order, place, found, parent)
         facts = {"engine": place.engine, "kind": place.kind, "paused": round(clock.now() - at, 3)}
         snapshot = Snapshot(
@@ -102,7 +109,7 @@ async def back_up_stack(
             environment=order.environment,
             parent=earlier.id if earlier else "",
             tags=order.tags,
-            facts={**facts, **_facts(found, images)},
+            facts={**facts, "ports": published, **_facts(found, images)},
             kind=SnapshotKind.STACK,
         )
         return await store.commit(replace(snapshot, seconds=clock.now() - began))
@@ -136,6 +143,13 @@ async def volumes(ctx: ActionContext, place: StackPlace) -> tuple[Volume, ...]:
             cause=repr(said[:200]),
         ) from exc
     return tuple(sorted(found, key=lambda each: each.name))
+
+
+async def ports(ctx: ActionContext, place: StackPlace) -> Mapping[str, str]:
+    """``SERVICE:PORT`` by the port of its host it is published at; TCP only."""
+    said = await ctx.session.run(Command.script(PORTS, place.engine, _label(place), become=True), timeout=60.0)
+    found = [words for line in said.text.splitlines() if len(words := line.split()) == 3]
+    return {here: f"{service}:{port[:-4]}" for here, service, port in found if here != "0" and port.endswith("/tcp")}
 
 
 def _volume(document: Mapping[str, Any]) -> Volume:

@@ -52,17 +52,24 @@ class Unpacking:
 
 
 async def restore_stack(
-    ctx: ActionContext, repository: Repository, snapshot: Snapshot, place: StackPlace, at: float, *, in_place: bool
+    ctx: ActionContext,
+    repository: Repository,
+    snapshot: Snapshot,
+    place: StackPlace,
+    at: float,
+    *,
+    in_place: bool = False,
+    apart: bool = False,
 ) -> StackRestored:
     """Put images, bundle and volumes of a stack to ``place``; nothing is started. With ``in_place`` what is there is
-    kept beside it, else it is refused. The caller holds the stack's lease.
+    kept beside it, else it is refused. ``apart``: no volume keeps its name. The caller holds the stack's lease.
 
     Raises BackupError NF-BAK-030, NF-BAK-036, NF-BAK-063, and what SSH and the repository raise; then what was there is
     as it was.
     """
     was = snapshot.domain.removeprefix("stack.")
     folded = [copy for copy in snapshot.disks.values() if copy.format == FORMAT]
-    names = {copy.target: renamed(copy.target, was, place.project) for copy in folded if copy.target}
+    names = {copy.target: renamed(copy.target, was, place.project, apart=apart) for copy in folded if copy.target}
     folders = await _prepared(ctx, snapshot, place, names, in_place=in_place)
     unpackings = [_unpacking(copy, place, names, folders) for copy in sorted(folded, key=_last)]
     others = await load_images(ctx, repository, snapshot, place.engine)
@@ -87,10 +94,10 @@ async def restore_stack(
     )
 
 
-def renamed(volume: str, was: str, project: str) -> str:
-    """A volume's name under another project, as Compose would form it."""
+def renamed(volume: str, was: str, project: str, *, apart: bool = False) -> str:
+    """A volume's name under another project, as Compose would form it; it keeps one of its own unless ``apart``."""
     rest = volume.removeprefix(f"{was}_")
-    return f"{project}_{rest}" if rest != volume else volume
+    return f"{project}_{rest}" if apart or rest != volume else volume
 
 
 def _last(copy: DiskCopy) -> bool:

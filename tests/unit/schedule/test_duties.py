@@ -215,6 +215,8 @@ async def test_drills(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
         asked.append(request.vm)
         if request.vm.endswith("full"):
             raise BackupError("no host has room", code="NF-BAK-050")
+        if request.vm.endswith("stack.dev-host"):
+            raise BackupError("it has network_mode: host", code="NF-BAK-051")
         error = {"code": "NF-GATE-001", "what": "no login"} if request.vm.endswith("web") else None
         return Drilled(request.vm, "s", "kvm3", error is None, 42.0, error=error)
 
@@ -224,11 +226,15 @@ async def test_drills(monkeypatch: pytest.MonkeyPatch, policy: Policy) -> None:
     lacking = VmOutcome("kvm1/dev-gone", error={"code": "NF-VM-006"})
     job = Job("dev", policy, ())
     done = await work().drill(schedule, job, (db, lacking))
-    assert (done.text, asked) == ("1 VMs came up, the slowest in 42 s", ["kvm1/dev-db"])
-    with pytest.raises(BackupError, match="2 of 3 VMs did not come up") as raised:
+    assert (done.text, asked) == ("1 came up, the slowest in 42 s", ["kvm1/dev-db"])
+    with pytest.raises(BackupError, match="2 of 3 VMs and stacks did not come up") as raised:
         await work().drill(schedule, job, (web, full, db))
     assert (raised.value.code, raised.value.cause) == ("NF-GATE-001", "NF-GATE-001: no login")
     assert raised.value.hints == ("novafleet backup drill kvm1/dev-web",)
     assert asked[1:] == ["kvm1/dev-web", "kvm1/dev-full", "kvm1/dev-db"], "one that fails does not keep the others"
     with pytest.raises(BackupError, match="there is no backup"):
         await work().drill(schedule, job, (lacking,))
+    stack, uncopied = (VmOutcome(f"kvm1/stack.dev-{name}", "s", kind="stack") for name in ("edge", "host"))
+    both = await work().drill(schedule, job, (stack, uncopied))
+    assert both.text == "1 came up, the slowest in 42 s; there can be no copy of kvm1/stack.dev-host"
+    assert (await work().drill(schedule, job, (uncopied,))).text == "there can be no copy of kvm1/stack.dev-host"
