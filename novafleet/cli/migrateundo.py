@@ -13,6 +13,7 @@ from novafleet.cli.values import seconds_of, word_of
 from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
+    from novafleet.app.migratestack import StackRequest
     from novafleet.app.migrateundo import Kept
 
 UndoMode = Annotated[str, typer.Option(metavar="MODE", help="live, postcopy, warm or cold; auto: the one it left by.")]
@@ -26,6 +27,7 @@ def stack(
     keep: Annotated[
         str, typer.Option("--undo", metavar="TIME", help="How long `migrate undo` stays possible.")
     ] = "24h",
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would be like; change nothing.")] = False,
     yes: Yes = False,
     lock_wait: LockWait = 0.0,
     output: Output = OutputForm.TABLE,
@@ -40,7 +42,20 @@ def stack(
     request = guarded(
         lambda: StackRequest(inventory_of(context, inventory), name, to, seconds_of(keep, "--undo"), lock_wait), output
     )
+    if plan:
+        _plan(request, output, timeout)
+        return
     finish(run(lambda: use_case(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
+
+
+def _plan(request: StackRequest, output: OutputForm, timeout: float) -> None:
+    from novafleet.app.migratestack import stack_dossier
+    from novafleet.report.stackdossier import show
+
+    found = run(lambda: stack_dossier(request), form=output, timeout=timeout)
+    show(found, output)
+    if not found.possible:
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
 def undo(

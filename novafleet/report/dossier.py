@@ -51,7 +51,7 @@ def _print(dossier: Dossier) -> None:
         grid.add_row(*(console.text(cell, style if cell == mark else "") for cell in cells))
     out.print(grid)
     for finding in dossier.findings:
-        _finding(finding)
+        print_finding(finding)
 
 
 def _lines(dossier: Dossier) -> Iterator[str]:
@@ -88,7 +88,8 @@ def _span(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.0f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
 
 
-def _finding(finding: Finding) -> None:
+def print_finding(finding: Finding) -> None:
+    """A line, and its fix."""
     mark, style = MARKS[finding.severity]
     modes = f" [{', '.join(mode.value for mode in finding.modes)}]" if finding.modes else ""
     line = console.text(f"{mark} {finding.code} ", style) + console.text(f"{finding.what}{modes}")

@@ -7,6 +7,9 @@ from dataclasses import replace
 from novafleet.app.migrate import Done, VmMove
 from novafleet.app.migrateundo import Kept
 from novafleet.capability.migration.quarantine import Quarantine
+from novafleet.capability.migration.stack import StackMove, StackVolume
+from novafleet.capability.migration.stackcheck import judge
+from novafleet.capability.migration.stacklook import StackImage, StackSeen
 from novafleet.errors import MigrationError
 from novafleet.model.migration import GateSeen, Mode, Outcome, Path
 
@@ -31,6 +34,30 @@ REFUSED = MigrationError("the hosts have no SSH connection", code="NF-MIG-103", 
 STAYED = VmMove("web", "devlab-web", "kvm1", "kvm2", "rolled-back", error=REFUSED.finding())
 ONE = Done("20261121T083008-c366", (MOVED,), single=True)
 BOTH = Done("20261121T083008-c366", (MOVED, STAYED))
+STACK_MOVE = StackMove(
+    job="5f0c92aa",
+    name="stack.edge",
+    project="devlab-edge",
+    uuid="u",
+    environment="devlab",
+    source="kvm2",
+    destination="kvm3",
+    engine="docker",
+    runs_by="docker",
+    kind="compose",
+    root="/var/lib/novafleet/stacks/devlab-edge",
+    volumes=(StackVolume("devlab-edge_data", "/var/lib/docker/volumes/devlab-edge_data/_data", {"app": "edge"}),),
+    up=2,
+)
+STACK_SEEN = StackSeen(
+    sizes={"": 8192, "devlab-edge_data": 70 << 20},
+    images=(StackImage("localhost/httpd:1", 2 << 20, False),),
+    ports=("8080/tcp",),
+    taken=("8080/tcp",),
+    room={"/var/lib/docker": 50 << 30},
+    link_rate=100.0 * (1 << 20),
+)
+STACK = judge(STACK_MOVE, STACK_SEEN, None)
 LEFT = Quarantine(
     "5f0c92aa",
     "db",

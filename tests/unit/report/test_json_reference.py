@@ -39,6 +39,7 @@ from novafleet.report import (
     runs,
     schedule,
     snapshot,
+    stackdossier,
     status,
     trust,
     validate,
@@ -51,6 +52,7 @@ from tests.unit.report import backups, drains, migrations, repositories, restore
 PAGE = (Path(__file__).parents[3] / "docs/reference/json.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 FREE = frozenset({"payload", "request", "summary", "outcome", "unreachable", "labels", "modes", "facts", "files"})
+FREE |= {"room"}
 """Mappings whose keys are data; the summary of a plan is not, but its keys are the same in every plan."""
 DRIFTED = samples.STATUS[2:]
 HISTORY = RunHistory(samples.RUN, history(samples.RECORDS))
@@ -111,6 +113,7 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "snapshot export": lambda form: snapshot.done(snapshots.EXPORTED, form),
     "snapshot import": lambda form: snapshot.imported(snapshots.IMPORTED, form),
     "migrate": lambda form: migrate.done(migrations.ONE, form),
+    "migrate stack --plan": lambda form: stackdossier.show(migrations.STACK, form),
     "migrate ls, prune": lambda form: migrateundo.show(migrations.KEPT, form),
     "host drain, undrain": lambda form: drain.drained(drains.DRAINED, form),
     "rebalance": lambda form: drain.balanced(drains.BALANCED, form),
