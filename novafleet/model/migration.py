@@ -147,6 +147,8 @@ class Move:
     leases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     autostart: bool = False
     wanted: Wanted = field(default_factory=Wanted)
+    filters: tuple[str, ...] = ()
+    """Definitions of network filters that the destination does not have, each after those it refers to."""
     gates: tuple[Gate, ...] = ()
     """The VM's own, as far as they were met on the source; those of its mode are asked on the destination."""
     address: str = ""

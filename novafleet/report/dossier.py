@@ -11,7 +11,7 @@ from novafleet.report import console
 from novafleet.report.snapshot import size
 
 MARKS = {Severity.BLOCKER: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "dim")}
-LEFT_OUT = ("xml", "snapshots", "checkpoints", "wanted", "gates")
+LEFT_OUT = ("xml", "snapshots", "checkpoints", "wanted", "gates", "filters")
 """Of the move: definitions as libvirt wrote them, counted instead."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from novafleet.capability.migration.build import Case
 from novafleet.capability.migration.check_disks import DISK_CHECKS
 from novafleet.capability.migration.check_networks import NETWORK_CHECKS
+from novafleet.capability.migration.filters import check_filters
 from novafleet.capability.migration.findings import RUNNING, blocker, note, warning
 from novafleet.capability.migration.gates import foretold
 from novafleet.capability.migration.known_bad import known_bad
@@ -164,6 +165,7 @@ CHECKS: tuple[Check, ...] = (
     _memory,
     *DISK_CHECKS,
     *NETWORK_CHECKS,
+    check_filters,
     _devices,
     known_bad,
     _protection,

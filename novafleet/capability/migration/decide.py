@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from novafleet.capability.migration.build import Case, lay_out, leases
 from novafleet.capability.migration.check import check
+from novafleet.capability.migration.filters import missing
 from novafleet.capability.migration.findings import blocker, warning
 from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.observed import Observed
@@ -60,6 +61,7 @@ def _move(case: Case, path: Path, verdicts: Iterable[Verdict]) -> Move:
         leases=leases(case),
         autostart=domain.autostart,
         wanted=case.wanted,
+        filters=missing(case),
         gates=gates,
         address=observed.address,
     )

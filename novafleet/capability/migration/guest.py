@@ -45,11 +45,13 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class GuestNic:
-    """A network card. ``kind`` as libvirt's type; ``source`` the network, bridge or interface it is on."""
+    """A network card. ``kind`` as libvirt's type; ``source`` the network, bridge or interface it is on; ``filter`` the
+    network filter it refers to."""
 
     mac: str
     kind: str
     source: str
+    filter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ def _disk(disk: Element) -> GuestDisk:
 
 def _nic(nic: Element) -> GuestNic:
     source = _attribute(nic, "source", "network", "bridge", "dev", "name", "path")
-    return GuestNic(_attribute(nic, "mac", "address"), nic.get("type", ""), source)
+    return GuestNic(
+        _attribute(nic, "mac", "address"), nic.get("type", ""), source, _attribute(nic, "filterref", "filter")
+    )
 
 
 def _tied(root: Element) -> Iterator[str]:

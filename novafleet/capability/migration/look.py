@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from novafleet.capability.migration import place
 from novafleet.capability.migration.ends import End
+from novafleet.capability.migration.filters import filters
 from novafleet.capability.migration.guest import Guest, GuestDisk, located, read
 from novafleet.capability.migration.observed import Image, Observed, Seen, Side
 from novafleet.capability.migration.proof import proven
@@ -98,7 +99,17 @@ async def look(
     mine.files.update(below.files)
     sides = (_side(here, one, mine, guest.arch), _side(there, other, found, guest.arch))
     seen = replace(observed, source=sides[0], destination=sides[1], resident=resident, shared=shared)
+    seen = await _filtered(seen, ends, guest)
     return replace(seen, cpu=cpu, boot_cpu=boot_cpu, busy=busy)
+
+
+async def _filtered(seen: Observed, ends: tuple[End, End], guest: Guest) -> Observed:
+    """With its network filters; most VMs have none."""
+    names = {nic.filter for nic in guest.nics if nic.filter}
+    if not names:
+        return seen
+    here = await filters(ends[0], names)
+    return replace(seen, filters=here, filters_there=await filters(ends[1], names | here.keys()))
 
 
 async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named: tuple[str, str, str]) -> Observed:

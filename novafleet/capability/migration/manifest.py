@@ -23,8 +23,9 @@ LIST = 'cd -- "$1" 2>/dev/null && head -qn 1 -- */manifest 2>/dev/null; :'
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One thing. ``kind``: file | image | beside (made by QEMU, libvirt or the copy where nothing was) | lease;
-    ``token`` is device:inode, ``-`` for beside; a lease has its network as token and its XML as path."""
+    """One thing. ``kind``: file | image | beside (made by QEMU, libvirt, the copy where nothing was) | lease | filter.
+    ``token`` is device:inode, ``-`` for beside and filter (its name is the path); a lease has its network as token and
+    its XML as path."""
 
     kind: str
     token: str
@@ -113,6 +114,13 @@ def _in_the_way(end: End, move: Move, paths: Sequence[str]) -> MigrationError:
 async def note_lease(end: End, job: str, network: str, xml: str) -> None:
     """Write down a DHCP lease before it is added."""
     words = (f"{FOLDER}/{job}/manifest", f"lease {network} {xml}")
+    refuse_unprintable(words)
+    await end.session.run(Command.script(NOTE, *words, become=True, mutates=True))
+
+
+async def note_filter(end: End, job: str, name: str) -> None:
+    """Write down a network filter before it is defined."""
+    words = (f"{FOLDER}/{job}/manifest", f"filter - {name}")
     refuse_unprintable(words)
     await end.session.run(Command.script(NOTE, *words, become=True, mutates=True))
 

@@ -86,6 +86,9 @@ class Observed:
     path: str = ""
     link_rate: float = 0.0
     dirty_rate: float = 0.0
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """Network filters its cards refer to, and those these refer to, as the source has them; those come first."""
+    filters_there: Mapping[str, str] = field(default_factory=dict)
     gates: tuple[GateAhead, ...] = ()
     gates_unknown: str = ""
     """Why nobody here knows the gates of a VM that is of an environment."""

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import End, Ends
+from novafleet.capability.migration.filters import make_filters, unmake_filters
 from novafleet.capability.migration.keep import keep
 from novafleet.capability.migration.manifest import FOLDER, forget, make, note_lease
 from novafleet.capability.migration.scripts import script
@@ -26,7 +27,8 @@ DUMP = ("virsh", "-q", "-c", "qemu:///system", "net-dumpxml")
 
 async def prepare(ends: Ends, move: Move) -> None:
     """Make empty volumes (overlays on ``backing``; thin stays thin), bring what they stand on, seed and kernel, add
-    DHCP leases. Convergent for one job; each thing is in the host's manifest before it exists, and the move beside it.
+    DHCP leases and network filters. Convergent for one job; each thing is in the host's manifest before it exists, and
+    the move beside it.
 
     Raises MigrationError NF-MIG-401 when something of another is in the way (nothing was touched then) and NF-MIG-404,
     SpaceError NF-MIG-402, MigrationError NF-MIG-411 when what came is not what was sent.
@@ -45,6 +47,8 @@ async def prepare(ends: Ends, move: Move) -> None:
         await _seal(destination, move)
     await make(destination, move, [*volumes, *sides] if cargo else [*later, *volumes, *sides])
     await _add_leases(destination, move)
+    if move.filters:
+        await make_filters(destination, move)
 
 
 async def _pool(destination: End, things: Sequence[tuple[str, ...]]) -> None:
@@ -128,5 +132,6 @@ async def unprepare(destination: End, job: str) -> tuple[str, ...]:
     for row in rows:
         if row[0] == "lease" and len(row) == 3:
             await destination.hypervisor.update_network_host(row[1], row[2], add=False)
+    await unmake_filters(destination, [row[2] for row in rows if row[0] == "filter" and len(row) == 3])
     await forget(destination, job)
     return tuple(" ".join(row[1:]) for row in rows if row[0] == "removed")

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Removes what the manifest of job $2 in folder $1 says was made here, each thing only if it still is the same one.
-# Volumes of container engines go too. Prints `removed PATH`, `kept PATH` (another thing has that name now) and `lease NETWORK XML` for the caller to undo.
+# Volumes of container engines go too. Prints `removed PATH`, `kept PATH` (another thing has that name now) and
+# `lease NETWORK XML`, `filter - NAME` for the caller to undo.
 set -u
 folder=$1/$2 job=$2
 manifest=$folder/manifest
@@ -20,7 +21,7 @@ gone() { rm -rf -- "$1" && echo "removed $1"; }
 # Images last: what stands on them goes before.
 { grep -v '^image ' -- "$manifest"; grep '^image ' -- "$manifest" | tac; } | while read -r kind token path; do
   case $kind in
-    lease) echo "lease $token $path" ;;
+    lease | filter) echo "$kind $token $path" ;;
     beside) [ ! -e "$path" ] || gone "$path" ;;
     volume) "$token" volume rm -f "$path" >/dev/null && echo "removed $path" ;;
     file | image)
