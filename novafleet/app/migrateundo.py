@@ -14,6 +14,7 @@ from novafleet.app.recover import recover
 from novafleet.app.recovery import Order
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.gates import WORD
+from novafleet.capability.migration.guest import read
 from novafleet.capability.migration.quarantine import Quarantine, drop, quarantines
 from novafleet.capability.migration.recover import Action
 from novafleet.errors import ExitCode, MigrationError, NotFoundError, NovaFleetError, Retry
@@ -78,15 +79,14 @@ async def undo(request: UndoRequest, watch: Watch, confirm: Confirm) -> Done:
     async with open_world(request.inventory) as world:
         kept, reached = await _all(world)
         last = chosen(kept, request.vm)
-        if not is_stack(last):
-            await _refuse_gone(reached, last)
+        networks = {} if is_stack(last) else way_back(last.xml, await _arrived(reached, last))
     if is_stack(last):
         project = last.domain.removeprefix("stack.")
         wish = StackRequest(
             request.inventory, f"{last.destination}/{project}", last.host, request.undo, request.lock_wait
         )
         return await migrate_stack(wish, watch, confirm)
-    wanted = Wanted(mode=Mode(last.mode) if request.mode is Mode.AUTO else request.mode)
+    wanted = Wanted(mode=Mode(last.mode) if request.mode is Mode.AUTO else request.mode, networks=networks)
     label = f"{last.destination}/{last.domain}"
     back = Request(request.inventory, (label,), last.host, wanted, request.undo, lock_wait=request.lock_wait)
     done = await migrate(back, watch, confirm)
@@ -155,23 +155,30 @@ def meant(vm: str, kept: Quarantine) -> bool:
     return any(fnmatchcase(label, vm) for label in labels)
 
 
-async def _refuse_gone(reached: Mapping[str, Reached], last: Quarantine) -> None:
-    """Raise MigrationError NF-MIG-505 unless the VM is where it went, and the same one."""
+def way_back(before: str, now: str) -> Mapping[str, str]:
+    """Pure: the networks its cards are on now, and were on before it left."""
+    was, on = ({nic.mac.lower(): nic.source for nic in read(xml).nics if nic.mac} for xml in (before, now))
+    return {on[mac]: name for mac, name in was.items() if mac in on and name and on[mac] not in ("", name)}
+
+
+async def _arrived(reached: Mapping[str, Reached], last: Quarantine) -> str:
+    """The VM's definition where it went. Raises MigrationError NF-MIG-505 unless it is there, and the same one."""
     there, cause = reached.get(last.destination), "that host cannot be reached"
     if there is not None:
         try:
             found = await there.hypervisor.domain(last.domain)
-            cause = "" if found.uuid == last.uuid else f"the one of that name there is another: {found.uuid}"
+            if found.uuid == last.uuid:
+                return found.xml
+            cause = f"the one of that name there is another: {found.uuid}"
         except NotFoundError:
             cause = "it is not there any more"
-    if cause:
-        raise MigrationError(
-            f"{last.domain} went to {last.destination} and cannot be brought back from there",
-            code="NF-MIG-505",
-            where=last.destination,
-            cause=cause,
-            hints=("novafleet vm ls", f"its disks as they were when it left are on {last.host}: novafleet migrate ls"),
-        )
+    raise MigrationError(
+        f"{last.domain} went to {last.destination} and cannot be brought back from there",
+        code="NF-MIG-505",
+        where=last.destination,
+        cause=cause,
+        hints=("novafleet vm ls", f"its disks as they were when it left are on {last.host}: novafleet migrate ls"),
+    )
 
 
 async def _drop(inventory: tuple[Path, ...], last: Quarantine) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from novafleet.app.migratestack import named
-from novafleet.app.migrateundo import Kept, chosen, is_stack, meant
+from novafleet.app.migrateundo import Kept, chosen, is_stack, meant, way_back
 from novafleet.capability.migration.quarantine import Quarantine
 from novafleet.errors import ExitCode, MigrationError, UnreachableError
 
@@ -32,6 +32,19 @@ def test_so_is_a_stack(name: str) -> None:
 
 def test_the_last_way_is_the_one_to_go_back() -> None:
     assert chosen(Kept(5.0, (FIRST, SECOND), {}), "devlab/db") is SECOND
+
+
+def test_a_card_goes_back_to_the_network_it_was_on() -> None:
+    def vm(*cards: tuple[str, str]) -> str:
+        nics = "".join(
+            f'<interface type="network"><mac address="{mac}"/><source network="{name}"/></interface>'
+            for mac, name in cards
+        )
+        return f"<domain><devices>{nics}</devices></domain>"
+
+    before = vm(("52:54:00:00:00:0A", "lan"), ("52:54:00:00:00:0b", "back"))
+    assert way_back(before, vm(("52:54:00:00:00:0a", "far"), ("52:54:00:00:00:0b", "back"))) == {"far": "lan"}
+    assert way_back(before, before) == {}
 
 
 def test_two_vms_of_one_name_are_not_guessed_between() -> None:
