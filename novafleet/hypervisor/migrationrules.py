@@ -51,7 +51,7 @@ MIGRATION: tuple[Rule, ...] = (
         "post-copy is not possible here",
         text=r"[Pp]ost-?copy|userfault",
         hints=(
-            "sysctl vm.unprivileged_userfaultfd   # on both hosts: QEMU needs 1 or access to /dev/userfaultfd",
+            "sysctl vm.unprivileged_userfaultfd   # on the destination: 1, or since QEMU 8.0 /dev/userfaultfd",
             "migrate with --mode live or --mode warm",
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,12 @@ rm -rf "$1" "${1%/*}"/.novafleet-quarantine/*/mc-web
 for each in /var/lib/novafleet/quarantine/* /var/lib/novafleet/migrate/*; do
   grep -qs 'stack[.]mc-web' "$each"/* && rm -rf "$each"
 done
+exit 0
+"""
+LEFT = """\
+ls -d "$1" 2>/dev/null
+grep -lF stack.mc-web /var/lib/novafleet/migrate/*/* 2>/dev/null
+[ -d "$1" ] || docker volume ls -q | grep '^mc-web_'
 exit 0
 """
 READ = 'cat "$(docker volume inspect --format "{{.Mountpoint}}" mc-web_data)/n"'
@@ -89,3 +96,68 @@ def test_a_stack_that_does_not_come_up_there_runs_on_here(lab: Lab, controller: 
     assert refused["error"]["code"] == "NF-MIG-420"
     assert running(lab, "kvm2")
     assert number(lab, "kvm3") == 1
+
+
+def left_over(lab: Lab, host: str) -> str:
+    """What a migration that ended should not have left there."""
+    return lab.on(host, "sh", "-c", LEFT, "sh", ROOT).strip()
+
+
+def test_the_dossier_of_a_stack_measures_and_changes_nothing(lab: Lab, controller: Controller) -> None:
+    wait_for(lambda: number(lab, "kvm2") > 3, 60, "it counts")
+    found = controller.json("migrate", "stack", "mc/web", "--to", "kvm3", "--plan")
+    assert (found["possible"], found["up"], found["engine"], found["runs_by"]) == (True, 1, "docker", "docker")
+    assert [each["name"] for each in found["volumes"]] == ["mc-web_data"]
+    assert [each["name"] for each in found["images"]] == [IMAGE]
+    assert found["link_rate"] > 0
+    assert found["bytes"] > 0
+    assert found["room"]
+    assert left_over(lab, "kvm3") == ""
+    lab.on("kvm3", "docker", "volume", "create", "mc-web_data")
+    lab.on("kvm3", "sh", "-c", READ.replace("cat ", "echo 1 >"))
+    barred = controller.json("migrate", "stack", "mc/web", "--to", "kvm3", "--plan", status=1)
+    [blocker] = [each for each in barred["findings"] if each["severity"] == "blocker"]
+    assert (blocker["code"], barred["possible"]) == ("NF-MIG-420", False)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("moment", "home", "rule"),
+    [
+        ("preparing", "kvm2", "runs-here"),
+        ("copying", "kvm2", "runs-here"),
+        ("copied", "kvm2", "runs-here"),
+        ("stopped", "kvm2", "not-switched"),
+        ("switching", "kvm3", "newest-there"),
+        ("started", "kvm3", "runs-there"),
+        ("switched", "kvm3", "runs-there"),
+        ("put-away", "kvm3", "runs-there"),
+    ],
+)
+def test_a_controller_killed_at_any_moment_leaves_one_copy(
+    lab: Lab, controller: Controller, tmp_path: Path, moment: str, home: str, rule: str
+) -> None:
+    wait_for(lambda: number(lab, "kvm2") > 3, 60, "it counts")
+    last = number(lab, "kvm2")
+    reached = tmp_path / "reached"
+    words = controller.argv("migrate", "stack", "mc/web", "--to", "kvm3", "--yes")[3:]
+    held = [sys.executable, "-m", "tests.lab.heldstack", moment, str(reached), *words]
+    process = subprocess.Popen(held, env=controller.variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        wait_for(lambda: reached.exists() or process.poll() is not None, 200, moment)
+        assert process.poll() is None, process.communicate()[1]
+    finally:
+        process.kill()
+        process.communicate()
+    explained = controller.json("migrate", "recover", "--explain", "--lock-wait", "30")
+    [row] = [each for each in explained["jobs"] if each["vm"] == "stack.mc-web"]
+    assert (row["rule"], row["done"]) == (rule, False), row
+    done = controller.json("migrate", "recover", "mc/web", "--lock-wait", "30")["jobs"]
+    assert [each["done"] for each in done] == [True], done
+    away = "kvm2" if home == "kvm3" else "kvm3"
+    assert (running(lab, home), running(lab, away)) == (True, False)
+    assert number(lab, home) >= last
+    now = number(lab, home)
+    wait_for(lambda: number(lab, home) > now, 60, "it goes on counting")
+    assert left_over(lab, "kvm3") == ("" if home == "kvm2" else ROOT)
+    assert controller.json("migrate", "recover", "mc/web")["jobs"] == []

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import MigrationError
+from novafleet.together import together
 
 SOCKETS = ("/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock")
 """Where libvirt listens for clients that may change something, modular daemons first."""
 PORTS = range(49152, 49216)
 """QEMU's own for migrations (migration_port_min of qemu.conf): what confines QEMU lets it use them."""
+DEVICE_SINCE = 8_000_000
 CONFINING = frozenset({"selinux", "apparmor"})
 
 
@@ -35,6 +37,8 @@ class Offer:
     taken: frozenset[int] = field(default_factory=frozenset)
     owner: str = "0:0"
     confined: bool = False
+    qemu: int = 0
+    """Its QEMU's version, in libvirt's encoding."""
 
     @property
     def may_use_libvirt(self) -> bool:
@@ -43,14 +47,23 @@ class Offer:
 
     @property
     def hands_faults(self) -> bool:
-        """May QEMU hear of the guest's page faults? Its device is used since QEMU 8.0, whose absence is met later."""
-        return bool({"userfaultfd", "/dev/userfaultfd"} & self.programs)
+        """May QEMU hear of the guest's page faults? By the system call, or since QEMU 8.0 by its device."""
+        return "userfaultfd" in self.programs or (self.opens_device and "/dev/userfaultfd" in self.programs)
+
+    @property
+    def opens_device(self) -> bool:
+        """Does its QEMU know the device? (postcopy-ram.c and util/userfaultfd.c of QEMU 8.0)"""
+        return self.qemu >= DEVICE_SINCE
 
 
 async def offer(end: End) -> Offer:
     """Ask a host. Raises what its session and its libvirt raise."""
-    done = await end.session.run(script("route_look.sh", *SOCKETS, become=False), timeout=20.0)
-    return read(done.text.splitlines(), await end.hypervisor.capabilities())
+    done, capabilities, (_, qemu) = await together(
+        end.session.run(script("route_look.sh", *SOCKETS, become=False), timeout=20.0),
+        end.hypervisor.capabilities(),
+        end.hypervisor.version(),
+    )
+    return replace(read(done.text.splitlines(), capabilities), qemu=qemu)
 
 
 def read(lines: Iterable[str], capabilities: str) -> Offer:

@@ -146,7 +146,7 @@ async def probe_paths(source: End, destination: End) -> Mapping[str, str]:
         Path.DIRECT.value: direct if door else closed,
         Path.TUNNEL.value: tunnel.why_not(here, there) or closed,
         Path.RELAY.value: _root(source, here) or _root(destination, there),
-        "postcopy": _faults(source, here) or _faults(destination, there),
+        "postcopy": _faults(destination, there),
         "tls": "" if here.tls and there.tls else "QEMU has no certificates (/etc/pki/qemu) on both hosts",
     }
 
@@ -163,9 +163,12 @@ async def _reachable(source: End, address: str) -> str:
 
 
 def _faults(end: End, offered: Offer) -> str:
+    """Of the destination: the guest runs there before its memory is there."""
     if offered.hands_faults:
         return ""
-    return f"{end.host.name} does not let QEMU handle page faults (userfaultfd), which post-copy needs"
+    what = f"{end.host.name} does not let QEMU handle page faults (userfaultfd), which post-copy needs"
+    older = "/dev/userfaultfd" in offered.programs and not offered.opens_device
+    return f"{what}: its QEMU is older than 8.0 and does not know /dev/userfaultfd" if older else what
 
 
 def _root(end: End, offered: Offer) -> str:

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as File
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,6 +62,26 @@ def test_a_host_says_what_it_offers() -> None:
     assert found.may_use_libvirt
     assert not found.confined
     assert not found.tls
+
+
+@pytest.mark.parametrize(
+    ("programs", "qemu", "hands"),
+    [
+        (("userfaultfd",), 7_002_022, True),
+        (("/dev/userfaultfd",), 7_002_022, False),
+        (("/dev/userfaultfd",), 8_000_000, True),
+        ((), 10_000_000, False),
+    ],
+)
+def test_an_older_qemu_does_not_know_the_device_of_page_faults(
+    programs: tuple[str, ...], qemu: int, hands: bool
+) -> None:
+    found = offer.Offer(programs=frozenset(programs), qemu=qemu)
+    assert found.hands_faults is hands
+    host: Any = SimpleNamespace(host=Host("kvm1", ""))
+    why = route._faults(host, found)
+    assert bool(why) is not hands
+    assert ("older than 8.0" in why) is (bool(programs) and not hands)
 
 
 def test_a_socket_anyone_may_write_to_still_asks_polkit() -> None:
