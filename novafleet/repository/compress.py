@@ -42,13 +42,14 @@ def _sample(content: bytes) -> bytes:
 
 def decompress(body: bytes, codec: Codec, size: int) -> bytes:
     """The content, of exactly ``size`` bytes. Raises ValueError otherwise."""
-    content = body if codec is Codec.RAW else _inflate(body, size)
+    content = body if codec is Codec.RAW else inflate(body, size)
     if len(content) != size:
         raise ValueError(f"{len(content)} bytes instead of {size}")
     return content
 
 
-def _inflate(body: bytes, size: int) -> bytes:
+def inflate(body: bytes | bytearray, size: int) -> bytes:
+    """What zstd made ``body`` of. Raises ValueError when that is not ``size`` bytes."""
     decompressor = getattr(_own, "decompressor", None)
     if decompressor is None:
         decompressor = _own.decompressor = zstandard.ZstdDecompressor()

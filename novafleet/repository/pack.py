@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from mmap import MADV_HUGEPAGE, MAP_PRIVATE, mmap
 
 from blake3 import blake3
 
@@ -66,28 +68,32 @@ def key_of(name: str) -> str:
 
 
 class Draft:
-    """A pack being filled. ``place`` and ``put`` are called under the owner's lock; sealing happens outside it."""
+    """A pack being filled. ``place`` and ``put`` are called under the owner's lock; sealing happens outside it, where
+    the sealed bytes are to lie: ``least`` is how long the first of them is."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._header, self.cipher = keyring.begin(PACK)
-        self.end = len(self._header)
+    def __init__(self, keyring: Keyring, least: int) -> None:
+        header, self.cipher = keyring.begin(PACK)
+        self._content = _memory(max(TARGET, len(header) + least))
+        self._content[: len(header)] = header
+        self.end = len(header)
         self.closed = False
         self._entries: list[Entry] = []
-        self._sealed: list[bytes | None] = []
         self._missing = 0
 
-    def place(self, chunk: bytes, kind: Kind, codec: Codec, stored: int, size: int) -> tuple[int, Entry]:
+    def place(self, chunk: bytes, kind: Kind, codec: Codec, stored: int, size: int) -> Entry:
         """Take the next place for a body of ``stored`` bytes."""
         entry = Entry(chunk, kind, codec, self.end, stored + TAG, size)
         self._entries.append(entry)
-        self._sealed.append(None)
         self._missing += 1
         self.end += entry.length
-        return len(self._entries) - 1, entry
+        return entry
 
-    def put(self, number: int, sealed: bytes) -> None:
-        """Fill a place."""
-        self._sealed[number] = sealed
+    def room(self, entry: Entry) -> memoryview:
+        """Where its sealed bytes lie."""
+        return memoryview(self._content)[entry.offset : entry.offset + entry.length]
+
+    def put(self) -> None:
+        """A place was filled."""
         self._missing -= 1
 
     @property
@@ -97,18 +103,23 @@ class Draft:
 
     def assemble(self) -> Sealed:
         """The pack; only once ``complete``."""
-        parts = [part for part in self._sealed if part is not None]
-        self._sealed.clear()
         rows = b"".join(SEALED.pack(each.kind, each.codec, each.id, each.size) for each in self._entries)
-        parts.append(self.cipher.seal(rows, self.end, Kind.TOC, Codec.RAW, NO_ID, len(rows)))
-        offsets = [*(entry.offset for entry in self._entries), self.end]
+        toc = self.cipher.seal(rows, self.end, Kind.TOC, Codec.RAW, NO_ID, len(rows))
+        parts = [(entry.offset, self.room(entry)) for entry in self._entries]
         table = b"".join(
-            PLAIN.pack(offset, len(part), blake3(part).digest()) for offset, part in zip(offsets, parts, strict=True)
+            PLAIN.pack(at, len(part), blake3(part).digest()) for at, part in [*parts, (self.end, memoryview(toc))]
         )
-        behind = self.end + len(parts[-1])
-        footer = FOOTER.pack(len(self._entries), behind, blake3(table).digest(), END, VERSION)
-        content = b"".join([self._header, *parts, table, footer])
+        footer = FOOTER.pack(len(self._entries), self.end + len(toc), blake3(table).digest(), END, VERSION)
+        content = b"".join([memoryview(self._content)[: self.end], toc, table, footer])
         return Sealed(blake3(content).hexdigest(), self.cipher.salt, content, tuple(self._entries))
+
+
+def _memory(size: int) -> mmap:
+    """Zeroed memory that costs nothing before it is touched, in large pages where the system has them."""
+    found = mmap(-1, size, flags=MAP_PRIVATE)
+    with suppress(OSError):
+        found.madvise(MADV_HUGEPAGE)
+    return found
 
 
 async def tables(store: ObjectStore, name: str) -> tuple[tuple[Piece, ...], bytes]:

@@ -66,6 +66,20 @@ class Cipher:
         """Ciphertext and tag of what will lie at ``offset``."""
         return self._gcm.encrypt(_nonce(offset), body, self._bound(offset, kind, codec, chunk, plain, len(body)))
 
+    def seal_into(
+        self, place: memoryview, body: bytes, offset: int, kind: Kind, codec: Codec, chunk: bytes, plain: int
+    ) -> None:
+        """``seal`` where it is to lie: ``place`` has room for body and tag. No other thread waits meanwhile."""
+        bound = self._bound(offset, kind, codec, chunk, plain, len(body))
+        self._gcm.encrypt_into(_nonce(offset), body, bound, place)
+
+    def open_into(
+        self, body: bytearray, sealed: memoryview, offset: int, kind: Kind, codec: Codec, chunk: bytes, plain: int
+    ) -> None:
+        """``open``, into a buffer of just the body's size."""
+        bound = self._bound(offset, kind, codec, chunk, plain, len(body))
+        self._gcm.decrypt_into(_nonce(offset), sealed, bound, body)
+
     def open(self, sealed: bytes, offset: int, kind: Kind, codec: Codec, chunk: bytes, plain: int) -> bytes:
         """The body. Raises InvalidTag when anything about it differs."""
         bound = self._bound(offset, kind, codec, chunk, plain, len(sealed) - TAG)

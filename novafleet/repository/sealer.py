@@ -11,12 +11,13 @@ from cryptography.exceptions import InvalidTag
 from novafleet.errors import RepositoryError
 from novafleet.repository import pack
 from novafleet.repository.chunkmap import ZERO
-from novafleet.repository.compress import compress, decompress
+from novafleet.repository.compress import Codec, compress, inflate
 from novafleet.repository.index import Index
 from novafleet.repository.pack import Draft, Entry, Sealed
 from novafleet.repository.seal import TAG, Cipher, Keyring, Kind
 
 PROBE = 4096
+_own = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,14 @@ class Sealer:
         body, codec = compress(content)
         with self._lock:
             draft = self._draft(kind, len(body) + TAG)
-            number, entry = draft.place(chunk, kind, codec, len(body), len(content))
-        sealed = draft.cipher.seal(body, entry.offset, kind, codec, chunk, len(content))
-        _verify(draft.cipher, entry, sealed, content)
+            entry = draft.place(chunk, kind, codec, len(body), len(content))
+        with draft.room(entry) as room:
+            draft.cipher.seal_into(room, body, entry.offset, kind, codec, chunk, len(content))
+            _verify(draft.cipher, entry, room, content)
         with self._lock:
-            draft.put(number, sealed)
+            draft.put()
             complete = self._complete()
-        return Stored(chunk, len(sealed), tuple(each.assemble() for each in complete))
+        return Stored(chunk, entry.length, tuple(each.assemble() for each in complete))
 
     def close(self) -> tuple[Sealed, ...]:
         """The packs still open. One that a running ``store`` has a place in is returned by that ``store``."""
@@ -94,7 +96,7 @@ class Sealer:
             self._closed.append(draft)
             draft = None
         if draft is None:
-            draft = self._open[of_map] = Draft(self._keyring)
+            draft = self._open[of_map] = Draft(self._keyring, length)
         return draft
 
     def _complete(self) -> list[Draft]:
@@ -103,11 +105,12 @@ class Sealer:
         return complete
 
 
-def _verify(cipher: Cipher, entry: Entry, sealed: bytes, content: bytes) -> None:
+def _verify(cipher: Cipher, entry: Entry, sealed: memoryview, content: bytes) -> None:
     """Decode and compare: memory or a processor that is failing is noticed before its work is all there is."""
+    body = _scratch(entry.length - TAG)
     try:
-        body = cipher.open(sealed, entry.offset, entry.kind, entry.codec, entry.id, entry.size)
-        same = decompress(body, entry.codec, entry.size) == content
+        cipher.open_into(body, sealed, entry.offset, entry.kind, entry.codec, entry.id, entry.size)
+        same = (inflate(body, entry.size) if entry.codec is Codec.ZSTD else body) == content
     except (InvalidTag, ValueError):
         same = False
     if not same:
@@ -116,6 +119,14 @@ def _verify(cipher: Cipher, entry: Entry, sealed: bytes, content: bytes) -> None
             code="NF-REPO-015",
             hints=("this machine's memory or processor fails: test it (memtest86+) before it writes another backup",),
         )
+
+
+def _scratch(size: int) -> bytearray:
+    """A buffer of this thread, for a moment. Most chunks are of one size."""
+    found: bytearray | None = getattr(_own, "scratch", None)
+    if found is None or len(found) != size:
+        found = _own.scratch = bytearray(size)
+    return found
 
 
 def _is_zero(content: bytes) -> bool:
