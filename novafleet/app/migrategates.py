@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from novafleet.app.context import Reached, StepContext, silent
 from novafleet.app.gates import wait_all
 from novafleet.app.wiring import World, open_journal
 from novafleet.capability.migration.gates import NEVER, WORD, asked, modes_of
 from novafleet.capability.migration.observed import Observed
+from novafleet.capability.migration.stack import StackMove
 from novafleet.errors import GateError, Location, MigrationError, NovaFleetError, Retry
 from novafleet.execute.probe import address_of, probe_once
-from novafleet.model.environment import Environment, Gate, Vm
+from novafleet.model.environment import Environment, Gate, GateKind, Stack, Vm
 from novafleet.model.facts import HostFacts
 from novafleet.model.migration import GateAhead, GateSeen, Mode, Move
 from novafleet.together import together
+
+if TYPE_CHECKING:
+    from novafleet.playbook import Draft
 
 UNVERIFIED, GIVEN_UP = "NF-MIG-510", "NF-MIG-511"
 
@@ -24,19 +29,43 @@ async def with_gates(world: World, observed: Observed, source: Reached) -> Obser
     """With what the VM's environment asks of it, and whether that is so now. Only one that runs can be asked."""
     if not observed.environment or observed.domain.state != "running":
         return observed
+    draft, unknown = await _file_of(world, observed.environment)
+    spec = draft.sheet.vms.get(observed.vm) if draft is not None else None
+    if spec is None:
+        why = unknown or f"the file of environment {observed.environment} has no {observed.vm}"
+        return replace(observed, gates_unknown=why)
+    return await _looked_at(world, observed, source, spec.vm)
+
+
+async def _file_of(world: World, environment: str) -> tuple[Draft | None, str]:
+    """What an environment was last brought up from; else why nobody knows."""
     from novafleet.app.lastup import last_up  # reading playbooks takes long to load
 
     try:
         async with open_journal(world.places) as journal:
-            draft = await last_up(world, journal, observed.environment)
+            draft = await last_up(world, journal, environment)
     except NovaFleetError as error:
-        return replace(observed, gates_unknown=f"the file of environment {observed.environment}: {error}")
-    if draft is None:
-        return replace(observed, gates_unknown=f"environment {observed.environment} was never brought up from here")
-    spec = draft.sheet.vms.get(observed.vm)
+        return None, f"the file of environment {environment}: {error}"
+    return draft, "" if draft is not None else f"environment {environment} was never brought up from here"
+
+
+async def stack_gates(world: World, move: StackMove, source: Reached) -> tuple[tuple[GateAhead, ...], str]:
+    """The gates of a stack that is up, each asked once where it is; or why nobody knows them."""
+    if not move.environment or not move.up:
+        return (), ""
+    draft, unknown = await _file_of(world, move.environment)
+    spec = draft.sheet.stacks.get(move.name.removeprefix("stack.")) if draft is not None else None
     if spec is None:
-        return replace(observed, gates_unknown=f"the file of environment {observed.environment} has no {observed.vm}")
-    return await _looked_at(world, observed, source, spec.vm)
+        return (), unknown or f"the file of environment {move.environment} has no {move.name}"
+    gates = [gate for gate in spec.ready if gate.kind is not GateKind.STOPPED]
+    return await _once(_context(world, source), gates, as_stack(move, move.source)), ""
+
+
+def as_stack(move: StackMove, host: str) -> Stack:
+    """The stack as gates are asked of it."""
+    name = move.name.removeprefix("stack.")
+    nowhere = Location("")
+    return Stack(name, host, move.project, move.kind, "", (), "", move.engine, ready=move.gates, source=nowhere)
 
 
 async def _looked_at(world: World, observed: Observed, source: Reached, vm: Vm) -> Observed:
@@ -48,15 +77,17 @@ async def _looked_at(world: World, observed: Observed, source: Reached, vm: Vm) 
         told, found = await address_of(source.session, observed.domain.name)
     if told in ("file", "arp"):  # it stays the same after a boot elsewhere, where nobody would tell it
         gates = [gate if gate.address else replace(gate, address=found) for gate in gates]
-    ctx = StepContext(
-        source, Environment("", Location("")), HostFacts(source.host.name, 0.0), "", "gates", silent, world.clock.now
-    )
     own = replace(vm, domain=observed.domain.name, uuid=observed.domain.uuid, host=source.host.name)
-    return replace(observed, gates=await _once(ctx, gates, own), address=found)
+    return replace(observed, gates=await _once(_context(world, source), gates, own), address=found)
 
 
-async def _once(ctx: StepContext, gates: Sequence[Gate], vm: Vm) -> tuple[GateAhead, ...]:
-    seen = await together(*(probe_once(ctx, gate, vm) for gate in gates))
+def _context(world: World, source: Reached) -> StepContext:
+    nothing, facts = Environment("", Location("")), HostFacts(source.host.name, 0.0)
+    return StepContext(source, nothing, facts, "", "gates", silent, world.clock.now)
+
+
+async def _once(ctx: StepContext, gates: Sequence[Gate], of: Vm | Stack) -> tuple[GateAhead, ...]:
+    seen = await together(*(probe_once(ctx, gate, of) for gate in gates))
     return tuple(
         GateAhead(gate, each.ok, each.text, modes_of(gate) if each.ok else ())
         for gate, each in zip(gates, seen, strict=True)

@@ -11,6 +11,7 @@ from typing import cast
 from novafleet.app.context import Reached, StepContext, reach, silent
 from novafleet.app.errand import Errand, carry_out
 from novafleet.app.migrate import DAY, Confirm, Done, VmMove, Watch
+from novafleet.app.migrategates import stack_gates
 from novafleet.app.recoverstack import settle_stacks
 from novafleet.app.stacktrip import StackTrip, runners
 from novafleet.app.vmselect import ChosenStack, look
@@ -127,11 +128,13 @@ async def _party(world: World, request: StackRequest) -> _Party:
             raise error_of(each).at(each.host)
     here, there = runners(chosen.vm, chosen.fact.project, chosen.fact.kind, facts[source], facts[request.to])
     move = await _move(world, chosen, reached, facts, (here, there), request.to)
-    seen, rate = await together(
+    seen, rate, (gates, unknown) = await together(
         look_there(reached[source], reached[request.to], move),
         link_rate(reached[source], reached[request.to]),
+        stack_gates(world, move, reached[source]),
     )
-    dossier = judge(move, replace(seen, link_rate=rate), facts[request.to].values.get("maintenance"))
+    closed = facts[request.to].values.get("maintenance")
+    dossier = judge(move, replace(seen, link_rate=rate), closed, gates, unknown)
     return _Party(world, dossier, here, there, reached, facts[source], request)
 
 

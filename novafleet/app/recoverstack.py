@@ -12,6 +12,7 @@ from novafleet.app.runs import MOVING
 from novafleet.app.stacktrip import NOTE, STACK, StackTrip, runners
 from novafleet.app.wiring import World, open_journal
 from novafleet.capability.migration.commit import DAY
+from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.recover import CHANGING, Action, decide_recovery
 from novafleet.capability.migration.stack import StackMove
 from novafleet.capability.migration.stackjob import StackJob, kept_stacks, look_stack
@@ -104,7 +105,7 @@ async def _under_lease(world: World, job: StackJob, fenced: Mapping[str, Reached
     row = await _decided(job, fenced)
     if row.decision.action not in CHANGING or order.explain:
         return replace(row, done=row.decision.action is Action.NOTHING)
-    move = job.move
+    move = replace(job.move, gates=()) if WORD in order.consent else job.move
     hosts = [world.fleet.hosts[name] for name in (move.source, move.destination)]
     facts = (await gather(world.sessions, hosts, collectors(("containers",)), world.clock)).hosts
     here, there = runners(move.name, move.project, move.kind, facts[move.source], facts[move.destination])
@@ -115,7 +116,10 @@ async def _under_lease(world: World, job: StackJob, fenced: Mapping[str, Reached
     return replace(row, done=True)
 
 
-async def _commit(trip: StackTrip, _phase: Phase) -> None:
+async def _commit(trip: StackTrip, phase: Phase) -> None:
+    """Nobody knows for how long it has been up there: gates that are not met change nothing."""
+    if phase is Phase.SWITCHING:
+        await trip.prove()
     await trip.commit()
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from novafleet.app.context import Reached, StepContext, silent
+from novafleet.app.gates import wait_all
+from novafleet.app.migrategates import as_stack
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import read_manifest
 from novafleet.capability.migration.quarantine import Quarantine
@@ -27,11 +29,11 @@ from novafleet.capability.migration.stackjob import StackJob, keep_stack
 from novafleet.capability.stack import actions, bundle
 from novafleet.capability.stack.actions import starter
 from novafleet.capability.stack.runtime import Runner, choose
-from novafleet.errors import Location, MigrationError, NovaFleetError, Retry
+from novafleet.errors import GateError, Location, MigrationError, NovaFleetError, Retry
 from novafleet.model.encode import encode
 from novafleet.model.environment import Environment, Stack
 from novafleet.model.facts import HostFacts
-from novafleet.model.migration import Mode, Phase
+from novafleet.model.migration import GateSeen, Mode, Phase
 from novafleet.model.run import Record
 from novafleet.plan.moving import CLOSED
 from novafleet.ports import Clock, Journal, Json
@@ -86,18 +88,36 @@ class StackTrip:
             await self._stop(self.source, self.move.engine)
             await sync_stack(self.ends, self.move, folders, changes=True)
             await self.ends.note(Phase.SWITCHING, {})
-            await self.start_there()
+            gates = await self.start_there()
             still = (self.clock.monotonic() - stopped) * 1000 if self.move.up else -1.0
             undo.pop_all()
         kept = await self.commit()
-        return _told(kept.until, still, (self.clock.monotonic() - began) * 1000)
+        told = _told(kept.until, still, (self.clock.monotonic() - began) * 1000)
+        return {**told, "gates": gates}
 
-    async def start_there(self) -> None:
-        """Up on the destination, as much as was up. Raises MigrationError NF-MIG-421."""
+    async def start_there(self) -> Sequence[GateSeen]:
+        """Up on the destination, as much as was up, its gates met. Raises MigrationError NF-MIG-421."""
         if self.move.up:
             await self._run(self.destination, self.there, recreate=True)
             await await_up(self.destination, self.move, self.move.up, HEALTHY)
-        await self.ends.note(Phase.SWITCHED, {})
+        return await self.prove()
+
+    async def prove(self) -> Sequence[GateSeen]:
+        """Its gates, met on the destination. Raises MigrationError NF-MIG-421."""
+        there = self._acting(self.destination)
+        try:
+            seen = await wait_all(there, replace(as_stack(self.move, there.host.name), runtime=self.move.runs_by))
+        except GateError as error:
+            raise MigrationError(
+                f"{self.move.name} is up on {there.host.name} and not ready there: {error.what}",
+                code="NF-MIG-421",
+                where=there.host.name,
+                cause=error.cause,
+                hints=error.hints,
+                retry=Retry.AFTER_FIX,
+            ) from error
+        await self.ends.note(Phase.SWITCHED, {"gates": encode(seen)})
+        return seen
 
     async def commit(self) -> Quarantine:
         """The source lets go. Convergent."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from novafleet.model.encode import encode
-from novafleet.model.migration import Dossier, Finding, Severity, Verdict
+from novafleet.model.migration import Dossier, Finding, GateAhead, Severity, Verdict
 from novafleet.report import console
 from novafleet.report.snapshot import size
 
@@ -31,12 +31,17 @@ def document(dossier: Dossier) -> Mapping[str, Any]:
     counts = {"snapshots": len(dossier.move.snapshots), "checkpoints": len(dossier.move.checkpoints)}
     wanted = {**encode(dossier.move.wanted), "consent": sorted(dossier.move.wanted.consent)}
     rest = {key: value for key, value in encode(dossier).items() if key != "move"}
-    rest["gates"] = [
+    rest["gates"] = gate_rows(dossier.gates)
+    return {**move, **counts, "wanted": wanted, "possible": bool(dossier.move.ladder), **rest}
+
+
+def gate_rows(gates: Sequence[GateAhead]) -> list[Mapping[str, Any]]:
+    """What each says now, and after which modes it is asked."""
+    return [
         {"gate": each.gate.label, "timeout": each.gate.timeout, "met": each.met, "evidence": each.evidence}
         | {"modes": [mode.value for mode in each.modes]}
-        for each in dossier.gates
+        for each in gates
     ]
-    return {**move, **counts, "wanted": wanted, "possible": bool(dossier.move.ladder), **rest}
 
 
 def _print(dossier: Dossier) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from novafleet.model.encode import encode
 from novafleet.report import console
-from novafleet.report.dossier import print_finding
+from novafleet.report.dossier import gate_rows, print_finding
 from novafleet.report.snapshot import size
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def document(dossier: StackDossier) -> Mapping[str, Any]:
         "total_seconds": dossier.seconds,
         "downtime_ms": [1000 * each for each in dossier.downtime],
         "findings": encode(dossier.findings),
+        "gates": gate_rows(dossier.gates),
     }
 
 

@@ -22,6 +22,7 @@ from novafleet.capability.migration.quarantine import (
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import MigrationError, Retry
 from novafleet.model.command import Command
+from novafleet.model.environment import Gate
 from novafleet.model.migration import Phase
 from novafleet.observe.containers import PROJECT_LABEL
 from novafleet.ports import Streaming
@@ -73,6 +74,8 @@ class StackMove:
     """Volumes that do not move, and why."""
     up: int = 0
     """Containers that were up and healthy on the source."""
+    gates: tuple[Gate, ...] = ()
+    """Its own, as far as they were met on the source: asked on the destination."""
 
     @property
     def label(self) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from novafleet.capability.migration.closed import CLOSED
 from novafleet.capability.migration.findings import blocker, note, warning
 from novafleet.capability.migration.stack import StackMove
 from novafleet.capability.migration.stacklook import StackSeen
 from novafleet.errors import MigrationError, Retry
-from novafleet.model.migration import Finding, Severity
+from novafleet.model.migration import Finding, GateAhead, Severity
 
 HEADROOM = 1.1
 """What arrives takes a little more than it took."""
@@ -33,6 +33,7 @@ class StackDossier:
     bytes: int
     seconds: float
     downtime: tuple[float, float]
+    gates: tuple[GateAhead, ...] = ()
 
     @property
     def possible(self) -> bool:
@@ -40,14 +41,34 @@ class StackDossier:
         return not any(each.severity is Severity.BLOCKER for each in self.findings)
 
 
-def judge(move: StackMove, seen: StackSeen, maintenance: str | None) -> StackDossier:
-    """From what was seen; ``maintenance`` is the text of the destination's file, None without one."""
+def judge(
+    move: StackMove,
+    seen: StackSeen,
+    maintenance: str | None,
+    gates: tuple[GateAhead, ...] = (),
+    unknown: str = "",
+) -> StackDossier:
+    """From what was seen; ``maintenance`` is the text of the destination's file, None without one; ``unknown``: why
+    nobody knows its gates."""
+    move = replace(move, gates=tuple(each.gate for each in gates if each.met))
     images = sum(image.size for image in seen.images if not image.present)
     held = sum(seen.sizes.values())
     seconds, downtime = _times(move, seen, images + held, held)
-    found = tuple(_findings(move, seen, maintenance))
+    found = (*_findings(move, seen, maintenance), *_gates(move, gates, unknown))
     ordered = tuple(sorted(found, key=lambda each: ("blocker", "warning", "note").index(each.severity.value)))
-    return StackDossier(move, seen, ordered, images + held, seconds, downtime)
+    return StackDossier(move, seen, ordered, images + held, seconds, downtime, gates)
+
+
+def _gates(move: StackMove, gates: tuple[GateAhead, ...], unknown: str) -> Iterator[Finding]:
+    if unknown:
+        yield note("NF-MIG-352", f"its gates are not known here: {unknown}", "novafleet up FILE")
+    if move.gates:
+        labels = ", ".join(gate.label for gate in move.gates)
+        yield note("NF-MIG-350", f"its gates must be met on {move.destination} too, or all goes back: {labels}")
+    for each in gates:
+        if not each.met:
+            what = f"gate {each.gate.label} is not met on {move.source} ({each.evidence}): it will not be asked"
+            yield warning("NF-MIG-351", what, "mend that first, if it is to prove something")
 
 
 def _times(move: StackMove, seen: StackSeen, carried: int, held: int) -> tuple[float, tuple[float, float]]:

@@ -19,9 +19,10 @@ from novafleet.capability.migration.stacklook import StackSeen, look_there
 from novafleet.errors import MigrationError
 from novafleet.model.command import Command, Completed
 from novafleet.model.encode import decode, encode
+from novafleet.model.environment import Gate, GateKind
 from novafleet.model.fleet import Host
-from novafleet.model.migration import Mode, Phase
-from tests.unit.report.migrations import STACK, STACK_MOVE, STACK_SEEN
+from novafleet.model.migration import GateAhead, Mode, Phase
+from tests.unit.report.migrations import STACK, STACK_GATE, STACK_MOVE, STACK_SEEN
 
 MIB = 1 << 20
 
@@ -68,6 +69,15 @@ def test_only_what_is_not_there_is_carried_and_foretold() -> None:
     off = judge(replace(STACK_MOVE, up=0), FREE, None)
     assert off.downtime == (0.0, 0.0)
     assert judge(STACK_MOVE, replace(FREE, link_rate=0.0), None).seconds == 0.0
+
+
+def test_gates_that_are_met_are_asked_there() -> None:
+    closed = GateAhead(Gate(GateKind.TCP, {"port": 9}), met=False, evidence="refused")
+    found = judge(STACK_MOVE, FREE, None, (STACK_GATE, closed), "")
+    assert found.move.gates == (STACK_GATE.gate,)
+    assert [each.code for each in found.findings] == ["NF-MIG-351", "NF-MIG-350"]
+    assert codes(FREE) == []
+    assert [each.code for each in judge(STACK_MOVE, FREE, None, (), "never").findings] == ["NF-MIG-352"]
 
 
 class Said:

@@ -11,7 +11,8 @@ from novafleet.capability.migration.stack import StackMove, StackVolume
 from novafleet.capability.migration.stackcheck import judge
 from novafleet.capability.migration.stacklook import StackImage, StackSeen
 from novafleet.errors import MigrationError
-from novafleet.model.migration import GateSeen, Mode, Outcome, Path
+from novafleet.model.environment import Gate, GateKind
+from novafleet.model.migration import GateAhead, GateSeen, Mode, Outcome, Path
 
 OUTCOME = Outcome(
     job="5f0c92aa",
@@ -57,7 +58,8 @@ STACK_SEEN = StackSeen(
     room={"/var/lib/docker": 50 << 30},
     link_rate=100.0 * (1 << 20),
 )
-STACK = judge(STACK_MOVE, STACK_SEEN, None)
+STACK_GATE = GateAhead(Gate(GateKind.HTTP, {"port": 8080}), True, "127.0.0.1:8080/ answers 200")
+STACK = judge(STACK_MOVE, STACK_SEEN, None, (STACK_GATE,))
 LEFT = Quarantine(
     "5f0c92aa",
     "db",
