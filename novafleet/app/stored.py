@@ -18,6 +18,7 @@ from novafleet.nbd.ahead import read_many
 from novafleet.ports import BlockSource
 from novafleet.repository import KeySource, Repository
 from novafleet.repository.chunkmap import PAGE_CELLS, ZERO, Cell
+from novafleet.repository.records import Proof, proofs
 
 WINDOW = 1 << 30
 NOTHING = bytes(1 << 20)
@@ -84,10 +85,11 @@ def matches(snapshot: Snapshot, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-async def show(url: str, key: KeySource, name: str) -> Snapshot:
-    """One snapshot, by its id or the beginning of it. Raises RepositoryError NF-REPO-008."""
+async def show(url: str, key: KeySource, name: str) -> tuple[Snapshot, tuple[Proof, ...]]:
+    """A snapshot, by its id or the beginning of it, and what was tried with it. Raises RepositoryError NF-REPO-008."""
     async with open_repository(url, key) as repository:
-        return await repository.snapshot(name)
+        snapshot = await repository.snapshot(name)
+        return snapshot, await proofs(repository, snapshot.id)
 
 
 async def diff(url: str, key: KeySource, before: str, after: str) -> Difference:

@@ -168,12 +168,12 @@ def show(
     passphrase: Passphrase = "",
     output: Output = OutputForm.TABLE,
 ) -> None:
-    """One snapshot: its disks, how each was read and why, and the files kept beside them."""
+    """One snapshot: its disks, how each was read and why, the files kept beside them, and its drills."""
     from novafleet.app.stored import show as use_case
     from novafleet.report.backup import show_snapshot
 
     key = guarded(lambda: key_of(key_file, passphrase), output)
-    show_snapshot(run(lambda: use_case(repo, key, snapshot), form=output), output)
+    show_snapshot(*run(lambda: use_case(repo, key, snapshot), form=output), output)
 
 
 @app.command("diff")

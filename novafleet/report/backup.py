@@ -15,6 +15,7 @@ from novafleet.app.stored import Difference, Verification
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
+from novafleet.repository.records import Proof
 
 STYLES = {"done": "green", "planned": "green", "failed": "red", "unreachable": "red", "cancelled": "yellow"}
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -115,10 +116,10 @@ def document(snapshot: Snapshot) -> Mapping[str, Any]:
     return {**told, "time": time, "size": snapshot.size, "bytes_stored": snapshot.bytes_stored}
 
 
-def show_snapshot(snapshot: Snapshot, form: str) -> None:
-    """One snapshot whole."""
+def show_snapshot(snapshot: Snapshot, proofs: Sequence[Proof], form: str) -> None:
+    """One snapshot whole, and what was tried with it."""
     if form != "table":
-        console.document(document(snapshot), form)
+        console.document({**document(snapshot), "proofs": [encode(each) for each in proofs]}, form)
         return
     about = f"{snapshot.id}  {_vm(snapshot)} on {snapshot.host}, {_when(snapshot.at)}, {snapshot.consistency.value}"
     console.out().print(console.text(about, "bold"), soft_wrap=True)
@@ -131,6 +132,11 @@ def show_snapshot(snapshot: Snapshot, form: str) -> None:
     console.out().print(console.text(f"files: {files or 'none'}"), soft_wrap=True)
     if snapshot.parent:
         console.out().print(console.text(f"read against {snapshot.parent}; restored without it"), soft_wrap=True)
+    for each in proofs:
+        said = f"proven, back after {each.seconds:.0f} s" if each.ok else f"NOT proven: {each.facts.get('error', '')}"
+        where = f" on {each.facts['host']}" if "host" in each.facts else ""
+        line = f"{each.kind}{where}, {_when(each.at)}: {said}"
+        console.out().print(console.text(line, "" if each.ok else "bold red"), soft_wrap=True)
 
 
 def show_difference(difference: Difference, form: str) -> None:

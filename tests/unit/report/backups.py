@@ -5,6 +5,7 @@ from __future__ import annotations
 from novafleet.app.backedup import BackedUp, DiskBackup, VmBackup
 from novafleet.app.stored import Difference, DiskDifference, Verification, Verified
 from novafleet.model.backup import Blob, Consistency, CopyMode, DiskCopy, Snapshot
+from novafleet.repository.records import Proof
 
 WHY = "changes since nf-814f2882-01a1"
 ROOT = DiskBackup("root", "vda", "incremental", WHY, 2 << 30, 1 << 20, 70_000)
@@ -28,5 +29,8 @@ SNAPSHOT = Snapshot(
     facts={"libvirt": 11003000},
     seconds=1.6,
 )
+GATES = {"tcp:22": "10.20.0.10:22 is open"}
+FACTS = {"host": "kvm2", "rpo": 28800.0, "gates": GATES, "run": "20261121T083008-c366"}
+PROOFS = (Proof("01kah2", "drill", 1795288271.0, ok=True, seconds=31.2, facts=FACTS),)
 DIFFERENCE = Difference("01kah1", "01kah2", (DiskDifference("root", 2 << 30, 2 << 30, 1 << 20),))
 VERIFIED = Verification("01kah2", (Verified("root", 2 << 30, "ab12"),))

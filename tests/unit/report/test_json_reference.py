@@ -77,7 +77,7 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "runs log": lambda form: runs.show_log(samples.RECORDS, form),
     "backup run": lambda form: backup.show_run(backups.RUN, form),
     "backup ls": lambda form: backup.show_list((backups.SNAPSHOT,), form),
-    "backup show": lambda form: backup.show_snapshot(backups.SNAPSHOT, form),
+    "backup show": lambda form: backup.show_snapshot(backups.SNAPSHOT, backups.PROOFS, form),
     "backup diff": lambda form: backup.show_difference(backups.DIFFERENCE, form),
     "backup verify": lambda form: backup.show_verified((backups.VERIFIED,), form),
     "schedule install": lambda form: schedule.show_installed(schedules.INSTALLED, form),
