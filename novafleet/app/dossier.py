@@ -15,6 +15,7 @@ from novafleet.capability.migration.closed import heed
 from novafleet.capability.migration.decide import decide
 from novafleet.capability.migration.look import OFF, look
 from novafleet.capability.migration.measure import dirty_rate, link_rate
+from novafleet.capability.migration.observed import Observed
 from novafleet.capability.migration.route import choose, probe_paths
 from novafleet.errors import ConfigError
 from novafleet.execute.gather import gather
@@ -46,18 +47,20 @@ async def dossier_of(
     """
     destination = _destination(world, chosen, to)
     hosts = (chosen.host, world.fleet.hosts[destination])
-    (reached, failed), facts = await together(reach(world, {host.name for host in hosts}), _facts(world, hosts, known))
+    reached, failed = await reach(world, {host.name for host in hosts})
     for name, error in failed.items():
         raise error.at(name)
     ends = (reached[chosen.host.name], reached[destination])
     name = chosen.domain.name
     named = {"job": secrets.token_hex(4), "vm": chosen.vm, "environment": chosen.environment}
     running = chosen.domain.state not in OFF
-    observed, paths, (rate, changed) = await together(
-        look(ends, facts, name, wanted, **named),
-        probe_paths(*ends),
-        _measured(ends, name, running=running) if measure else _unmeasured(),
-    )
+
+    async def looked() -> tuple[Mapping[str, HostFacts], Observed]:
+        facts = await _facts(world, hosts, known)
+        return facts, await look(ends, facts, name, wanted, **named)
+
+    measuring = _measured(ends, name, running=running) if measure else _unmeasured()
+    (facts, observed), paths, (rate, changed) = await together(looked(), probe_paths(*ends), measuring)
     observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
     dossier = decide(await with_gates(world, observed, ends[0]), wanted)
     return heed(dossier, facts[destination].values.get("maintenance"))

@@ -108,7 +108,13 @@ class Done:
 async def dossiers(request: Request) -> tuple[Dossier, ...]:
     """``--plan``: what each VM's migration would be like. Raises ConfigError NF-VM-006 and -007, NF-MIG-301, -302."""
     async with open_world(request.inventory) as world:
-        return await _dossiers(world, await select(world, request.patterns), request)
+        chosen, _ = await together(select(world, request.patterns), _greet(world, request.to))
+        return await _dossiers(world, chosen, request)
+
+
+async def _greet(world: World, to: str) -> None:
+    """Connect while the source is asked; a host that does not answer is told of when it matters."""
+    await reach(world, [to] if to in world.fleet.hosts else [])
 
 
 async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request) -> tuple[Dossier, ...]:
@@ -151,7 +157,7 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
     them all. LockHeldError NF-LOCK-003 when a VM is being backed up, snapshotted or moved.
     """
     async with open_world(request.inventory) as world:
-        chosen = await settled(world, request.patterns, request.lock_wait)
+        chosen, _ = await together(settled(world, request.patterns, request.lock_wait), _greet(world, request.to))
         found = await _dossiers(world, chosen, request)
         for dossier in found:
             refuse(dossier)

@@ -259,7 +259,8 @@ class LibvirtHypervisor(LibvirtMigrations):
         """Sample how fast a guest changes its memory."""
         what = f"measure the dirty rate of domain {name}"
         await self._call(what, measures.start_dirty_rate, name, seconds)
-        for _ in range(int((seconds + SLOW) / POLL)):
+        await asyncio.sleep(seconds)
+        for _ in range(int(SLOW / POLL)):
             await asyncio.sleep(POLL)
             if (rate := await self._call(what, measures.dirty_rate, name)) is not None:
                 return rate
