@@ -101,10 +101,11 @@ def start(handle: Handle, name: str) -> None:
 
 
 def shutdown(handle: Handle, name: str) -> None:
-    """Ask an active guest to power off, by agent or ACPI as libvirt finds best."""
-    domain = lookup(handle, name)
-    if domain.isActive():
-        with unless(handle, OPERATION_INVALID, lambda: not domain.isActive()):
+    """Ask an active guest to power off, by agent or ACPI as libvirt finds best; one on its way is left alone."""
+    domain, libvirt = lookup(handle, name), handle.libvirt
+    going = (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+    if domain.isActive():  # and still is while QEMU ends, when libvirt says that it is not running
+        with unless(handle, OPERATION_INVALID, lambda: domain.state()[0] in going):
             domain.shutdown()
 
 
