@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # $1 mark that begins each answer  $2 the domain's name, or empty  $3 how many directories  $4 how many files follow;
 # then the directories, the files, and for each disk FORMAT PATH.
-# Out: "MARK kvm yes|no", "MARK swtpm yes|no", "MARK lock NAME", "MARK tls yes|no", "MARK flags …", "MARK mtu BYTES DEVICE",
+# Out: "MARK kvm yes|no", "MARK swtpm yes|no", "MARK lock NAME", "MARK flags …", "MARK mtu BYTES DEVICE",
 # "MARK resident KIB", "MARK room N BYTES", "MARK file N INODE SIZE SHA256|-" (only what is there) and for each disk
 # "MARK disk N STATUS" followed by what qemu-img says: JSON, or words if STATUS. N counts from 0.
 mark=$1 domain=$2 directories=$3 files=$4
@@ -14,7 +14,6 @@ yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 tells kvm "$(yes_if test -c /dev/kvm)"
 tells swtpm "$(yes_if command -v swtpm)"
-tells tls "$(yes_if test -r /etc/pki/qemu/server-cert.pem)"
 tells lock "$(sed -n 's/^[[:space:]]*lock_manager[[:space:]]*=[[:space:]]*"\([^"]*\)".*/\1/p' /etc/libvirt/qemu.conf 2>/dev/null | tail -n 1)"
 tells flags "$(sed -n -e '/^flags[[:space:]]*:/{s/.*: *//p;q;}' -e '/^Features[[:space:]]*:/{s/.*: *//p;q;}' /proc/cpuinfo)"
 for device in /sys/class/net/*/mtu; do

@@ -83,7 +83,7 @@ def read(lines: Iterable[str], capabilities: str) -> Offer:
         programs=frozenset(words.get("has", ())),
         socket=_one(words, "socket"),
         host_keys=tuple(each for each in words.get("hostkey", ()) if len(each.split()) == 2),
-        tls=bool(words.get("certificate")) and bool(words.get("ca")),
+        tls=bool(words.get("tls")),
         taken=frozenset(_number(each, 0) for each in words.get("taken", ())),
         owner=_owner(root),
         confined=any(each.text in CONFINING for each in root.iterfind("host/secmodel/model")),

@@ -18,10 +18,10 @@ done
 for key in /etc/ssh/ssh_host_*_key.pub; do
   if [ -r "$key" ]; then echo "hostkey $(cut -d ' ' -f 1,2 "$key")"; fi
 done
-for kind in qemu libvirt; do
-  if [ -e "/etc/pki/$kind/ca-cert.pem" ] || [ -e "/etc/pki/CA/cacert.pem" ]; then echo "ca $kind"; fi
-  if [ -e "/etc/pki/$kind/server-cert.pem" ]; then echo "certificate $kind"; fi
-done
+# Where libvirt sends QEMU for a migration: the first of these that is there (qemu.conf, migrate_tls_x509_cert_dir)
+pki=/etc/pki/libvirt-migrate
+[ -d "$pki" ] || pki=/etc/pki/qemu
+if [ -e "$pki/ca-cert.pem" ] && [ -e "$pki/server-cert.pem" ] && [ -e "$pki/client-cert.pem" ]; then echo "tls $pki"; fi
 # Post-copy needs faults of the guest's memory handed to QEMU, whose user is not root (kernel: vm.unprivileged_userfaultfd)
 allowed=/proc/sys/vm/unprivileged_userfaultfd
 if [ ! -e "$allowed" ] || [ "$(cat "$allowed")" = 1 ]; then echo "has userfaultfd"; fi
