@@ -80,23 +80,20 @@ async def look(
     files = (*(disk.path for disk in own), *extras(guest))
     homes = sorted({dirname(disk.path) for disk in own if disk.kind == "file"})
     running = guest.name if observed.running else ""
-    mine, shared, one, other = await together(
+    mine, found, shared, one, other, cpu, boot_cpu, busy = await together(
         ask(source, Question(running, (), files, tuple((disk.format, disk.path) for disk in own))),
+        ask(destination, arrivals(guest, files, here.pools, there.pools, wanted)),
         proven(source, destination, homes),
         _kind(source.hypervisor),
         _kind(destination.hypervisor),
-    )
-    lower = tuple(dict.fromkeys(image.path for chain in mine.chains.values() for image in chain[1:]))
-    landing = arrivals(guest, (*files, *lower), here.pools, there.pools, wanted)
-    found, below, cpu, boot_cpu, busy = await together(
-        ask(destination, landing),
-        ask(source, Question("", (), lower)) if lower else _nothing(),
         _cpu(destination.hypervisor, guest if observed.running else None),
         _cpu(destination.hypervisor, read(observed.domain.xml)),
         _busy(source.hypervisor, observed, own),
     )
+    lower = tuple(dict.fromkeys(image.path for chain in mine.chains.values() for image in chain[1:]))
+    if lower:
+        await _below(ends, (mine, found), lower, arrivals(guest, lower, here.pools, there.pools, wanted))
     resident = int(mine.values.get("resident") or 0) << 10
-    mine.files.update(below.files)
     sides = (_side(here, one, mine, guest.arch), _side(there, other, found, guest.arch))
     seen = replace(observed, source=sides[0], destination=sides[1], resident=resident, shared=shared)
     seen = await _filtered(seen, ends, guest)
@@ -141,8 +138,14 @@ def arrivals(
     return Question("", rooms, tuple(dict.fromkeys((*files, *paths, *programs))))
 
 
-async def _nothing() -> Answer:
-    return Answer()
+async def _below(
+    ends: tuple[End, End], answers: tuple[Answer, Answer], lower: tuple[str, ...], landing: Question
+) -> None:
+    """The same of the images that disks stand on."""
+    here, there = await together(ask(ends[0], Question("", (), lower)), ask(ends[1], landing))
+    answers[0].files.update(here.files)
+    answers[1].files.update(there.files)
+    answers[1].room.update(there.room)
 
 
 async def _kind(hypervisor: Hypervisor) -> tuple[tuple[int, int], str]:
