@@ -37,7 +37,7 @@ def _state(case: Case) -> Iterator[Finding]:
         fix = f"virsh dumpxml {domain.name} >vm.xml; virsh define vm.xml   # on {case.source.host}"
         yield blocker("NF-MIG-308", f"{domain.name} is transient: it is forgotten when it stops", fix)
     if domain.state not in MOVABLE:
-        fix = f"novafleet vm status {domain.name}   # wait until it runs or is off"
+        fix = f"novafleet vm ls -l {case.source.host}   # wait until it runs or is off"
         yield blocker("NF-MIG-309", f"{domain.name} is {domain.state} ({domain.reason})", fix)
     elif domain.state == "paused" and domain.reason not in ("user", "unknown"):
         fix = f"find out why it paused ({domain.reason}), then: virsh resume {domain.name}   # on {case.source.host}"
@@ -153,6 +153,15 @@ def _postcopy(case: Case) -> Iterator[Finding]:
         yield note("NF-MIG-343", what, "", (Mode.POSTCOPY,))
 
 
+def _by_controller(case: Case) -> Iterator[Finding]:
+    """A path that was asked for is no promise for every mode."""
+    wanted = case.wanted.path
+    modes = (*((Mode.WARM,) if case.observed.running else ()), *((Mode.COLD,) if wanted is Path.DIRECT else ()))
+    if wanted in (Path.DIRECT, Path.TUNNEL) and modes:
+        what = f"--path {wanted.value}: the bytes of a {' or '.join(modes)} copy go through the controller all the same"
+        yield note("NF-MIG-354", what, "", modes)
+
+
 CHECKS: tuple[Check, ...] = (
     _state,
     _off,
@@ -170,5 +179,6 @@ CHECKS: tuple[Check, ...] = (
     known_bad,
     _protection,
     _postcopy,
+    _by_controller,
     foretold,
 )

@@ -290,6 +290,7 @@ def test_snapshots_may_be_given_up() -> None:
         ("NF-MIG-334", "warning", _overlaps(LEASE.replace("aa:bb:cc", "00:00:01")), {}),
         ("NF-MIG-334", "warning", _overlaps(text=NETWORK.replace("10.9.0.1", "10.8.0.1")), {}),
         ("NF-MIG-343", "note", observed(), {}),
+        ("NF-MIG-354", "note", observed(), {"path": Path.TUNNEL}),
     ],
 )
 def test_what_is_worth_knowing_is_said_and_refuses_nothing(
