@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +42,7 @@ from novafleet.model.snapshot import DiskLoad
 from novafleet.ports import Action, ActionContext, Json, Outcome
 from novafleet.repository import KeySource, Repository
 from novafleet.store.journal import Journal, new_run_id
+from novafleet.together import together
 
 ACTION = "backup.vm"
 VERB = "backup"
@@ -132,27 +133,31 @@ async def run_backup(request: BackupRequest, watch: Callable[[int], AbstractCont
 
     Raises ConfigError NF-VM-006, NF-VM-007 and NF-BAK-071, and what opening the repository raises.
     """
-    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
+    async with open_world(request.inventory) as world, AsyncExitStack() as stack:
         began = world.clock.monotonic()
-        party = await _gathered(world, repository, request, new_run_id(world.clock.now()))
+        party = await _gathered(world, stack, request, new_run_id(world.clock.now()))
         async with open_journal(world.places) as journal:
             with watch(len(party.selection.chosen)) as emit:
                 results, cancelled = await _carried_out(party, journal, emit)
         seconds = world.clock.monotonic() - began
-        return BackedUp(party.run_id, repository.store.url, _rows(party, results), seconds, cancelled)
+        return BackedUp(party.run_id, party.repository.store.url, _rows(party, results), seconds, cancelled)
 
 
 async def plan_backup(request: BackupRequest) -> BackedUp:
     """``--dry-run``: how each disk would be read, and why. Changes nothing."""
-    async with open_world(request.inventory) as world, open_repository(request.repository, request.key) as repository:
-        party = await _gathered(world, repository, request, "")
+    async with open_world(request.inventory) as world, AsyncExitStack() as stack:
+        party = await _gathered(world, stack, request, "")
         rows = [await _estimated(party, chosen) for chosen in party.selection.chosen]
-        return BackedUp("", repository.store.url, (*rows, *_unseen(party)))
+        return BackedUp("", party.repository.store.url, (*rows, *_unseen(party)))
 
 
-async def _gathered(world: World, repository: Repository, request: BackupRequest, run_id: str) -> Party:
+async def _gathered(world: World, stack: AsyncExitStack, request: BackupRequest, run_id: str) -> Party:
+    """The repository is opened while the hosts are asked; ``stack`` closes it."""
     scripts = read_hooks(request.hooks)
-    selection = await look(world, request.patterns, request.environment, stacks=True)
+    repository, selection = await together(
+        stack.enter_async_context(open_repository(request.repository, request.key)),
+        look(world, request.patterns, request.environment, stacks=True),
+    )
     reached, failed = await reach(world, {each.host.name for each in selection.chosen})
     return Party(
         world,

@@ -18,6 +18,7 @@ from novafleet.model.fleet import Host
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan import record
+from novafleet.together import together
 
 GLOB = frozenset("*?[")
 NO_STACK = StackFact("", "", "", "", "")
@@ -75,13 +76,16 @@ async def select(world: World, patterns: Sequence[str], environment: str = "") -
 
 
 async def look(world: World, patterns: Sequence[str], environment: str = "", *, stacks: bool = False) -> Selection:
-    """Ask every host that may have one, in one round trip each. No pattern means every VM of the environment. With
-    ``stacks`` its container stacks are among them, each as a domain ``stack.PROJECT`` and a VM ``stack.NAME``.
+    """Ask every host that may have one, in one round trip each; of VMs named ``HOST/DOMAIN`` only libvirt, for these.
+    No pattern means every VM of the environment. With ``stacks`` its container stacks are among them, each as a domain
+    ``stack.PROJECT`` and a VM ``stack.NAME``.
 
     Raises ConfigError NF-VM-006 and NF-VM-007; a pattern that matches nothing while a host is unseen passes.
     """
     if not patterns and not environment:
         raise ConfigError("name a VM, or an environment with --environment", code="NF-VM-006")
+    if not environment and (named := await _named(world, patterns)):
+        return Selection(named, {})
     wanted = ("libvirt", "containers") if stacks and _stacks_too(patterns) else ("libvirt",)
     facts = await gather(world.sessions, _asked(world, patterns), collectors(wanted), world.clock)
     unseen = {each.host: error_of(each).at(each.host) for each in facts.hosts.values() if each.error}
@@ -90,6 +94,23 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
         return Selection(_found(there, f"environment {environment}", there, unseen), unseen)
     found = {each.label: each for pattern in patterns for each in _meant(pattern, there, unseen)}
     return Selection(tuple(found[label] for label in sorted(found)), _relevant(patterns, found.values(), unseen))
+
+
+async def _named(world: World, patterns: Sequence[str]) -> tuple[Chosen, ...]:
+    """The domains, where each pattern is ``HOST/DOMAIN`` and leads to one. Whatever is in the way of that, a look at
+    all there is says it better."""
+    places = [(host, name) for host, _, name in (pattern.partition("/") for pattern in sorted(set(patterns)))]
+    hosts = world.fleet.hosts
+    if not all(host in hosts and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
+        return ()
+    try:
+        return tuple(await together(*(_one(world, hosts[host], name) for host, name in places)))
+    except NovaFleetError:
+        return ()
+
+
+async def _one(world: World, host: Host, name: str) -> Chosen:
+    return _chosen(host, await (await world.hypervisors.get(host)).domain(name))
 
 
 def _stacks_too(patterns: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 TOLD_EVERY = 0.25
 """Seconds between two words about progress."""
+AT_ONCE = 1.0
+"""Seconds after which a backup is noted for whoever may have to go on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +188,16 @@ def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: O
 
 
 async def _content(work: Work, store: Backup, export: Exported) -> Snapshot:
-    """Disks, and meanwhile what lies beside them."""
+    """Disks, and meanwhile what lies beside them; the host begins to watch over them as they are read."""
     frame = _frame(work, export, export.at or work.clock.now())
     ctx, sight, keeper = work.ctx, work.sight, _keeper(work, export, frame)
-    disks, facts, files, _ = await together(
-        _copies(work, store, export, keeper), _facts(ctx, sight), _files(work, store), _noted(keeper)
+    read = asyncio.Event()
+    disks, facts, files, *_ = await together(
+        _copies(work, store, export, keeper, read),
+        _facts(ctx, sight),
+        _files(work, store),
+        export.guard(),
+        _noted(keeper, read),
     )
     return replace(frame, disks=disks, facts=facts, files=files)
 
@@ -211,9 +219,14 @@ def _keeper(work: Work, export: Exported, frame: Snapshot) -> Keeper | None:
     return Keeper(work.ctx, work.clock, Names(work.sight.domain.uuid), note, work.clock.monotonic())
 
 
-async def _noted(keeper: Keeper | None) -> None:
-    if keeper is not None:
-        await keeper.attempt()
+async def _noted(keeper: Keeper | None, read: asyncio.Event) -> None:
+    """A backup that is read at once leaves nothing worth going on with."""
+    try:
+        async with asyncio.timeout(AT_ONCE):
+            await read.wait()
+    except TimeoutError:
+        if keeper is not None:
+            await keeper.attempt()
 
 
 async def _files(work: Work, store: Backup) -> Mapping[str, Blob]:
@@ -238,8 +251,10 @@ def _frame(work: Work, export: Exported, at: float) -> Snapshot:
     )
 
 
-async def _copies(work: Work, store: Backup, export: Exported, keeper: Keeper | None) -> Mapping[str, DiskCopy]:
-    """One disk after the other: each is read with many requests under way."""
+async def _copies(
+    work: Work, store: Backup, export: Exported, keeper: Keeper | None, read: asyncio.Event
+) -> Mapping[str, DiskCopy]:
+    """One disk after the other: each is read with many requests under way. ``read`` is set at the end."""
     total, done, found = sum(each.image.size for each in export.plans), 0, {}
     for each in export.plans:
         tell = partial(Progress(work, each).tell, done, total)
@@ -247,6 +262,7 @@ async def _copies(work: Work, store: Backup, export: Exported, keeper: Keeper | 
         done += each.image.size
         if keeper is not None:
             keeper.ended(each.disk.target, Kept(copied.root, copied.size, copied.size))
+    read.set()
     return found
 
 

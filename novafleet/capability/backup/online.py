@@ -23,6 +23,7 @@ from novafleet.errors import BackupError, HypervisorError
 from novafleet.model.backup import Consistency
 from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml
 from novafleet.ports import ActionContext
+from novafleet.together import to_the_end
 
 BROKEN = "NF-LV-171"
 """A bitmap that cannot be used."""
@@ -40,8 +41,9 @@ async def exported(
         refuse_without_room(ctx, sight)
         async with in_guest(ctx, order.hooks, domain.name) if order.hooks else nullcontext():
             consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
-        await guard(ctx, sight, socket, order.heartbeat)
-        yield Exported(tuple(plans), consistency, _addresses(plans, socket), partial(_ended, ctx, sight))
+        watch = partial(guard, ctx, sight, socket, order.heartbeat)
+        addresses = _addresses(plans, socket)
+        yield Exported(tuple(plans), consistency, addresses, partial(_ended, ctx, sight), guard=watch)
     finally:
         await if_possible(ctx, _closed(ctx, domain.name, names))
 
@@ -62,8 +64,7 @@ def _addresses(plans: Sequence[DiskPlan], socket: str) -> dict[str, Address]:
 
 
 async def _closed(ctx: ActionContext, domain: str, names: Names) -> None:
-    await ctx.hypervisor.abort_job(domain)
-    await end(ctx, names)
+    await to_the_end(ctx.hypervisor.abort_job(domain), end(ctx, names))
 
 
 async def _ended(ctx: ActionContext, sight: Sight) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from novafleet.capability.backup.export import Address
 from novafleet.capability.backup.history import History
@@ -32,13 +33,19 @@ class Order:
     hooks: Hooks | None = None
 
 
+async def watched() -> None:
+    """Somebody looks after the disks already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exported:
     """Frozen disks: how each is read after all, and where, by target. ``ended`` says why nobody exports them any more,
-    or "" while somebody does; ``at`` is the moment they are of, 0 for this one."""
+    or "" while somebody does; ``at`` is the moment they are of, 0 for this one. ``guard`` has the host look after them
+    while they are read."""
 
     plans: tuple[DiskPlan, ...]
     consistency: Consistency
     addresses: Mapping[str, Address]
     ended: Callable[[], Awaitable[str]]
     at: float = 0.0
+    guard: Callable[[], Coroutine[Any, Any, None]] = watched

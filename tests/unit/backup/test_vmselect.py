@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import pytest
 
 from novafleet.app import vmselect
 from novafleet.app.wiring import World
-from novafleet.errors import ConfigError, UnreachableError
+from novafleet.errors import ConfigError, NotFoundError, UnreachableError
 from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
 from novafleet.model.fleet import Fleet, Host
 
@@ -34,15 +34,33 @@ FACTS = {
 DOWN = {**FACTS, "kvm2": HostFacts("kvm2", 0.0, error="no answer", error_code="NF-SSH-101")}
 
 
+@dataclass(frozen=True)
+class Hypervisors:
+    """libvirt of each host, which knows one domain at a time."""
+
+    facts: dict[str, HostFacts]
+
+    async def get(self, host: Host) -> Any:
+        async def domain(name: str) -> Domain:
+            if name not in self.facts[host.name].domains:
+                raise NotFoundError(f"no domain {name}")
+            return self.facts[host.name].domains[name]
+
+        return SimpleNamespace(domain=domain)
+
+
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     async def gather(_sessions: Any, hosts: Any, _collectors: Any, _clock: Any) -> FleetFacts:
+        asked.extend(host.name for host in hosts)
         return FleetFacts({host.name: facts[host.name] for host in hosts})
 
+    asked: list[str] = []
     facts: dict[str, HostFacts] = dict(FACTS)
     monkeypatch.setattr(vmselect, "gather", gather)
     fleet = Fleet({name: Host(name, "192.0.2.1") for name in FACTS}, {})
-    return cast("World", SimpleNamespace(fleet=fleet, sessions=None, clock=None, facts=facts))
+    parts = {"sessions": None, "hypervisors": Hypervisors(facts), "clock": None, "asked": asked}
+    return cast("World", SimpleNamespace(fleet=fleet, facts=facts, **parts))
 
 
 def _labels(chosen: tuple[vmselect.Chosen, ...]) -> list[str]:
@@ -67,6 +85,22 @@ async def test_names(world: World, patterns: list[str], environment: str, found:
     assert _labels(await vmselect.select(world, patterns, environment)) == found
 
 
+@pytest.mark.parametrize(
+    ("patterns", "hosts", "found"),
+    [
+        (["kvm1/twice"], [], ["kvm1/twice"]),
+        (["kvm2/dev-db", "kvm1/dev-web", "kvm1/dev-web"], [], ["kvm1/dev-web", "kvm2/dev-db"]),
+        (["kvm1/dev-web", "kvm2/dev-d?"], ["kvm1", "kvm2"], ["kvm1/dev-web", "kvm2/dev-db"]),
+        (["kvm1/dev-web", "db"], ["kvm1", "kvm2"], ["kvm1/db", "kvm1/dev-web"]),
+    ],
+)
+async def test_who_names_host_and_domain_waits_for_no_look_at_all(
+    world: World, patterns: list[str], hosts: list[str], found: list[str]
+) -> None:
+    assert _labels(await vmselect.select(world, patterns)) == found
+    assert cast("Any", world).asked == hosts
+
+
 async def test_the_name_in_the_environment_is_kept(world: World) -> None:
     [chosen] = await vmselect.select(world, ["dev/db"])
     assert (chosen.vm, chosen.environment, chosen.domain.name) == ("db", "dev", "dev-db")
@@ -74,7 +108,13 @@ async def test_the_name_in_the_environment_is_kept(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("patterns", "environment", "code"),
-    [(["twice"], "", "NF-VM-007"), (["dbb"], "", "NF-VM-006"), ([], "", "NF-VM-006"), (["db"], "dev", "NF-VM-006")],
+    [
+        (["twice"], "", "NF-VM-007"),
+        (["dbb"], "", "NF-VM-006"),
+        (["kvm1/dbb"], "", "NF-VM-006"),
+        ([], "", "NF-VM-006"),
+        (["db"], "dev", "NF-VM-006"),
+    ],
 )
 async def test_refused(world: World, patterns: list[str], environment: str, code: str) -> None:
     with pytest.raises(ConfigError) as refused:
