@@ -6,18 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from novafleet.model.migration import Progress
-from novafleet.model.snapshot import (
-    BackupJob,
-    BlockInfo,
-    BlockJob,
-    Checkpoint,
-    DiskLoad,
-    DomainSnapshot,
-    SnapshotFlag,
-)
+from novafleet.model.snapshot import SnapshotFlag
+
+if TYPE_CHECKING:
+    from novafleet.model.migration import Progress
+    from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DiskLoad, DomainSnapshot
 
 
 class BackupJobs(Protocol):
