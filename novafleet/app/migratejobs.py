@@ -43,11 +43,21 @@ async def open_jobs(world: World, facts: FleetFacts) -> tuple[Job, ...]:
     """All that did not end, by name."""
     noted = await _journalled(world)
     jobs = {job.id: job for job in noted.values()}
+    told: dict[str, Moving] = {}
+    seen: set[str] = set()
     for domain in (each for host in facts.hosts.values() for each in host.domains.values()):
         found = moving.read(domain.xml)
         if found is not None and found.job:
             jobs[found.job] = _newer(jobs.get(found.job), domain, found)
-    return tuple(sorted((job for job in jobs.values() if job.moving.open), key=lambda job: job.id))
+            told[domain.uuid] = max(told.get(domain.uuid, found), found, key=lambda each: each.at)
+            seen.add(found.job)
+    still = [job for _, job in sorted(jobs.items()) if job.moving.open]
+    return tuple(job for job in still if job.id in seen or not _over(job, told.get(job.uuid)))
+
+
+def _over(job: Job, newest: Moving | None) -> bool:
+    """Another controller ended it, or the VM could not have been moved again since (``recover.settled``)."""
+    return newest is not None and newest.at > job.moving.at
 
 
 def _newer(known: Job | None, domain: Domain, found: Moving) -> Job:

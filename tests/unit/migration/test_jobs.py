@@ -38,8 +38,8 @@ RECORDS = (
 )
 
 
-def noted(phase: Phase, at: float) -> Domain:
-    note = moving.text(Moving(MOVE.job, phase, Mode.LIVE, "kvm1", "kvm2", "r1", True, at))
+def noted(phase: Phase, at: float, job: str = MOVE.job) -> Domain:
+    note = moving.text(Moving(job, phase, Mode.LIVE, "kvm1", "kvm2", "r1", True, at))
     return Domain("lab-db", UUID, "running", xml(head=f"<metadata>{note}</metadata>"))
 
 
@@ -70,6 +70,12 @@ async def test_an_older_word_of_a_domain_is_not(tmp_path: Path) -> None:
 
 async def test_what_ended_is_not_open(tmp_path: Path) -> None:
     assert await opened(tmp_path, noted(Phase.COMMITTED, 9.0)) == ()
+
+
+async def test_what_was_ended_elsewhere_does_not_open_again_when_the_vm_is_moved_once_more(tmp_path: Path) -> None:
+    """The domain remembers its last migration only; no other begins before the one before it was settled."""
+    [other] = await opened(tmp_path, noted(Phase.COPYING, 3.0, "11111111"))
+    assert other.id == "11111111"
 
 
 async def test_without_a_journal_the_domain_alone_tells(tmp_path: Path) -> None:
