@@ -63,7 +63,7 @@ done
 {VIRSH} pool-refresh default
 """
 DISK = """\
-data=$4/$1.data
+data=$1.data
 head -c "$3" /dev/urandom >"$data" && seq 1 99999999 | head -c "$3" >>"$data"
 qemu-img create -q -f "$5" "$1" "$2" &&
   qemu-io -f "$5" -c "write -s $4/boot 0 1M" -c "write -s $data 1M $((2 * $3))" "$1" >/dev/null
@@ -220,7 +220,7 @@ class Pair:
 
     def remove(self, host: str, vm: Vm) -> None:
         """Off, and gone with all it had."""
-        self.on(host, f'{VIRSH} destroy "$1" >/dev/null; {VIRSH} undefine "$1"', vm.name)
+        self.on(host, f'{{ {VIRSH} destroy "$1"; {VIRSH} undefine "$1"; }} >/dev/null 2>&1; true', vm.name)
         self.left(host, vm)
 
     def clean(self, hosts: Sequence[str] = (A, B)) -> None:

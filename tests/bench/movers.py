@@ -56,7 +56,7 @@ class Ours:
         hosts = {name: {"address": HOSTS[name]} for name in (A, B)}
         where = {"key": str(LAB.key), "known_hosts": str(LAB.known_hosts), "user": "root"}
         policies = {"novafleet_policies": {"classes": classes}}
-        self.inventory.write_text(yaml.safe_dump({**where, "hosts": hosts, "vars": policies}))
+        self.inventory.write_text(yaml.safe_dump({**where, "hosts": hosts, "vars": policies}, sort_keys=False))
 
     def run(self, *words: str, statuses: Sequence[int] = (0,)) -> tuple[float, Any]:
         """Seconds and what it says. Raises RuntimeError with its complaint."""
@@ -73,7 +73,7 @@ class Ours:
         )
         seconds = time.perf_counter() - began
         if done.returncode not in statuses:
-            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stdout.decode()[-700:]}")
+            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {(done.stdout or done.stderr).decode()[-700:]}")
         return seconds, json.loads(done.stdout)
 
     def move(self, vm: Vm, here: str, there: str, *options: str) -> Moved:
