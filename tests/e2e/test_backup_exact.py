@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ defaults: {vm: {memory: 96MiB, boot: mini, stop_timeout: 0s}}
 vms:
   vm: {host: HOST, disks: {data: {size: 12MiB}, raw: {size: 4MiB, format: raw}}}
 """
+HOSTS = ("kvm1", "kvm2")
 LAYERS = 3
 """Images of a disk that lie upon each other, at most."""
 
@@ -181,6 +182,18 @@ class Story:
         assert done.returncode == 0 or "NF-SNAP" in done.stderr, done.stderr
         return self.tell(f"snapshot {' '.join(words)}", done.stderr if done.returncode else "")
 
+    def migrate(self) -> None:
+        """To the other host: live where it runs, cold where it does not; overlays become one image, what somebody else
+        kept inside an image stays behind."""
+        here, there = self.disks.host, next(host for host in HOSTS if host != self.disks.host)
+        mode = "live" if self.disks.running else "cold"
+        words = (f"{here}/{self.disks.domain}", "--to", there, "--mode", mode, "--path", "relay", "--yes")
+        done = self.controller.run("migrate", *words)
+        assert done.returncode == 0 or "NF-MIG" in done.stderr, done.stderr
+        if self.tell(f"migrated to {there}, {mode}", done.stderr if done.returncode else ""):
+            self.disks = replace(self.disks, host=there)
+            self.inside, self.overlays = ("", ""), 0
+
     def killed_backup(self) -> None:
         """kill -9 of the controller; the next run, whenever that is, takes it up or cleans up after it."""
         self.frozen = self.copies()
@@ -267,6 +280,7 @@ SELDOM = (
     Story.snapshot,
     Story.snapshot,
     Story.forget,
+    Story.migrate,
     Story.killed_backup,
     Story.full_backup,
 )
@@ -292,9 +306,10 @@ def story(
     controller.ok("repo", "init", *told.repository[1:])
     yield told
     print(f"\nseed {request.param} on {host}:", *told.told, sep="\n  ")
-    lab.on(host, "virsh", "destroy", disks.domain, check=False)
+    lab.on(told.disks.host, "virsh", "destroy", disks.domain, check=False)
     keep = ("!", "-name", "*.vm.data.qcow2", "!", "-name", "*.vm.raw.raw", "!", "-name", "*seed*")
-    lab.on(host, "find", IMAGES, "-maxdepth", "1", "-name", f"{name}.vm.*", *keep, "-delete")
+    for each in HOSTS:
+        lab.on(each, "find", IMAGES, "-maxdepth", "1", "-name", f"{name}.vm.*", *keep, "-delete")
 
 
 @pytest.mark.parametrize("host", [pytest.param("kvm1", marks=pytest.mark.thorough), "kvm2"])

@@ -170,7 +170,7 @@ def test_a_vm_that_is_off_can_be_started_once_its_controller_is_killed(running: 
     running.write("vda", "write -P 0x27 0 20M")
     running.shop.virsh("destroy", running.name)
     process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW)
-    until(lambda: served(running))
+    until(lambda: served(running) or process.poll() is not None)
     assert not running.shop.lab.answers(running.shop.host, *QUIET, "start", running.name, "--paused")
     kill(process)
     until(lambda: running.shop.lab.answers(running.shop.host, *QUIET, "start", running.name, "--paused"), 10)
@@ -189,7 +189,7 @@ def test_a_lost_connection_while_a_vm_is_off(running: Machine) -> None:
     running.write("vda", "write -P 0x29 0 12M")
     running.shop.virsh("destroy", running.name)
     process = running.shop.start("backup", "run", f"{running.shop.host}/{running.name}", *SLOW, "-o", "json")
-    until(lambda: served(running))
+    until(lambda: served(running) or process.poll() is not None)
     _end_connection(running.shop, process.pid)
     [row] = running.shop.ended(process)["vms"]
     running.taken[row["snapshot"]] = running.digests()

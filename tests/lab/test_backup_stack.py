@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tarfile
@@ -11,116 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.lab.backupbench import Shop, kill, until
-from tests.lab.ownimage import own_image
+from tests.lab.backupbench import kill, until
 from tests.lab.restorebench import new_shop
-from tests.labfixture import Lab, fleet_environment
+from tests.lab.stackbench import CASES, IMAGE, PROJECT, Stack, brought_up, row
+from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
 READER = Path(__file__).parents[2] / "novafleet" / "repository" / "reader.py"
-PROJECT = "bkstk-app"
-IMAGE = "localhost/bkstk/httpd:1"
-COMPOSE = """
-services:
-  web:
-    image: localhost/bkstk/httpd:1
-    command: [httpd, -f, -p, "80", -h, /srv/www]
-    volumes: [data:/srv/www, ./note.txt:/note.txt:ro]
-volumes:
-  data: {}
-"""
-ENVIRONMENT = """
-environment: bkstk
-stacks:
-  app:
-    host: %s
-    compose: bundle
-    images: {"localhost/bkstk/httpd:1": {path: %s}}
-"""
-LISTING = (
-    'cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" && find . -printf "%P %m %U:%G %l %s\\n" | sort && '
-)
-CONTENT = LISTING + "find . -type f ! -name big -exec sha256sum {} + | sort"
-FILL = """\
-cd "$("$1" volume inspect --format "{{.Mountpoint}}" "$2")" || exit
-mkdir -p sub/deep && echo one >sub/deep/file && chown 1234:4321 sub/deep/file && chmod 4750 sub/deep/file
-ln -s file sub/deep/link && ln sub/deep/file sub/hard && truncate -s 1G big && echo end >>big
-head -c 3000000 /dev/urandom >random
-"""
-
-
-class Stack:
-    """One on a host, with what writes into it and what looks."""
-
-    def __init__(self, shop: Shop, engine: str, folder: Path) -> None:
-        self.shop = shop
-        self.engine = engine
-        self.file = folder / "env.yml"
-        (folder / "bundle").mkdir()
-        (folder / "bundle" / "compose.yaml").write_text(COMPOSE)
-        (folder / "bundle" / "note.txt").write_text("in the bundle\n")
-        archive = own_image(shop.lab.httpd, IMAGE, folder / "image.tar")
-        self.file.write_text(ENVIRONMENT % (shop.host, archive))
-
-    @property
-    def volume(self) -> str:
-        return f"{PROJECT}_data"
-
-    def novafleet(self, *words: str) -> Any:
-        program = str(Path(sys.executable).parent / "novafleet")
-        words = (program, "-i", str(self.shop.lab.inventory), *words, "--yes", "-o", "json")
-        done = subprocess.run(
-            words, capture_output=True, check=False, env=fleet_environment(self.shop.home), timeout=300
-        )
-        assert done.returncode == 0, (done.stderr + done.stdout).decode()
-        return json.loads(done.stdout)
-
-    def sh(self, text: str, *words: str) -> str:
-        return self.shop.on("sh", "-c", text, "sh", self.engine, *words)
-
-    def states(self, project: str = PROJECT) -> set[str]:
-        label = f"label=com.docker.compose.project={project}"
-        ids = '"$1" container inspect --format "{{.State.Status}}" $("$1" ps -aq --filter "$2")'
-        return set(self.sh(ids, label).split())
-
-    def content(self, volume: str = "") -> str:
-        return self.sh(CONTENT, volume or self.volume)
-
-    def forget_image(self) -> None:
-        """What containers were made of, and what brought it."""
-        self.sh('"$1" rmi "$2" >/dev/null', IMAGE)
-        assert not self.shop.lab.answers(self.shop.host, self.engine, "image", "inspect", IMAGE)
-
-    def remove(self, *projects: str) -> None:
-        """Past NovaFleet."""
-        for project in (PROJECT, *projects):
-            label = f"label=com.docker.compose.project={project}"
-            self.sh('ids=$("$1" ps -aq --filter "$2"); [ -z "$ids" ] || "$1" rm -f $ids', label)
-            self.sh('ids=$("$1" volume ls -q --filter "$2"); [ -z "$ids" ] || "$1" volume rm -f $ids', label)
-            self.sh('ids=$("$1" network ls -q --filter "$2"); [ -z "$ids" ] || "$1" network rm $ids', label)
-            self.shop.on("rm", "-rf", f"/var/lib/novafleet/stacks/{project}")
-        self.sh('"$1" rmi "$2" >/dev/null 2>&1; :', IMAGE)
-
-
-CASES = {"docker": "kvm2", "podman": "kvm1"}
 
 
 @pytest.fixture(params=CASES)
 async def stack(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: Path) -> Any:
     shop = await new_shop(lab, CASES[request.param], fleet_home, tmp_path)
-    made = Stack(shop, request.param, tmp_path)
-    made.remove("bkstk-two")
-    made.novafleet("up", str(made.file))
-    made.sh(FILL, made.volume)
-    yield made
-    made.remove("bkstk-two")
-
-
-def row(said: Any) -> Any:
-    """The one of a run."""
-    [found] = said["vms"]
-    assert (found["state"], found["kind"], found["vm"]) == ("done", "stack", "stack.app"), found
-    return found
+    with brought_up(shop, request.param, tmp_path, "bkstk-two") as made:
+        yield made
 
 
 def test_bundle_and_volumes_come_back(stack: Stack, tmp_path: Path) -> None:
