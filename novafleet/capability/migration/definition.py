@@ -50,11 +50,12 @@ def booting(xml: str, capabilities: str) -> str:
 
     Raises MigrationError NF-MIG-405 when it has no such machine type, nor one of its kind."""
     root = _parse(xml)
+    _plain_watchdog(root)
     kind = root.find("os/type")
     machine = kind.get("machine", "") if kind is not None else ""
     _, machines = host_of(capabilities, kind.get("arch", "") if kind is not None else "")
     if kind is None or not machine or not machines or machine in machines:
-        return xml
+        return ElementTree.tostring(root, encoding="unicode")
     alias = next((name for prefix, name in FAMILIES.items() if machine.startswith(prefix)), "")
     if alias not in machines:
         raise MigrationError(
@@ -65,6 +66,14 @@ def booting(xml: str, capabilities: str) -> str:
         )
     kind.set("machine", alias)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _plain_watchdog(root: Element) -> None:
+    """Without the watchdog every q35 has: libvirt writes it down since 9.1 (ITCO), and does so again where it knows it;
+    an older one refuses the definition."""
+    for devices in root.iterfind("devices"):
+        for watchdog in devices.findall("watchdog[@model='itco'][@action='reset']"):
+            devices.remove(watchdog)
 
 
 def _parse(xml: str) -> Element:
