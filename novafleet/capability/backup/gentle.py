@@ -32,26 +32,29 @@ class Gentle(Pace):
         self._shared = shared
         self._loads = loads
         self._latency = latency
-        self._looking = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._before: Mapping[str, DiskLoad] = {}
         self._next = 0.0
         self._pause = LEAST
 
     async def take(self, count: int) -> None:
         """Wait until ``count`` more bytes may be read. While libvirt does not answer, the guest counts as well."""
-        await self._shared.take(count)
         if not self._latency:
+            await self._shared.take(count)
             return
-        async with self._looking:
-            if self._clock.monotonic() < self._next:
-                return
-            if await self._over():
-                self.paused += self._pause
-                await self._clock.sleep(self._pause)
-                self._pause = min(MOST, self._pause * 2)
-            else:
-                self._pause = max(LEAST, self._pause / 2)
-            self._next = self._clock.monotonic() + LOOK
+        async with self._turn:  # one at a time: who has got a share of what is read together does not pause with it
+            if self._clock.monotonic() >= self._next:
+                await self._look()
+            await self._shared.take(count)
+
+    async def _look(self) -> None:
+        if await self._over():
+            self.paused += self._pause
+            await self._clock.sleep(self._pause)
+            self._pause = min(MOST, self._pause * 2)
+        else:
+            self._pause = max(LEAST, self._pause / 2)
+        self._next = self._clock.monotonic() + LOOK
 
     async def _over(self) -> bool:
         before = self._before

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count, pairwise
 
 import pytest
 
@@ -45,12 +48,12 @@ class Disk:
 
 async def read(pace: Gentle, clock: Clock, seconds: float) -> int:
     """How many reads get through in a time, one each 10 ms."""
-    until, count = clock.at + seconds, 0
+    until, reads = clock.at + seconds, 0
     while clock.at < until:
         await pace.take(1 << 20)
         clock.at += 0.01
-        count += 1
-    return count
+        reads += 1
+    return reads
 
 
 async def test_it_pauses_while_the_guest_suffers() -> None:
@@ -66,6 +69,49 @@ async def test_it_pauses_while_the_guest_suffers() -> None:
     disk.seconds, before = 0.001, pace.paused
     assert await read(pace, clock, 30) > calm * 2
     assert pace.paused - before <= MOST
+
+
+class Time(Clock):
+    """Passes for many who sleep at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self.number = count()
+
+    async def sleep(self, seconds: float) -> None:
+        awake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self.sleepers, (self.at + seconds, next(self.number), awake))
+        await awake
+
+    async def pass_until(self, at: float) -> None:
+        while self.sleepers and self.sleepers[0][0] <= at:
+            self.at, _, awake = heapq.heappop(self.sleepers)
+            awake.set_result(None)
+            for _ in range(100):  # whoever that wakes goes on until it sleeps
+                await asyncio.sleep(0)
+
+
+async def test_a_pause_is_not_made_up_for_by_a_burst() -> None:
+    """Sixteen reads are under way at once, at 4 MiB a second in all; what was not read in a pause is not due then."""
+    time, disk = Time(), Disk()
+    pace, got = Gentle(time, Pace(time, 4 << 20), disk.loads, 0.02), list[float]()
+
+    async def reader() -> None:
+        while True:
+            await pace.take(1 << 20)
+            got.append(time.at)
+            await time.sleep(0.01)
+
+    disk.seconds = 0.2
+    readers = [asyncio.create_task(reader()) for _ in range(16)]
+    await asyncio.sleep(0)
+    await time.pass_until(160.0)
+    for each in readers:
+        each.cancel()
+    assert pace.paused > 30
+    assert len(got) <= (60 - pace.paused) * 4 + 20
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(got[2:]))
 
 
 async def test_without_a_limit_nobody_is_asked() -> None:
