@@ -80,9 +80,21 @@ def advice(arena: Arena, case: Case, wounded: Wounded) -> Mapping[str, object]:
 def test_one_copy_is_left_whoever_dies(
     case: Case, arenas: dict[tuple[str, str], Arena], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arena = arenas[case.way.hosts]
+    began, words = time.monotonic(), "FAILED"
+    try:
+        words = lived_through(arenas[case.way.hosts], case)
+    except AssertionError as error:
+        words = f"FAILED: {' '.join(str(error).split())[:300]}"
+        raise
+    finally:
+        with capsys.disabled():
+            print(f"\n{case!s:<44} {words} ({time.monotonic() - began:.0f} s)", end="", flush=True)
+
+
+def lived_through(arena: Arena, case: Case) -> str:
+    """What became of it, in a line."""
     source = arena.ready()
-    doors, began = arena.doors(), time.monotonic()
+    doors = arena.doors()
     wounded = arena.begin(case, source, next(NUMBERS))
     try:
         wounded.reach(case.moment)
@@ -97,11 +109,9 @@ def test_one_copy_is_left_whoever_dies(
     home = judged(arena, case, wounded)
     wait_for(lambda: arena.doors() == doors, BOOT, "keys and ports as before")
     undone = undo(arena, case, wounded, home)
-    took = time.monotonic() - began
     status = "killed" if case.victim == "controller" else f"exit {wounded.process.returncode}"
-    words = f"{source} -> {wounded.destination}: {status}, {', '.join(rules) or 'nothing to recover'}; runs on {home}"
-    with capsys.disabled():
-        print(f"\n{case!s:<44} {words}{undone} ({took:.0f} s)", end="")
+    told = f"{status}, {', '.join(rules) or 'nothing to recover'}"
+    return f"{source} -> {wounded.destination}: {told}; runs on {home}{undone}"
 
 
 def judged(arena: Arena, case: Case, wounded: Wounded) -> str:
@@ -127,8 +137,10 @@ def alive(arena: Arena, home: str, said: int) -> None:
     """It counts on from ``said``."""
     guest = arena.guest
     words = "Kernel panic"
-    wait_for(lambda: any(each > said for each in guest.heard(home)) or words in arena.screen(home), BOOT, "a number")
-    assert words not in arena.screen(home), arena.screen(home)
+    try:
+        wait_for(lambda: any(each > said for each in guest.heard(home)) or words in arena.screen(home), BOOT, "a number")
+    finally:
+        assert words not in arena.screen(home), arena.screen(home)[-400:]
 
 
 def undo(arena: Arena, case: Case, wounded: Wounded, home: str) -> str:

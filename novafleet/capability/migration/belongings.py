@@ -8,7 +8,7 @@ from novafleet.capability.migration.beside import saved
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.moved import images, kept_files, snapshot_images
 from novafleet.model.command import Command
-from novafleet.model.migration import Move, MoveDisk
+from novafleet.model.migration import Move, MoveDisk, MoveFile
 from novafleet.plan.storage import DIGEST_SUFFIX, IMAGE_PREFIX, PROTECTED_SUFFIX, volume_of
 
 SEED = ".seed.iso"
@@ -32,16 +32,20 @@ def _all(move: Move) -> Iterator[str]:
     for disk in move.disks:
         if not (disk.shared or disk.readonly):
             yield from _images(disk)
-    for each in move.files:
-        if not each.shared and (each.kind in ("nvram", "tpm") or each.source.endswith(SEED)):
-            yield each.source
-            yield f"{each.source}{DIGEST_SUFFIX}"
+    files = [each.source for each in move.files if not each.shared and _alone(each)]
+    for path in (*files, *(each.source for each in move.disks if not each.shared and each.source.endswith(SEED))):
+        yield path
+        yield f"{path}{DIGEST_SUFFIX}"
     volumes = {volume_of(disk.source) for disk in move.disks if not disk.shared}
     yield from (each.source for each in move.files if each.kind == "image" and volume_of(each.source) in volumes)
     yield from snapshot_images(move)
     for xml in move.snapshots:
         yield from kept_files(xml)
     yield saved(move)
+
+
+def _alone(file: MoveFile) -> bool:
+    return file.kind in ("nvram", "tpm") or file.source.endswith(SEED)
 
 
 def _images(disk: MoveDisk) -> Iterator[str]:

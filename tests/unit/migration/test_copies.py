@@ -7,7 +7,7 @@ from pathlib import Path as File
 
 import pytest
 
-from novafleet.capability.migration.belongings import belongings
+from novafleet.capability.migration.belongings import belongings, candidates
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.cold import copy_cold
 from novafleet.capability.migration.commit import commit
@@ -118,6 +118,16 @@ async def test_images_under_the_active_one_and_other_branches_go_along(pair: Two
     }
     await rollback(pair.ends, move)
     assert pair.listing("b") == []
+
+
+async def test_a_seed_is_the_vms_own_on_whatever_drive_it_is_and_no_other_read_only_disk(pair: Two) -> None:
+    move = await make(pair)
+    seed, other = (
+        replace(move.disks[0], source=f"/pool/{name}", readonly=True) for name in ("vm.seed.iso", "tools.iso")
+    )
+    found = candidates(replace(move, disks=(seed, other), files=()))
+    assert "/pool/vm.seed.iso" in found
+    assert not [path for path in found if path.startswith("/pool/tools")]
 
 
 async def test_prepare_again_is_fine(pair: Two) -> None:
