@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import AuthError, NovaFleetError, TrustError
-from novafleet.transport import translate
+from novafleet.transport import cork, translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
@@ -61,8 +61,9 @@ async def login(target: SshTarget, via: SshLink | None, own: Path) -> SshLink:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT) as deadline:
             client.deadline = deadline
+            way = {} if via or target.proxy_command else {"sock": await cork.connected(target.host, target.port)}
             conn = await asyncssh.connect(
-                target.host, target.port, client_factory=lambda: client, **_options(client, via)
+                target.host, target.port, client_factory=lambda: client, **way, **_options(client, via)
             )
     except (asyncssh.Error, OSError) as exc:
         raise _login_failure(client, via, exc) from exc
