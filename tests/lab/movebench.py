@@ -85,6 +85,8 @@ class Traveller:
     lab: Lab
     name: str
     size: str = "256M"
+    pause: int = 20_000
+    """Microseconds between two numbers."""
 
     @property
     def disks(self) -> Mapping[str, str]:
@@ -121,7 +123,8 @@ class Traveller:
         )
 
     def _user_data(self) -> bytes:
-        files = [{"path": "/run/count", "content": COUNT, "permissions": "0755"}]
+        content = COUNT.replace("20000", str(self.pause))
+        files = [{"path": "/run/count", "content": content, "permissions": "0755"}]
         command = ["sh", "-c", "setsid sh /run/count >/dev/null 2>&1 &"]
         return b"#cloud-config\n" + yaml.safe_dump({"write_files": files, "runcmd": [command]}).encode()
 

@@ -42,6 +42,8 @@ ALWAYS = frozenset(
 )
 """Run by `make test`, too."""
 NUMBERS = count(1)
+PAUSE = 300_000
+"""Microseconds: an emulated guest that does more keeps others from their work."""
 
 
 def parameter(case: Case) -> object:
@@ -56,7 +58,7 @@ def arenas(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     made: dict[tuple[str, str], Arena] = {}
     folder = tmp_path_factory.mktemp("kills")
     for way in WAYS:
-        guest = Guest(lab, f"kills-{'-'.join(way.hosts)}", "64M")
+        guest = Guest(lab, f"kills-{'-'.join(way.hosts)}", "64M", PAUSE)
         made.setdefault(way.hosts, Arena(lab, guest, way.hosts, folder))
     yield made
     for arena in made.values():
@@ -135,12 +137,14 @@ def judged(arena: Arena, case: Case, wounded: Wounded) -> str:
 
 def alive(arena: Arena, home: str, said: int) -> None:
     """It counts on from ``said``."""
-    guest = arena.guest
-    words = "Kernel panic"
+
+    def ended() -> bool:
+        return any(each > said for each in arena.guest.heard(home)) or "Kernel panic" in arena.screen(home)
+
     try:
-        wait_for(lambda: any(each > said for each in guest.heard(home)) or words in arena.screen(home), BOOT, "a number")
+        wait_for(ended, BOOT, f"a number beyond {said}")
     finally:
-        assert words not in arena.screen(home), arena.screen(home)[-400:]
+        assert "Kernel panic" not in arena.screen(home), arena.screen(home)[-400:]
 
 
 def undo(arena: Arena, case: Case, wounded: Wounded, home: str) -> str:
