@@ -28,7 +28,7 @@ from tests.bench.program import SMALL, installed, until_idle
 MOVES = int(os.environ.get("NOVAFLEET_BENCH_MOVES", "1" if SMALL else "3"))
 COPIES = 1 if SMALL else 2
 VMS = 4 if SMALL else 20
-QUIET = 1 if SMALL else 10
+QUIET = 1 if SMALL else 5
 """Seconds a turn waits at most for an idle machine."""
 IDLE = Vm(f"{NAME}-idle", 512, 192, boots=True)
 BUSY = Vm(f"{NAME}-busy", 512, 192, boots=True, busy=True)

@@ -73,7 +73,8 @@ class Ours:
         )
         seconds = time.perf_counter() - began
         if done.returncode not in statuses:
-            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {(done.stdout or done.stderr).decode()[-700:]}")
+            told = (done.stdout or done.stderr).decode()[-700:]
+            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {told}")
         return seconds, json.loads(done.stdout)
 
     def move(self, vm: Vm, here: str, there: str, *options: str) -> Moved:
