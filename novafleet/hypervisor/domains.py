@@ -104,8 +104,11 @@ def shutdown(handle: Handle, name: str) -> None:
     """Ask an active guest to power off, by agent or ACPI as libvirt finds best; one on its way is left alone."""
     domain, libvirt = lookup(handle, name), handle.libvirt
     going = (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
-    if domain.isActive():  # and still is while QEMU ends, when libvirt says that it is not running
-        with unless(handle, OPERATION_INVALID, lambda: domain.state()[0] in going):
+    if domain.isActive():  # and still is while QEMU ends, when libvirt says that it is not running, or cannot ask it
+        with (
+            unless(handle, OPERATION_INVALID, lambda: domain.state()[0] in going),
+            unless(handle, libvirt.VIR_ERR_SYSTEM_ERROR, lambda: domain.state()[0] in going),
+        ):
             domain.shutdown()
 
 

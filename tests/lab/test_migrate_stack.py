@@ -93,7 +93,7 @@ def test_a_stack_that_does_not_come_up_there_runs_on_here(lab: Lab, controller: 
     lab.on("kvm3", "docker", "volume", "create", "mc-web_data")
     lab.on("kvm3", "sh", "-c", READ.replace("cat ", "echo 1 >"))
     refused = controller.json("migrate", "stack", "kvm2/mc-web", "--to", "kvm3", "--yes", status=1)
-    assert refused["error"]["code"] == "NF-MIG-420"
+    assert refused["errors"][0]["code"] == "NF-MIG-420"
     assert running(lab, "kvm2")
     assert number(lab, "kvm3") == 1
 
@@ -149,8 +149,7 @@ def test_a_controller_killed_at_any_moment_leaves_one_copy(
     finally:
         process.kill()
         process.communicate()
-    explained = controller.json("migrate", "recover", "--explain", "--lock-wait", "30")
-    [row] = [each for each in explained["jobs"] if each["vm"] == "stack.mc-web"]
+    [row] = controller.json("migrate", "recover", "mc/web", "--explain", "--lock-wait", "30")["jobs"]
     assert (row["rule"], row["done"]) == (rule, False), row
     done = controller.json("migrate", "recover", "mc/web", "--lock-wait", "30")["jobs"]
     assert [each["done"] for each in done] == [True], done
