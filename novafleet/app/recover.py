@@ -21,9 +21,9 @@ from novafleet.capability.migration.live import resume_postcopy
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import close_route, open_route
-from novafleet.errors import ConfigError, LockHeldError, NovaFleetError
+from novafleet.errors import ConfigError, HypervisorError, LockHeldError, MigrationError, NovaFleetError, Retry
 from novafleet.execute.gather import gather
-from novafleet.model.migration import Path, Phase
+from novafleet.model.migration import Move, Path, Phase
 from novafleet.observe.registry import collectors
 from novafleet.plan import moving
 from novafleet.store.journal import Journal
@@ -167,9 +167,27 @@ async def _resume(trip: Trip, facts: Facts) -> None:
     ends, move = trip.ends(verb="recover"), trip.move
     await close_route(ends.source, ends.destination, move.job)
     async with open_route(Path.RELAY, ends.source, ends.destination, move.job) as route:
-        await resume_postcopy(ends.source.hypervisor, move, route)
+        try:
+            await resume_postcopy(ends.source.hypervisor, move, route)
+        except HypervisorError as error:
+            raise _not_resumed(move, error) from error
     await ends.note(Phase.SWITCHED, {})
     await _commit(trip, replace(facts, source=replace(facts.source, state="shutoff")))
+
+
+def _not_resumed(move: Move, error: HypervisorError) -> MigrationError:
+    return MigrationError(
+        f"the rest of the memory of {move.domain} could not be brought; both halves are as they were",
+        code="NF-MIG-205",
+        where=f"{move.source} -> {move.destination}",
+        cause=str(error),
+        hints=(
+            "novafleet migrate recover   # once more",
+            f"or give its memory up, as in a power cut: virsh destroy {move.domain}; virsh start {move.domain}"
+            f"   # on {move.destination}, whose disks are the newest; then: novafleet migrate recover",
+        ),
+        retry=Retry.LATER,
+    )
 
 
 _DO: Mapping[Action, Callable[[Trip, Facts], Awaitable[None]]] = {

@@ -306,11 +306,12 @@ class Arena:
             rows: Sequence[Mapping[str, Any]] = by_json(answer)["jobs"]
             rules.extend(row["rule"] for row in rows)
             for row in rows:
-                if row["action"] in ("ask", "alarm"):
-                    assert row["rule"] in advised, row
-                    advised[row["rule"]]()
-                if row["error"]:
-                    rules.append(f"{row['rule']} met {row['error']['code']}")
+                met = row["error"]["code"] if row["error"] else ""
+                rules.extend([met] if met else [])
+                if row["action"] in ("ask", "alarm") or met in advised:
+                    advice = advised.get(met) or advised.get(row["rule"])
+                    assert advice, row
+                    advice()
             return answer.returncode == 0
 
         wait_for(done, BOOT, f"recovery, {rules}")

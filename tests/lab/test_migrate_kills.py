@@ -21,14 +21,15 @@ from tests.labfixture import Lab
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 AFTER = ("switched", "verified", "committing")
 WAYS = (
-    Way("live", "relay", ("kvm1", "kvm2"), ("preparing", "copying", "memory", "handover", *AFTER)),
+    Way("live", "relay", ("kvm2", "kvm3"), ("preparing", "copying", "memory", "handover", *AFTER)),
     Way("live", "tunnel", ("kvm1", "kvm2"), ("copying", "memory")),
     Way("warm", "relay", ("kvm1", "kvm2"), ("round", "defined", "switched")),
     Way("cold", "relay", ("kvm1", "kvm2"), ("sending", "defined", "switched", "committing")),
     Way("cold", "tunnel", ("kvm1", "kvm2"), ("sending",)),
     Way("postcopy", "relay", ("kvm2", "kvm3"), ("postcopy",)),
 )
-"""After the switch-over no path matters any more."""
+"""After the switch-over no path matters any more. Guests that are moved often while they run go between newer QEMUs:
+after live moves away from QEMU 7.2 emulated ones panicked now and then, whoever died."""
 CASES = [
     case for way in WAYS for moment in way.moments for victim in VICTIMS if (case := Case(way, moment, victim)).possible
 ]
@@ -53,13 +54,13 @@ def parameter(case: Case) -> object:
 
 
 @pytest.fixture(scope="module")
-def arenas(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Arena]]:
-    """By pair of hosts, made when it is needed first."""
-    made: dict[tuple[str, str], Arena] = {}
+def arenas(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Arena]]:
+    """By way, made when it is needed first."""
+    made: dict[str, Arena] = {}
     folder = tmp_path_factory.mktemp("kills")
     for way in WAYS:
-        guest = Guest(lab, f"kills-{'-'.join(way.hosts)}", "64M", PAUSE)
-        made.setdefault(way.hosts, Arena(lab, guest, way.hosts, folder))
+        guest = Guest(lab, f"kills-{way.mode}-{way.path}", "64M", PAUSE)
+        made.setdefault(guest.name, Arena(lab, guest, way.hosts, folder))
     yield made
     for arena in made.values():
         if arena.marks:
@@ -67,24 +68,24 @@ def arenas(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
 
 
 def advice(arena: Arena, case: Case, wounded: Wounded) -> Mapping[str, object]:
-    """What `recover` tells a person to do, by its rule: only of a guest whose memory cannot be had again."""
-    if case.moment != "postcopy" or not case.victim.endswith("-qemu"):
+    """What `recover` tells a person to do, by its rule or error: only of memory that cannot be had again."""
+    if case.moment != "postcopy":
         return {}
 
     def start_there() -> None:
         arena.lab.on(wounded.destination, *VIRSH, "destroy", arena.guest.name, check=False)
         arena.lab.on(wounded.destination, *VIRSH, "start", arena.guest.name)
 
-    return {"half-lost": start_there}
+    return {"half-lost": start_there, "NF-MIG-205": start_there}
 
 
 @pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 def test_one_copy_is_left_whoever_dies(
-    case: Case, arenas: dict[tuple[str, str], Arena], capsys: pytest.CaptureFixture[str]
+    case: Case, arenas: dict[str, Arena], capsys: pytest.CaptureFixture[str]
 ) -> None:
     began, words = time.monotonic(), "FAILED"
     try:
-        words = lived_through(arenas[case.way.hosts], case)
+        words = lived_through(arenas[f"kills-{case.way.mode}-{case.way.path}"], case)
     except AssertionError as error:
         words = f"FAILED: {' '.join(str(error).split())[:300]}"
         raise
