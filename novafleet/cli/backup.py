@@ -16,6 +16,7 @@ from novafleet.errors import ExitCode
 
 if TYPE_CHECKING:
     from novafleet.app.backup import BackupRequest
+    from novafleet.report.progress import RunProgress
     from novafleet.repository import KeySource
 
 app = typer.Typer(help="Backups of VMs: full once, from then on only what changed.", no_args_is_help=True)
@@ -136,10 +137,17 @@ def _request(context: typer.Context, given: dict[str, Any]) -> BackupRequest:
 
 def _run(request: BackupRequest, output: OutputForm, timeout: float, *, dry: bool) -> None:
     from novafleet.app.backup import plan_backup, run_backup
-    from novafleet.report.backup import show_run
-    from novafleet.report.progress import RunProgress
 
-    done = run(lambda: plan_backup(request) if dry else run_backup(request, RunProgress), form=output, timeout=timeout)
+    def watch(total: int) -> RunProgress:
+        from novafleet.report.progress import RunProgress
+
+        return RunProgress(total)
+
+    later = ("novafleet.report.progress", "novafleet.report.backup")
+    work = (lambda: plan_backup(request)) if dry else (lambda: run_backup(request, watch))
+    done = run(work, form=output, timeout=timeout, then=later)
+    from novafleet.report.backup import show_run
+
     show_run(done, output)
     _leave(done.exit_code)
 
