@@ -22,7 +22,7 @@ from typing import Any
 from tests.bench import peers
 from tests.bench.figure import Figure, Section
 from tests.bench.movelab import NAME, A, B, Pair, Vm
-from tests.bench.movers import Moved, Ours, Peers
+from tests.bench.movers import AT_ONCE, Moved, Ours, Peers
 from tests.bench.program import SMALL, installed, until_idle
 
 MOVES = int(os.environ.get("NOVAFLEET_BENCH_MOVES", "1" if SMALL else "3"))
@@ -44,7 +44,8 @@ by `qemu+ssh` with a key put there for this, memory and disk over plain TCP. Nov
 same way; *tunnel*, what it takes by itself where hosts have no TLS, encrypts them. Guests without KVM: {memory} MiB of
 memory, a qcow2 disk of {size} MiB with {data} MiB of data; the busy one writes 8 MiB of memory and 1 MiB to its disk
 some times a second. Medians of {moves}; downtime is libvirt's own figure. Cold: {off} MiB raw with {off_data} MiB of
-data, compared on both hosts, {copies} times. Drain: {vms} running VMs of {small} MiB; virsh's loop runs on the host."""
+data, compared on both hosts, {copies} times. Drain: {vms} running VMs of {small} MiB, {at_once} at once (the policies'
+`parallel`); virsh's loop runs on the host."""
 Way = Callable[[str, str], Moved]
 
 
@@ -178,6 +179,7 @@ def section(measured: Mapping[str, Any]) -> Section:
         copies=COPIES,
         vms=VMS,
         small=MANY[0].memory,
+        at_once=AT_ONCE,
     )
     missing = f" **Not measured**: {'; '.join(failed)}." if failed else ""
     return Section("Migration", method + missing, tuple(_figures(measured)))

@@ -26,6 +26,8 @@ done
 """
 SCP = 'scp -q -S "$1/ssh" "$2" "root@$3:$2"'
 TAR = 'tar -C "${2%/*}" -cSf - "${2##*/}" | "$1/ssh" "root@$3" tar -C "${2%/*}" -xSf -'
+AT_ONCE = 4
+"""Moves that a drain has under way together, by its policies."""
 STAYS = 3
 """NovaFleet's exit status when something stays on a drained host: VMs that are none of ours."""
 
@@ -55,7 +57,7 @@ class Ours:
         classes = {"ours": {"vms": [f"{NAME}-*"]}, "others": {"vms": ["*"], "stay": True}}
         hosts = {name: {"address": HOSTS[name]} for name in (A, B)}
         where = {"key": str(LAB.key), "known_hosts": str(LAB.known_hosts), "user": "root"}
-        policies = {"novafleet_policies": {"classes": classes}}
+        policies = {"novafleet_policies": {"parallel": {"host": AT_ONCE, "link": AT_ONCE}, "classes": classes}}
         self.inventory.write_text(yaml.safe_dump({**where, "hosts": hosts, "vars": policies}, sort_keys=False))
 
     def run(self, *words: str, statuses: Sequence[int] = (0,)) -> tuple[float, Any]:
