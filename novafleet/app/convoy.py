@@ -41,7 +41,7 @@ VMS = "vms"
 WAITING = "waiting"
 BARRED = "NF-PLACE-014"
 DOWNTIME = Wanted().max_downtime
-FRESH = 60.0
+FRESH = 120.0
 """Seconds for which a look at hosts and guests is good."""
 
 
