@@ -16,7 +16,7 @@ from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.thorough]
 HOST = "kvm2"
-PACE = ("--bandwidth", "4M", "--full")
+PACE = ("--bandwidth", "12M", "--full")
 """Slow enough for many looks at how the guest does."""
 
 
