@@ -69,6 +69,7 @@ async def images(ctx: ActionContext, engine: str, project: str) -> tuple[StackIm
 def _image(line: str) -> StackImage:
     number, size, name = line.split(" ", 2)
     skip = "its registry has it under that digest" if "@" in name else ""
+    skip = "its engine does not have it any more" if int(size) < 0 else skip
     return StackImage(name, number, int(size), skip)
 
 

@@ -31,7 +31,7 @@ case "$1 $2" in
   'container inspect') cat "$STATE/containers" ;;
   'image inspect') for last; do :; done
     file="$STATE/$(echo "$last" | tr / _)"
-    case $4 in *Size*) echo 4096 ;; *) cat "$file" 2>/dev/null ;; esac ;;
+    case $4$last in *gone) exit 1 ;; *Size*) echo 4096 ;; *) cat "$file" 2>/dev/null ;; esac ;;
   'save '*) echo "saved $2" ;;
   'load '*) cat >"$STATE/loaded"; [ -z "$TAGS" ] || echo sha256:new >"$STATE/$TAGS"
     echo "Loaded image ID: sha256:new" ;;
@@ -56,8 +56,9 @@ def run(engine: Path, text: str, *words: str, stdin: str = "", tags: str = "") -
 
 
 def test_the_images_of_containers(engine: Path) -> None:
-    (engine.parent / "containers").write_text("sha256:b db:1\nsha256:a web\nsha256:a web\n")
-    assert run(engine, script("stack_images.sh"), "dev-edge") == "sha256:a 4096 web\nsha256:b 4096 db:1"
+    (engine.parent / "containers").write_text("sha256:b db:1\nsha256:a web\nsha256:a web\nsha256:gone old\n")
+    said = run(engine, script("stack_images.sh"), "dev-edge")
+    assert said.splitlines() == ["sha256:a 4096 web", "sha256:b 4096 db:1", "sha256:gone -1 old"]
 
 
 def test_an_image_is_saved_by_its_name_unless_that_means_another(engine: Path) -> None:
@@ -123,11 +124,12 @@ def context(host: Host1) -> ActionContext:
 
 
 async def test_what_is_left_out() -> None:
-    said = "sha256:a 9 web:1\nsha256:p 9 localhost/podman-pause:4.3.1-0\nsha256:c 9 db@sha256:0f\n"
+    said = "sha256:a 9 web:1\nsha256:p 9 localhost/podman-pause:4.3.1-0\nsha256:c 9 db@sha256:0f\nsha256:d -1 old\n"
     found = await images(context(Host1(said)), "podman", "dev-edge")
     assert {each.name: each.skip for each in found} == {
         "web:1": "",
         "db@sha256:0f": "its registry has it under that digest",
+        "old": "its engine does not have it any more",
     }
     with pytest.raises(BackupError) as caught:
         await images(context(Host1("babble")), "docker", "dev-edge")
