@@ -91,8 +91,8 @@ class ByPolicy:
         return Duty("verify", f"{policy.verify * 100:.4g}% of {done.packs} packs, {read}: clean")
 
     async def drill(self, schedule: Schedule, job: Job, vms: Collection[VmOutcome]) -> Duty:
-        """Boot what this run backed up, one VM or stack after the other. Raises BackupError when one does not come up; a
-        stack of which there can be no copy is told of."""
+        """Boot what this run backed up, one VM or stack after the other; a stack of which there can be no copy is told
+        of. Raises BackupError when one does not come up."""
         ended = [await self._drilled(schedule, job, vm) for vm in vms if vm.snapshot]
         left = [vm for vm, _, error in ended if error and error["code"] in NO_COPY]
         drilled = [each for each in ended if each[0] not in left]
