@@ -64,17 +64,16 @@ async def open_route(path: Path, source: End, destination: End, job: str) -> Asy
     lanes = _lanes(path, folder, (offers[0], offers[1]))
     route = await _route(path, ends, (offers[0], offers[1]), folder, lanes)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(_close, ends, job)
+        stack.push_async_callback(_close, ends, job, tunnel.unit(job) if route.survives_controller else "")
         listener = "root" if route.survives_controller else offers[0].login
         await together(
             source.session.run(script("route_folder.sh", folder, listener, mutates=True)),
             destination.session.run(script("route_folder.sh", folder, offers[1].owner, mutates=True)),
         )
         if route.survives_controller:
-            carried = tunnel.tunnelled(ends, (offers[0], offers[1]), job, folder, lanes)
+            await tunnel.dig(ends, (offers[0], offers[1]), job, folder, lanes)
         else:
-            carried = relayed(source, destination, lanes, offers[0].owner, route.complaints)
-        await stack.enter_async_context(carried)
+            await stack.enter_async_context(relayed(source, destination, lanes, offers[0].owner, route.complaints))
         yield route
 
 
@@ -124,16 +123,16 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-async def _close(ends: tuple[End, End], job: str) -> None:
-    closing = script("route_close.sh", folder_of(job), "", mutates=True)
-    await to_the_end(*(end.session.run(closing, check=False) for end in ends))
+async def _close(ends: tuple[End, End], job: str, unit: str) -> None:
+    named = zip(ends, (unit, ""), strict=True)
+    closing = ((end.session, script("route_close.sh", folder_of(job), each, mutates=True)) for end, each in named)
+    await to_the_end(*(session.run(command, check=False) for session, command in closing))
 
 
 async def close_route(source: End, destination: End, job: str) -> None:
     """Take away what a route of this job left behind when its controller died: folders, sockets, the key's line in
     authorized_keys, the unit. Convergent; nothing there is fine."""
-    await tunnel.close_tunnel(source, destination, job, folder_of(job))
-    await _close((source, destination), job)
+    await to_the_end(_close((source, destination), job, tunnel.unit(job)), tunnel.distrust(destination, job))
 
 
 async def probe_paths(source: End, destination: End) -> Mapping[str, str]:

@@ -6,8 +6,7 @@ what holds the connection afterwards is no key. It may do nothing but forward, t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from novafleet.capability.migration.ends import End
@@ -15,7 +14,6 @@ from novafleet.capability.migration.offer import Offer
 from novafleet.capability.migration.relay import LOOPBACK, Lane
 from novafleet.capability.migration.scripts import script
 from novafleet.errors import CommandError, MigrationError, NovaFleetError, Retry
-from novafleet.together import to_the_end
 
 LASTS = 86400
 """Seconds after which the unit ends whatever happens."""
@@ -96,26 +94,13 @@ def why_not(source: Offer, destination: Offer) -> str:
     return ""
 
 
-@asynccontextmanager
-async def tunnelled(
-    ends: tuple[End, End], offers: tuple[Offer, Offer], job: str, folder: str, lanes: Sequence[Lane]
-) -> AsyncIterator[None]:
-    """Hold the tunnel open. Raises MigrationError NF-MIG-103 when it does not come up, everything taken back."""
+async def dig(ends: tuple[End, End], offers: tuple[Offer, Offer], job: str, folder: str, lanes: Sequence[Lane]) -> None:
+    """Open the tunnel; it lasts until its ``unit`` ends. Raises MigrationError NF-MIG-103 when it does not come up. The
+    destination trusts its key no more when this returns or raises."""
     source, destination = ends
     door, why = await find_door(source, destination, offers[1])
     if door is None:
         raise refused(destination, why)
-    try:
-        await _dig(ends, offers, door, job, folder, lanes)
-        yield
-    finally:
-        await close_tunnel(source, destination, job, folder)
-
-
-async def _dig(
-    ends: tuple[End, End], offers: tuple[Offer, Offer], door: Door, job: str, folder: str, lanes: Sequence[Lane]
-) -> None:
-    source, destination = ends
     known = "\n".join(f"{unit(job)} {key}" for key in offers[1].host_keys)
     key = (await source.session.run(script("tunnel_key.sh", folder, known, mutates=True))).text.strip()
     trust = script("tunnel_trust.sh", job, key, f'permitlisten="{NOWHERE}"', mutates=True, become=False)
@@ -127,7 +112,7 @@ async def _dig(
     except CommandError as error:
         raise refused(destination, error.stderr.strip() or str(error)) from error
     finally:
-        await _distrust(destination, job)
+        await distrust(destination, job)
 
 
 def _ssh(door: Door, login: str, job: str) -> tuple[str, ...]:
@@ -148,13 +133,8 @@ def _forwards(destination: Offer, lanes: Sequence[Lane]) -> tuple[str, ...]:
     return tuple(words)
 
 
-async def close_tunnel(source: End, destination: End, job: str, folder: str) -> None:
-    """End unit and trust; nothing there is fine."""
-    closing = script("route_close.sh", folder, unit(job), mutates=True)
-    await to_the_end(source.session.run(closing, check=False), _distrust(destination, job))
-
-
-async def _distrust(destination: End, job: str) -> None:
+async def distrust(destination: End, job: str) -> None:
+    """Take the key's line away; nothing there is fine."""
     await destination.session.run(script("tunnel_distrust.sh", job, mutates=True, become=False))
 
 
