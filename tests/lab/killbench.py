@@ -17,9 +17,9 @@ from tests.e2e.controller import Controller, wait_for
 from tests.lab.movebench import POOL, VIRSH, Traveller
 from tests.labfixture import ROOT, Lab
 
-BOOT = 180.0
+BOOT = 420.0
 """Seconds a guest without KVM may take on a busy machine."""
-ENDS = 300.0
+ENDS = 420.0
 """Seconds a wounded controller may take to see that it cannot go on."""
 SLOW = "8M"
 """Bytes a second, so that a small guest is on its way for some seconds."""
