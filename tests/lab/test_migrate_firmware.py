@@ -12,9 +12,9 @@ from tests.lab.movebench import VIRSH
 from tests.lab.test_migrate import Fleet, Pinned, made
 from tests.labfixture import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.thorough, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.thorough, pytest.mark.timeout(3600)]
 HERE, THERE = "kvm1", "kvm2"
-BOOT = 400.0
+BOOT = 900.0
 """Seconds a guest with UEFI may take to boot without KVM on a busy machine."""
 SUMS = """\
 for file in /var/lib/libvirt/qemu/nvram/"$1"_VARS*.fd /var/lib/libvirt/swtpm/"$2"/tpm2/*; do
@@ -30,6 +30,8 @@ exit 0
 CLEAN = """\
 rm -f /var/lib/libvirt/qemu/nvram/"$1"_VARS* /var/lib/libvirt/qemu/save/"$1".save
 [ -z "$2" ] || rm -rf /var/lib/libvirt/swtpm/"$2"
+virsh -q -c qemu:///system net-destroy gf-net 2>/dev/null
+virsh -q -c qemu:///system net-undefine gf-net 2>/dev/null
 virsh -q -c qemu:///system nwfilter-undefine gf-guard 2>/dev/null
 virsh -q -c qemu:///system nwfilter-undefine gf-mac 2>/dev/null
 exit 0
@@ -97,8 +99,9 @@ class Filtered(Pinned):
         root = super()._xml()
         devices = root.find("devices")
         assert devices is not None
-        card = SubElement(devices, "interface", type="user")
+        card = SubElement(devices, "interface", type="network")
         SubElement(card, "mac", address="52:54:00:0f:11:01")
+        SubElement(card, "source", network="gf-net")
         SubElement(card, "model", type="virtio")
         SubElement(card, "filterref", filter="gf-guard")
         return root
@@ -174,6 +177,10 @@ def test_a_network_filter_comes_along_and_goes_again(lab: Lab, fleet_home: Path)
     for number, xml in enumerate(FILTERS):
         lab.on(HERE, "sh", "-c", 'cat >"$1"', "sh", f"/tmp/gf-{number}.xml", stdin=xml)
         lab.on(HERE, *VIRSH, "nwfilter-define", f"/tmp/gf-{number}.xml")
+    for host in (HERE, THERE):
+        lab.on(host, "sh", "-c", 'cat >"$1"', "sh", "/tmp/gf-net.xml", stdin="<network><name>gf-net</name></network>")
+        lab.on(host, *VIRSH, "net-define", "/tmp/gf-net.xml")
+        lab.on(host, *VIRSH, "net-start", "gf-net")
     guest.create(HERE)
     fleet = Fleet(lab, fleet_home, guest, (HERE, THERE))
     try:
