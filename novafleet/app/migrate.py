@@ -53,7 +53,7 @@ STEPS = 4
 @dataclass(frozen=True, slots=True)
 class Request:
     """``patterns`` as ``vmselect`` understands them; ``to`` a host or a group. ``undo`` seconds the source keeps the
-    disks of what left. ``asked``: somebody sees the dossiers before anything happens."""
+    disks of what left."""
 
     inventory: tuple[Path, ...]
     patterns: tuple[str, ...]
@@ -62,17 +62,11 @@ class Request:
     undo: float = DAY
     at_once: int = AT_ONCE
     lock_wait: float = 0.0
-    asked: bool = True
 
     @property
     def single(self) -> bool:
         """Is one VM meant, by its name?"""
         return len(self.patterns) == 1 and not GLOB & set(self.patterns[0])
-
-    @property
-    def foretold(self) -> bool:
-        """Are rates measured, which takes a second? Figures never refuse a mode that is named: then only for people."""
-        return self.asked or self.wanted.mode is Mode.AUTO or bool(self.wanted.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +132,11 @@ async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request) ->
 async def _dossier(world: World, chosen: Chosen, request: Request) -> Dossier:
     """The way to the host named, or to the first host of the group where nothing is in its way."""
     names = destinations(world, request.to, chosen.host.name)
-    found = await dossier_of(world, chosen, names[0], request.wanted, measure=request.foretold)
+    found = await dossier_of(world, chosen, names[0], request.wanted)
     for name in names[1:]:
         if found.move.ladder:
             break
-        found = await dossier_of(world, chosen, name, request.wanted, measure=request.foretold)
+        found = await dossier_of(world, chosen, name, request.wanted)
     return found
 
 

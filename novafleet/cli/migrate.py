@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -166,7 +165,6 @@ def _migrate(request: Request, output: OutputForm, timeout: float, *, yes: bool)
     from novafleet.app.migrate import migrate
     from novafleet.report.progress import RunProgress
 
-    request = replace(request, asked=not yes)
     finish(run(lambda: migrate(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.snapshotguest import until
-from tests.lab.test_backup_stack import COMPOSE, CONTENT, FILL
+from tests.lab.stackbench import COMPOSE, CONTENT, FILL
 from tests.labfixture import Lab, fleet_environment
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
