@@ -222,7 +222,7 @@ class Collection:
     async def _useless(self, name: str, marks: Marks) -> bool:
         try:
             packed = await self._contents.packed(name)
-        except RepositoryError:
+        except (RepositoryError, MissingObjectError):  # gone: another collection was faster
             return False
         return not any(entry.id in marks for entry in packed.entries)
 
