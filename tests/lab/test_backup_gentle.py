@@ -12,6 +12,7 @@ import pytest
 from tests.lab.backupbench import Shop
 from tests.lab.movebench import VIRSH, Traveller
 from tests.lab.restorebench import new_shop
+from tests.lab.test_migrate import Pinned
 from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.thorough]
@@ -23,7 +24,7 @@ PACE = ("--bandwidth", "12M", "--full")
 @pytest.fixture
 def guest(lab: Lab) -> Iterator[Traveller]:
     """It writes, and waits until that is durable, without end."""
-    made = Traveller(lab, "bkgentle")
+    made = Pinned(lab, "bkgentle")
     made.remove(HOST)
     made.create(HOST)
     made.start(HOST)
@@ -42,9 +43,9 @@ def load(guest: Traveller) -> tuple[int, float]:
 
 
 def took(guest: Traveller) -> float:
-    """Seconds a request takes now, over some hundred."""
+    """Seconds a request takes now, over some."""
     first = load(guest)
-    guest.counts(HOST, beyond=guest.said(HOST) + 100)
+    guest.counts(HOST, beyond=guest.said(HOST) + 20, seconds=300)
     last = load(guest)
     return (last[1] - first[1]) / (last[0] - first[0])
 
@@ -67,5 +68,5 @@ def backed_up(shop: Shop, guest: Traveller, *limits: str) -> Any:
     said = guest.said(HOST)
     [row] = shop.run("backup", "run", f"{HOST}/{guest.name}", *PACE, *limits)["vms"]
     assert row["state"] == "done"
-    guest.counts(HOST, beyond=said)
+    guest.counts(HOST, beyond=said, seconds=300)
     return {**row, "bytes": sum(disk["size"] for disk in row["disks"])}
