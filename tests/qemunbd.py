@@ -41,7 +41,11 @@ async def serving(image: Path, *options: str, form: str = "qcow2") -> AsyncItera
         yield socket
     finally:
         process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), 20)
+        except TimeoutError:  # 7.2 sometimes sleeps on
+            process.kill()
+            await process.wait()
         socket.unlink(missing_ok=True)
 
 

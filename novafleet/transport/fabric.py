@@ -89,6 +89,13 @@ class FleetGroup(fabric.Group):  # type: ignore[misc]  # Fabric has no types
         group.extend(connections)
         return group
 
+    def close(self) -> None:
+        """Close them, and the jump hosts they came by, which Fabric leaves open."""
+        for each in self:
+            while isinstance(each, fabric.Connection):
+                each.close()
+                each = each.gateway  # noqa: PLW2901 - the way back
+
     def _do(self, method: str, *args: Any, **options: Any) -> fabric.GroupResult:
         results = fabric.GroupResult()
         with ThreadPoolExecutor(AT_ONCE) as threads:
