@@ -26,9 +26,10 @@ vms:
   b: {host: kvm3, disks: {data: {size: 16MiB}}, depends_on: [a]}
 """
 STACKS = """
+vars: {archive: ARCHIVE}
 stacks:
-  store: {host: kvm1, compose: compose.yaml, images: {"localhost/novafleet/httpd:1": {path: ARCHIVE}}, depends_on: [a]}
-  front: {host: kvm3, compose: compose.yaml, images: {"localhost/novafleet/httpd:1": {path: ARCHIVE}}, depends_on: [b]}
+  store: {host: kvm1, compose: web/compose.yaml, images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}, depends_on: [a]}
+  front: {host: kvm3, compose: web/compose.yaml, images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}, depends_on: [b]}
 """
 """On Podman and on Docker."""
 COMPOSE = """
@@ -55,7 +56,8 @@ def test_killed_at_random_moments(
 ) -> None:
     """Every other seed has container stacks too."""
     path = environment(NAME, TEXT + (STACKS.replace("ARCHIVE", str(lab.httpd)) if seed % 2 else ""))
-    path.with_name("compose.yaml").write_text(COMPOSE)
+    path.with_name("web").mkdir()
+    path.with_name("web").joinpath("compose.yaml").write_text(COMPOSE)
     file = str(path)
     steps = len(controller.json("up", file, "--yes")["steps"])
     whole = traces(lab, NAME)
