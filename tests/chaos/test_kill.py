@@ -28,8 +28,16 @@ vms:
 STACKS = """
 vars: {archive: ARCHIVE}
 stacks:
-  store: {host: kvm1, compose: web/compose.yaml, images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}, depends_on: [a]}
-  front: {host: kvm3, compose: web/compose.yaml, images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}, depends_on: [b]}
+  store:
+    host: kvm1
+    compose: web/compose.yaml
+    images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}
+    depends_on: [a]
+  front:
+    host: kvm3
+    compose: web/compose.yaml
+    images: {"localhost/novafleet/httpd:1": {path: "${archive}"}}
+    depends_on: [b]
 """
 """On Podman and on Docker."""
 COMPOSE = """
