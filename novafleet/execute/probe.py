@@ -33,7 +33,7 @@ _TAIL = 'tail -c "$2" -- "$1"'
 _ADDRESS = """for source in lease agent arp; do
   found=$(virsh -q -c qemu:///system domifaddr "$1" --source "$source" 2>/dev/null |
     sed -n 's/.* ipv4  *\\([0-9.]*\\)\\/.*/\\1/p' | grep -v '^127\\.' | head -n 1)
-  [ -z "$found" ] || { echo "$found"; exit 0; }
+  [ -z "$found" ] || { echo "$source $found"; exit 0; }
 done"""
 _INSPECT = """for engine in docker podman; do
   command -v "$engine" >/dev/null || continue
