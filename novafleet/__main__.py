@@ -14,6 +14,7 @@ def main() -> None:
     if sys.argv[1:] in (["--help"], ["-h"]):
         sys.stdout.write((get_data("novafleet.cli", "help.txt") or b"").decode())
         return
+    gc.set_threshold(50_000)  # 700 is for programs that make cycles: a twentieth of a short command
     atexit.register(gc.freeze)  # a process that ends need not search itself for cycles: 0.15 s
     from novafleet.cli.main import app
 

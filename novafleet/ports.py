@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from novafleet.model.backup import Extent, StoredObject
     from novafleet.model.command import Command, Completed, Output
     from novafleet.model.environment import Environment
-    from novafleet.model.facts import Domain, DomainEvent, HostFacts
+    from novafleet.model.facts import Domain, DomainEvent, DomainState, HostFacts
     from novafleet.model.fleet import Host
     from novafleet.model.plan import StepClass
     from novafleet.model.run import Record
@@ -141,6 +141,9 @@ class Hypervisor(BackupJobs, Snapshots, BlockJobs, Measures, Migrations, Protoco
 
     async def domain(self, name: str) -> Domain:
         """One domain. Raises NotFoundError."""
+
+    async def domain_state(self, name: str) -> DomainState:
+        """One domain as libvirt itself knows it: a QEMU that hangs is not asked. Raises NotFoundError."""
 
     async def define_domain(self, xml: str) -> Domain:
         """Define or redefine; validated by libvirt's schema."""

@@ -5,12 +5,12 @@ A VM whose state belongs to root does not start: ``CMD_INIT 0x9`` of swtpm.
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 from novafleet.model.command import Command
 
 
 def own(folder: str) -> Command:
     """Gives ``folder``, with what is in it, to the user whom libvirt of this host runs swtpm as."""
-    script = resources.files("novafleet").joinpath("swtpm.sh").read_text()
+    script = Path(__file__).with_name("swtpm.sh").read_text(encoding="utf-8")
     return Command.script(script, folder, become=True, mutates=True)

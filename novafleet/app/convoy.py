@@ -228,16 +228,14 @@ class Travel:
         fresh = self.world.clock.monotonic() - self.looked.at < FRESH
         return found if found is not None and found.move.ladder and fresh else None
 
-    async def dossier(
-        self, move: PlannedMove, known: Mapping[str, HostFacts] = MappingProxyType({}), *, measure: bool = False
-    ) -> Dossier:
+    async def dossier(self, move: PlannedMove, known: Mapping[str, HostFacts] = MappingProxyType({})) -> Dossier:
         """A look at the guest and both hosts, now, but for what is ``known`` of hosts. Raises NovaFleetError."""
         chosen = seen(self.world, known, move.guest)
         if chosen is None:
             [chosen] = await select(self.world, (move.guest,))
         hosts, terms = self.governing.hosts, self.governing.terms[move.guest]
         wanted = wanted_of(self.wish, terms, (hosts[move.source], hosts[move.destination]))
-        found = await dossier_of(self.world, chosen, move.destination, wanted, measure=measure, known=known)
+        found = await dossier_of(self.world, chosen, move.destination, wanted, known=known)
         return allowed(found, terms)
 
     async def _noted(self, row: Moved, dossier: Dossier, result: VmMove) -> Moved:

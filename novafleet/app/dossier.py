@@ -14,7 +14,7 @@ from novafleet.app.wiring import World
 from novafleet.capability.migration.closed import heed
 from novafleet.capability.migration.decide import decide
 from novafleet.capability.migration.look import OFF, look
-from novafleet.capability.migration.measure import dirty_rate, link_rate
+from novafleet.capability.migration.measure import Links, dirty_rate
 from novafleet.capability.migration.observed import Observed
 from novafleet.capability.migration.route import choose, probe_paths
 from novafleet.errors import ConfigError
@@ -34,13 +34,13 @@ async def dossier_of(
     to: str,
     wanted: Wanted,
     *,
-    measure: bool = True,
+    links: Links | None = None,
     known: Mapping[str, HostFacts] = MappingProxyType({}),
 ) -> Dossier:
     """The dossier of one VM's way to host ``to``, with a fresh job name in its ``move``.
 
-    ``measure`` False leaves link and dirty rate out (a second or two). ``known`` are facts of hosts that were asked a
-    moment ago (collectors ``system`` and ``libvirt``), and are not asked again.
+    Without ``links`` neither link nor dirty rate is measured (a second or two). ``known`` are facts of hosts that were
+    asked a moment ago (collectors ``system`` and ``libvirt``), and are not asked again.
 
     Raises ConfigError NF-MIG-301 (no such host), NF-MIG-302 (it is there already), NF-MIG-102 (the data path asked for
     cannot be used), and the error of a host that cannot be asked; everything else is a finding.
@@ -59,7 +59,7 @@ async def dossier_of(
         facts = await _facts(world, hosts, known)
         return facts, await look(ends, facts, name, wanted, **named)
 
-    measuring = _measured(ends, name, running=running) if measure else _unmeasured()
+    measuring = _measured(links, ends, name, running=running) if links else _unmeasured()
     (facts, observed), paths, (rate, changed) = await together(looked(), probe_paths(*ends), measuring)
     observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
     dossier = decide(await with_gates(world, observed, ends[0]), wanted)
@@ -98,9 +98,9 @@ def _path(paths: Mapping[str, str], wanted: Wanted) -> str:
     return choose(paths, wanted.path).value
 
 
-async def _measured(ends: tuple[Reached, Reached], name: str, *, running: bool) -> tuple[float, float]:
+async def _measured(links: Links, ends: tuple[Reached, Reached], name: str, *, running: bool) -> tuple[float, float]:
     """Bytes a second of the link, and of memory that the guest changes."""
-    return await together(link_rate(*ends), dirty_rate(ends[0], name) if running else _still())
+    return await together(links.rate(*ends), dirty_rate(ends[0], name) if running else _still())
 
 
 async def _unmeasured() -> tuple[float, float]:

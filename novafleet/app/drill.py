@@ -38,8 +38,6 @@ from novafleet.ports import ActionContext, Outcome
 from novafleet.repository import Repository
 from novafleet.repository.records import Proof, record_proof
 
-__all__ = ["DrillRequest", "Drilled", "run_drill"]
-
 SPARE_MEMORY = 256 << 20
 """Bytes a host keeps beside the VM."""
 WORDS = r"\S"

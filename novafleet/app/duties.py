@@ -10,7 +10,8 @@ from pathlib import Path
 from novafleet.app.backedup import VmBackup
 from novafleet.app.backup import BackupRequest, run_backup
 from novafleet.app.context import Emit
-from novafleet.app.drill import DrillRequest, run_drill
+from novafleet.app.drill import run_drill
+from novafleet.app.drillplan import DrillRequest
 from novafleet.app.repo import check
 from novafleet.app.repository import key_source, open_repository
 from novafleet.app.retention import Rule, by_policy, prune

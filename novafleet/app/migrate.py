@@ -23,6 +23,7 @@ from novafleet.app.vmselect import GLOB, Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.decide import refuse
 from novafleet.capability.migration.downtime import Watcher
+from novafleet.capability.migration.measure import Links
 from novafleet.capability.migration.route import close_route
 from novafleet.capability.migration.sides import Place, place_of
 from novafleet.errors import ConfigError, ExitCode, Location, NovaFleetError
@@ -119,24 +120,24 @@ async def _greet(world: World, to: str) -> None:
 
 async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request) -> tuple[Dossier, ...]:
     """A few at a time. What a glob finds at the destination already is left out, unless it finds nothing else."""
-    slots = asyncio.Semaphore(LOOKS)
+    slots, links = asyncio.Semaphore(LOOKS), Links()
 
     async def one(each: Chosen) -> Dossier:
         async with slots:
-            return await _dossier(world, each, request)
+            return await _dossier(world, each, request, links)
 
     elsewhere = [each for each in chosen if request.single or each.host.name != request.to]
     return await together(*(one(each) for each in elsewhere or chosen))
 
 
-async def _dossier(world: World, chosen: Chosen, request: Request) -> Dossier:
+async def _dossier(world: World, chosen: Chosen, request: Request, links: Links) -> Dossier:
     """The way to the host named, or to the first host of the group where nothing is in its way."""
     names = destinations(world, request.to, chosen.host.name)
-    found = await dossier_of(world, chosen, names[0], request.wanted)
+    found = await dossier_of(world, chosen, names[0], request.wanted, links=links)
     for name in names[1:]:
         if found.move.ladder:
             break
-        found = await dossier_of(world, chosen, name, request.wanted)
+        found = await dossier_of(world, chosen, name, request.wanted, links=links)
     return found
 
 

@@ -117,7 +117,7 @@ async def _seen(job: Job, host: Reached | None, *, sends: bool = False) -> Seen:
     if host is None:
         return Seen(reachable=False)
     try:
-        domain = await host.hypervisor.domain(job.domain)
+        domain = await host.hypervisor.domain_state(job.domain)
         going = sends and (await host.hypervisor.migration(job.domain)).kind in UNDER_WAY
     except NotFoundError:
         return Seen()

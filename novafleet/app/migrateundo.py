@@ -118,12 +118,12 @@ async def _let_go(request: UndoRequest, confirm: Confirm) -> bool:
 
 
 def chosen(kept: Kept, vm: str) -> Quarantine:
-    """The newest one of the VM meant: where it came from last."""
+    """The newest one of the VM meant: where it came from last. One that had its name on that host before is gone."""
     found = [each for each in kept.kept if meant(vm, each)]
-    if found and len({each.uuid for each in found}) == 1:
+    labels = sorted({f"{each.destination}/{each.domain}" for each in found})
+    if found and (len(labels) == 1 or len({each.uuid for each in found}) == 1):
         return found[-1]
     if found:
-        labels = sorted({f"{each.destination}/{each.domain}" for each in found})
         raise MigrationError(
             f"{vm!r} leads to {len(labels)} VMs",
             code="NF-MIG-504",

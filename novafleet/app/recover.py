@@ -17,7 +17,7 @@ from novafleet.app.vmselect import Chosen, select
 from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.commit import DAY, commit
 from novafleet.capability.migration.gates import WORD
-from novafleet.capability.migration.live import resume_postcopy
+from novafleet.capability.migration.live import resume_postcopy, start_without_memory
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import close_route, open_route
@@ -183,8 +183,7 @@ def _not_resumed(move: Move, error: HypervisorError) -> MigrationError:
         cause=str(error),
         hints=(
             "novafleet migrate recover   # once more",
-            f"or give its memory up, as in a power cut: virsh destroy {move.domain}; virsh start {move.domain}"
-            f"   # on {move.destination}, whose disks are the newest; then: novafleet migrate recover",
+            f"or give its memory up, as in a power cut: {start_without_memory(move)}",
         ),
         retry=Retry.LATER,
     )

@@ -128,9 +128,8 @@ class StackTrip:
         """Nothing of it on the destination, and on the source as before. Convergent."""
         move = self.move
         await quiet_stack(self.source, move.job)
-        if (
-            await read_manifest(self.destination, move.job) is not None
-        ):  # else containers of that project there are another's
+        ours = await read_manifest(self.destination, move.job) is not None
+        if ours:  # else containers of that project there are another's
             await self._stop(self.destination, move.runs_by)
         await unprepare_stack(self.destination, move.job)
         up, _ = await containers_up(self.source, move.engine, move.label)

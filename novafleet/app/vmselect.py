@@ -99,18 +99,21 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
 async def _named(world: World, patterns: Sequence[str]) -> tuple[Chosen, ...]:
     """The domains, where each pattern is ``HOST/DOMAIN`` and leads to one. Whatever is in the way of that, a look at
     all there is says it better."""
-    places = [(host, name) for host, _, name in (pattern.partition("/") for pattern in sorted(set(patterns)))]
-    hosts = world.fleet.hosts
-    if not all(host in hosts and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
+    places = [(host, name) for host, _, name in (pattern.partition("/") for pattern in patterns)]
+    known = world.fleet.hosts
+    if not all(host in known and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
         return ()
     try:
-        return tuple(await together(*(_one(world, hosts[host], name) for host, name in places)))
+        told = await together(*(_domains(world, host) for host in _asked(world, patterns)))
+        there = [each for domains in told for each in domains]
+        found = {each.label: each for pattern in patterns for each in _meant(pattern, there, {})}
     except NovaFleetError:
         return ()
+    return tuple(found[label] for label in sorted(found))
 
 
-async def _one(world: World, host: Host, name: str) -> Chosen:
-    return _chosen(host, await (await world.hypervisors.get(host)).domain(name))
+async def _domains(world: World, host: Host) -> Sequence[Chosen]:
+    return [_chosen(host, each) for each in await (await world.hypervisors.get(host)).domains()]
 
 
 def _stacks_too(patterns: Sequence[str]) -> bool:

@@ -50,7 +50,8 @@ def drill(
     timeout: Timeout = 0.0,
 ) -> None:
     """Prove a newest backup: boot VM or stack cut off from everything, ask its gates, remove it, keep the outcome."""
-    from novafleet.app.drill import DrillRequest, run_drill
+    from novafleet.app.drill import run_drill
+    from novafleet.app.drillplan import DrillRequest
     from novafleet.app.repository import key_source
     from novafleet.report.progress import RunProgress
     from novafleet.report.restore import show_drill

@@ -75,7 +75,7 @@ class _Execution:
         self._prior = prior
         self._schedule = Schedule(steps, engine.limits)
         self._results: dict[str, NodeResult] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._began = engine.clock.monotonic()
 
@@ -97,16 +97,15 @@ class _Execution:
 
     def _fill(self) -> None:
         while self._cancellation.stage is Stage.RUN and (step := self._schedule.next()) is not None:
-            task = self._group.create_task(self._settle(step))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[step.id] = self._group.create_task(self._settle(step))
 
     def _stage_changed(self) -> None:
         if self._cancellation.stage is not Stage.RUN:
             self._stopping.set()
         if self._cancellation.stage is Stage.ABORT:
-            for task in self._tasks - {asyncio.current_task()}:
-                task.cancel()
+            for task in self._tasks.values():
+                if task is not asyncio.current_task():
+                    task.cancel()
 
     async def _settle(self, step: Step) -> None:
         started = self._elapsed()
@@ -118,6 +117,7 @@ class _Execution:
             if step.id not in self._results:
                 self._conclude(step, NodeState.CANCELLED, started, because=self._cancellation.because)
             raise
+        del self._tasks[step.id]
         self._fill()
 
     async def _perform(self, step: Step, started: float) -> None:
@@ -133,7 +133,7 @@ class _Execution:
         first = attempt = last.attempt + 1 if last else 1
         records = self._intent(step, attempt)
         while True:
-            await self._append(records)
+            await self._engine.journal.append(records)
             try:
                 outcome = await self._act(step, look=attempt > 1)
             except NovaFleetError as error:
@@ -144,7 +144,7 @@ class _Execution:
                 attempt += 1
             else:
                 payload = {"outcome": dict(outcome)} if outcome else {}
-                await self._append([self._record(step, DONE, attempt, payload)])
+                await self._engine.journal.append([self._record(step, DONE, attempt, payload)])
                 return self._succeed(step, started, attempt, outcome)
 
     async def _act(self, step: Step, *, look: bool) -> Outcome:
@@ -188,7 +188,7 @@ class _Execution:
     async def _give_up(self, step: Step, started: float, attempt: int, error: NovaFleetError) -> None:
         unknown = retry.outcome_unknown(step, error)
         if not unknown:
-            await self._append([self._record(step, "failed", attempt, _failure(error))])
+            await self._engine.journal.append([self._record(step, "failed", attempt, _failure(error))])
         state = NodeState.UNKNOWN if unknown else NodeState.FAILED
         self._conclude(step, state, started, attempts=attempt, error=error.finding())
         self._emit("step_failed", step, text=str(error), error=error.finding())
@@ -201,7 +201,7 @@ class _Execution:
         for step in steps:
             self._conclude(step, state, self._elapsed(), attempts=0, because=because)
             self._emit("step_skipped", step, text=because)
-        await self._append([self._record(step, state.value, 0, {"because": because}) for step in steps])
+        await self._engine.journal.append([self._record(step, state.value, 0, {"because": because}) for step in steps])
 
     def _conclude(self, step: Step, state: NodeState, started: float, **details: Any) -> None:
         self._results[step.id] = NodeResult(
@@ -214,10 +214,6 @@ class _Execution:
     def _record(self, step: Step, kind: str, attempt: int, payload: Mapping[str, Any]) -> Record:
         epoch = self._engine.epoch(step.host)
         return Record(self._run_id, step.id, attempt, kind, epoch, self._engine.clock.now(), payload)
-
-    async def _append(self, records: Sequence[Record]) -> None:
-        if records:
-            await self._engine.journal.append(records)
 
     def _elapsed(self) -> float:
         return self._engine.clock.monotonic() - self._began

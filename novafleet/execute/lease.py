@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -51,7 +51,7 @@ def file_of(scope: str) -> str:
 @cache
 def script(name: str) -> str:
     """The text of one of this package's scripts."""
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 class HostLease:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from novafleet.hypervisor.session import Handle, load_qemu, unless
 from novafleet.hypervisor.states import state_words
 from novafleet.hypervisor.translate import NO_DOMAIN, OPERATION_INVALID
-from novafleet.model.facts import Domain
+from novafleet.model.facts import Domain, DomainState
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,12 @@ def _listed(handle: Handle, listed: Listing, domain: Any) -> Domain:
 def one(handle: Handle, name: str) -> Domain:
     """One domain by name."""
     return _fact(handle, lookup(handle, name))
+
+
+def state_of(handle: Handle, name: str) -> DomainState:
+    """Without its definition, which libvirt 11.3 does not tell while it waits for QEMU."""
+    domain = lookup(handle, name)
+    return DomainState(domain.UUIDString(), *state_words(*domain.state()))
 
 
 def define(handle: Handle, xml: str) -> Domain:

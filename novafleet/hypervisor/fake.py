@@ -21,7 +21,7 @@ from novafleet.hypervisor.fakemigrations import FakeMigrations
 from novafleet.hypervisor.guests import Guest, xml_of
 from novafleet.hypervisor.networks import has_entry
 from novafleet.hypervisor.plug import Refusal
-from novafleet.model.facts import Domain, DomainEvent, NetworkFact, PoolFact
+from novafleet.model.facts import Domain, DomainEvent, DomainState, NetworkFact, PoolFact
 from novafleet.model.fleet import Host
 from novafleet.model.snapshot import DiskLoad
 from novafleet.ports import Hypervisor
@@ -88,6 +88,12 @@ class FakeHypervisor(FakeMigrations):
         """One domain."""
         with self._asked(f"read domain {name}"):
             return _fact(self._guest(name))
+
+    async def domain_state(self, name: str) -> DomainState:
+        """One domain."""
+        with self._asked(f"read the state of domain {name}"):
+            found = _fact(self._guest(name))
+            return DomainState(found.uuid, found.state, found.reason)
 
     async def define_domain(self, xml: str) -> Domain:
         """Define or redefine."""

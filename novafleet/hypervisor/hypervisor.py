@@ -12,7 +12,7 @@ from novafleet.hypervisor.events import lifecycle
 from novafleet.hypervisor.migrating import LibvirtMigrations
 from novafleet.hypervisor.session import WORKERS, Handle
 from novafleet.hypervisor.translate import OPERATION_INVALID, OPERATION_TIMEOUT, Failure, translate
-from novafleet.model.facts import Domain, DomainEvent
+from novafleet.model.facts import Domain, DomainEvent, DomainState
 from novafleet.model.snapshot import BackupJob, BlockInfo, BlockJob, Checkpoint, DiskLoad, DomainSnapshot, SnapshotFlag
 
 SLOW = 120.0
@@ -44,6 +44,10 @@ class LibvirtHypervisor(LibvirtMigrations):
     async def domain(self, name: str) -> Domain:
         """One domain."""
         return await self._call(f"read domain {name}", domains.one, name)
+
+    async def domain_state(self, name: str) -> DomainState:
+        """One domain, even one whose QEMU hangs."""
+        return await self._call(f"read the state of domain {name}", domains.state_of, name)
 
     async def define_domain(self, xml: str) -> Domain:
         """Define or redefine."""

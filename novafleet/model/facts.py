@@ -23,6 +23,15 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainState:
+    """What libvirt itself knows of a domain; in the words of ``Domain``."""
+
+    uuid: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DomainEvent:
     """A lifecycle event: defined | undefined | started | suspended | resumed | stopped | shutdown | crashed."""
 

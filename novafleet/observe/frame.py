@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from novafleet.model.command import Command
@@ -24,7 +24,7 @@ class Frame:
 
 def command(collectors: Sequence[Collector], mark: str, *, become: bool) -> Command:
     """One read-only command that runs all collectors side by side. Name the one that prints most last."""
-    runner = resources.files("novafleet.observe").joinpath("frame.sh").read_text()
+    runner = Path(__file__).with_name("frame.sh").read_text(encoding="utf-8")
     scripts = [part for collector in collectors for part in (collector.name, collector.script)]
     return Command.script(runner, mark, *scripts, become=become)
 

@@ -6,11 +6,11 @@ one (offset, length and BLAKE3 of each sealed entry) lets anybody verify, copy a
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from mmap import MADV_HUGEPAGE, MAP_PRIVATE, mmap
 
 from blake3 import blake3
 
@@ -114,11 +114,12 @@ class Draft:
         return Sealed(blake3(content).hexdigest(), self.cipher.salt, content, tuple(self._entries))
 
 
-def _memory(size: int) -> mmap:
+def _memory(size: int) -> mmap.mmap:
     """Zeroed memory that costs nothing before it is touched, in large pages where the system has them."""
-    found = mmap(-1, size, flags=MAP_PRIVATE)
-    with suppress(OSError):
-        found.madvise(MADV_HUGEPAGE)
+    found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux, unless its kernel was built without them
+        with suppress(OSError):
+            found.madvise(mmap.MADV_HUGEPAGE)
     return found
 
 

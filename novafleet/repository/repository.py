@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
+from pathlib import Path
 
 from novafleet.errors import MissingObjectError, RepositoryError, Retry
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
@@ -52,8 +52,8 @@ class Repository:
             raise _exists(store.url)
         content, master = config.dump(config.new(cell)), Secret.of(keys.new_master())
         slot = await keys.add_slot(store, content, master, material, label="first", at=at)
-        await store.put(READER, resources.files(__package__).joinpath(READER).read_bytes())
-        await store.put(README, resources.files(__package__).joinpath(README).read_bytes())
+        await store.put(READER, Path(__file__).with_name(READER).read_bytes())
+        await store.put(README, Path(__file__).with_name(README).read_bytes())
         await reserve.keep(store)
         if not await store.create(config.KEY, content):
             await store.delete(keys.PREFIX + slot.id)

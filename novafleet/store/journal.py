@@ -68,7 +68,7 @@ class Journal:
 
     async def append(self, records: Sequence[Record]) -> None:
         """Make records durable, in order, in one commit with whatever else is queued."""
-        self._queued.extend(_row(record) for record in records)
+        self._queued += [_row(record) for record in records]
         if self._commit is None:
             self._commit = asyncio.create_task(self._commit_queued())
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()

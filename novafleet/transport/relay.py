@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from novafleet.transport.shell import RemoteShell
 
 DENIED = 77
-READY = b"novafleet-relay-ready\n"
+READY = re.compile(rb"(novafleet-relay-ready|socat.* N starting data transfer loop.*)\n")
+"""socat says so itself once it is connected (``-d -d``), netcat never does."""
+NOTICE = re.compile(r".* socat\[\d+\] N .*\n?")
+"""What socat tells of that is no complaint."""
 
 PUMP = """
 import os, select, socket, sys
@@ -41,7 +45,7 @@ UNIX = """\
 [ -S "$1" ] || [ ! -x "${1%/*}" ] || { echo "$1 is no socket" >&2; exit 2; }
 [ -w "$1" ] || { echo "$1: permission denied" >&2; exit 77; }
 if command -v socat >/dev/null; then
-  echo novafleet-relay-ready >&2; exec socat -t 86400 - "UNIX-CONNECT:$1"
+  exec socat -d -d -t 86400 - "UNIX-CONNECT:$1"
 elif nc -h 2>&1 | grep -q -e '-[^ ]*U'; then
   echo novafleet-relay-ready >&2
   if nc -h 2>&1 | grep -q -e '-N'; then exec nc -N -U "$1"; else exec nc -U "$1"; fi
@@ -53,7 +57,7 @@ echo "none of socat, nc -U and python3 is installed" >&2; exit 127
 
 TCP = """\
 if command -v socat >/dev/null; then
-  echo novafleet-relay-ready >&2; exec socat -t 86400 - "TCP:$1:$2"
+  exec socat -d -d -t 86400 - "TCP:$1:$2"
 elif command -v python3 >/dev/null; then
   exec python3 -c "$3" "$1" "$2"
 elif command -v nc >/dev/null; then
@@ -102,7 +106,7 @@ class Relay:
 
     @classmethod
     async def open(cls, shell: RemoteShell, host: Host, command: Command, what: str) -> Relay:
-        """Start the program and wait until it is ready to relay."""
+        """Start the program and wait until it is connected, where it tells (socat, Python)."""
         async with AsyncExitStack() as stack:
             process = await stack.enter_async_context(shell.process(command))
             relay = cls(process, host.name, what, as_root=command.become)
@@ -139,7 +143,7 @@ class Relay:
         await self._stack.aclose()
 
     async def _until_ready(self) -> None:
-        while READY not in self._complaint:
+        while not (ready := READY.search(self._complaint)):
             piece = await self._process.read()
             if piece is None:
                 status = await self._process.status()
@@ -150,12 +154,12 @@ class Relay:
                 self._complaint += piece.data
             else:
                 self._rest += piece.data
-        self._complaint = self._complaint.partition(READY)[2]
+        self._complaint = self._complaint[ready.end() :]
 
     async def _end(self) -> bytes:
-        if self._process.ended and self._complaint and await self._process.status():
+        if self._process.ended and self._words() and await self._process.status():
             raise not_forwarded(self._host, self._what, self._words())
         return b""
 
     def _words(self) -> str:
-        return self._complaint.decode("utf-8", "replace").strip()
+        return NOTICE.sub("", self._complaint.decode("utf-8", "replace")).strip()

@@ -25,7 +25,7 @@ from tests.bench.movelab import NAME, A, B, Pair, Vm
 from tests.bench.movers import AT_ONCE, Moved, Ours, Peers
 from tests.bench.program import SMALL, installed, until_idle
 
-MOVES = int(os.environ.get("NOVAFLEET_BENCH_MOVES", "1" if SMALL else "3"))
+MOVES = int(os.environ.get("NOVAFLEET_BENCH_MOVES", "1" if SMALL else "10"))
 COPIES = 1 if SMALL else 2
 VMS = 4 if SMALL else 20
 QUIET = 1 if SMALL else 5
@@ -77,15 +77,19 @@ class Bench:
     def cold(self, vm: Vm) -> dict[str, dict[str, float]]:
         """The same for a VM that is off; peers carry only its disk."""
         self.pair.make(A, vm)
-        found = {"novafleet": self._turns(vm, {"novafleet": self.by(vm, "--mode", "cold")}, COPIES)["novafleet"]}
-        here, there = self._places(vm)
-        for name, copy in (("scp", self.peers.scp), ("tar -S, ssh", self.peers.tar)):
-            taken = []
-            for _ in range(COPIES):
-                until_idle(seconds=QUIET)
-                taken.append(copy(vm, here, there))
-                self.pair.left(there, vm)
-            found[name] = _medians(taken)
+        try:
+            found = {"novafleet": self._turns(vm, {"novafleet": self.by(vm, "--mode", "cold")}, COPIES)["novafleet"]}
+            here, there = self._places(vm)
+            for name, copy in (("scp", self.peers.scp), ("tar -S, ssh", self.peers.tar)):
+                taken = []
+                for _ in range(COPIES):
+                    until_idle(seconds=QUIET)
+                    taken.append(copy(vm, here, there))
+                    self.pair.left(there, vm)
+                found[name] = _medians(taken)
+        finally:
+            for host in (A, B):
+                self.pair.remove(host, vm)
         return found
 
     def drain(self, vms: Sequence[Vm]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from novafleet.errors import NotFoundError
 from novafleet.model.address import METADATA_KEY, METADATA_NS
-from novafleet.model.facts import DomainEvent
+from novafleet.model.facts import DomainEvent, DomainState
 from novafleet.ports import Hypervisor
 from tests.contract.hypervisors import LAB_HOSTS, NETWORKS, PREFIX, LabHosts, Subject, code_of, subject
 
@@ -172,7 +172,9 @@ async def test_the_life_of_a_domain_and_every_step_of_it_twice(under: Subject) -
             await verb(NAME)
             domain = await hypervisor.domain(NAME)
             assert (domain.state, domain.reason) == (state, reason)
+            assert await hypervisor.domain_state(NAME) == DomainState(domain.uuid, state, reason)
     await hypervisor.shutdown_domain(NAME)
+    assert await code_of(hypervisor.domain_state("nf-hv-nobody")) == "NF-LV-404"
 
 
 async def test_a_stopped_domain_cannot_be_paused_or_rebooted(under: Subject) -> None:
@@ -386,11 +388,12 @@ async def test_several_may_watch_events_at_once(under: Subject) -> None:
     async with hypervisor.events() as first:
         async with hypervisor.events() as second:
             await hypervisor.start_domain(NAME)
+            async with asyncio.timeout(60.0):
+                while (await anext(second)).domain != NAME:
+                    pass
         await hypervisor.destroy_domain(NAME)
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(60.0):
             seen = await _until_stopped(first)
-            while (await anext(second)).domain != NAME:
-                pass
     assert seen[-1].kind == "stopped"
 
 

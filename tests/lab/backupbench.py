@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from xml.etree import ElementTree
 from xml.etree.ElementTree import SubElement
 
@@ -101,6 +102,7 @@ class Machine:
         self.shop.on("mkdir", "-p", self.folder)
         root = ElementTree.Element("domain", type="qemu")
         SubElement(root, "name").text = self.name
+        SubElement(root, "uuid").text = str(uuid4())  # defining it again means the same domain
         SubElement(root, "memory", unit="MiB").text = "32"
         SubElement(SubElement(root, "os"), "type", arch="x86_64", machine="pc").text = "hvm"
         SubElement(SubElement(root, "features"), "acpi")  # without it nothing can be plugged in

@@ -382,6 +382,7 @@ def test_exit_statuses(running: Machine) -> None:
     assert done.returncode == 2
     said = shop.run("backup", "run", named)
     assert [vm["state"] for vm in said["vms"]] == ["done"]
+    shop.virsh("define", f"{running.folder}/domain.xml")  # persistent again: `remove` takes it away with its file
     text = subprocess.run(shop.command("runs", "ls", "-o", "json")[:-4], capture_output=True, check=False)
     assert text.returncode in (0, 2)
     json.loads(text.stdout or b"{}")

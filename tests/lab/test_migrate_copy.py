@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path as File
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pytest
 
@@ -16,7 +18,8 @@ from novafleet.capability.migration.route import open_route
 from novafleet.capability.migration.warm import copy_warm
 from novafleet.model.migration import Mode, Path
 from tests.e2e.controller import Controller, wait_for
-from tests.lab.movebench import POOL, Traveller, road
+from tests.lab.movebench import POOL, VIRSH, Traveller, road
+from tests.lab.test_migrate import Pinned
 from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
@@ -141,6 +144,49 @@ def test_a_killed_controller_is_made_good_by_recover_or_the_next_run(
     assert (vm.state("kvm1"), vm.state("kvm2")) == ("", "shut off")
     assert vm.digests("kvm2") == before
     assert vm.left_over("", *hosts.values()) == ""
+
+
+class Newest(Pinned):
+    """Of the newest machine type of QEMU 10.0."""
+
+    def _xml(self) -> Element:
+        root = super()._xml()
+        found = root.find("os/type")
+        assert found is not None
+        found.set("machine", "q35")
+        return root
+
+    def machine(self, host: str) -> str:
+        """As the definition there has it."""
+        xml = ElementTree.fromstring(self.lab.on(host, *VIRSH, "dumpxml", "--inactive", self.name))
+        found = xml.find("os/type")
+        return "" if found is None else found.get("machine", "")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", ["warm", "cold"])
+def test_an_older_qemu_boots_it_as_the_newest_of_its_kind(lab: Lab, controller: Controller, mode: str) -> None:
+    vm = Newest(lab, f"mc-newest-{mode}")
+    for host in ("kvm2", "kvm1"):
+        vm.remove(host)
+    try:
+        vm.create("kvm2")
+        vm.start("kvm2")
+        assert vm.machine("kvm2") == "pc-q35-10.0"
+        words = ("migrate", f"kvm2/{vm.name}", "--to", "kvm1", "--mode", mode)
+        found = {each["code"]: each for each in controller.json(*words, "--plan")["findings"]}
+        assert found["NF-MIG-311"]["severity"] == "warning"
+        last = vm.said("kvm2")
+        moved = controller.json(*words, "--yes")
+        assert (moved["mode"], moved["verified"], vm.machine("kvm1")) == (mode, True, "pc-q35-7.2")
+        vm.counts("kvm1", beyond=last, seconds=300)
+        last = vm.went_on_at("kvm1")
+        back = controller.json("migrate", "undo", vm.name, "--yes")
+        assert (back["destination"], vm.state("kvm1")) == ("kvm2", "")
+        vm.counts("kvm2", beyond=last, seconds=300)
+    finally:
+        for host in ("kvm2", "kvm1"):
+            vm.remove(host)
 
 
 def test_undo_brings_it_back_and_what_was_kept_goes(resting: Traveller, controller: Controller) -> None:

@@ -40,7 +40,7 @@ MIB = cases.MIB
 UP = (images_up, networks_up, volumes_up, vms_up)
 DOWN = (vms_down, volumes_down, networks_down)
 ALL = PlanOptions(volumes=True, allow_data_loss=True, destroy_protected=True)
-HOSTS = ("kvm1", "kvm2")
+HOSTS = ("kvm1", pytest.param("kvm2", marks=pytest.mark.thorough))
 LIST = "virsh list --all --name; ls -A /var/lib/libvirt/images | grep ^vmtest || true"
 
 

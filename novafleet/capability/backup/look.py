@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from novafleet.capability.backup import xml
 from novafleet.capability.backup.image import Image, Looked, read
@@ -60,7 +60,7 @@ class Sight:
 @cache
 def script(name: str) -> str:
     """The text of one of this package's scripts."""
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def scratch_directory(disk: GuestDisk, disks: Sequence[GuestDisk]) -> str:

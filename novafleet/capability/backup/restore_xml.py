@@ -16,10 +16,9 @@ from novafleet.capability.backup.restore_devices import fit_disks, fit_interface
 from novafleet.capability.backup.xml import SOURCES, parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
+from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
 from novafleet.plan.record import RESOURCE
 
-FAMILIES = {"pc-q35-": "q35", "pc-i440fx-": "pc", "virt-": "virt", "pseries-": "pseries"}
-"""Versioned machine types, and the alias of the newest one of their kind."""
 HOST_CPUS = frozenset(("host-passthrough", "host-model"))
 
 ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
@@ -223,14 +222,13 @@ def _arch(root: Element) -> str:
 
 
 def _machine(root: Element, can: Abilities) -> Iterator[str]:
-    kind = root.find("os/type")
-    wanted = kind.get("machine", "") if kind is not None else ""
-    if kind is not None and wanted and wanted not in can.machines:
-        alias = next((name for prefix, name in FAMILIES.items() if wanted.startswith(prefix)), "")
-        if alias not in can.machines:
-            raise _cannot(f"its QEMU has no machine type {wanted}", "restore to a host with a newer QEMU")
-        kind.set("machine", alias)
-        yield f"machine type {wanted} is not known there: {alias}"
+    try:
+        had, has = fit_machine(root, can.machines)
+    except LookupError as error:
+        raise _cannot(f"its QEMU has no machine type {error.args[0]}", "restore to a host with a newer QEMU") from error
+    if has != had:
+        yield f"machine type {had} is not known there: {has}"
+    for_older_libvirt(root)
     emulator = root.find("devices/emulator")
     if emulator is not None and can.emulator and emulator.text != can.emulator:
         yield f"emulator {emulator.text}: {can.emulator}"

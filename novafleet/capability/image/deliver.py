@@ -7,7 +7,6 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from novafleet.capability.image import download, header
@@ -201,7 +200,7 @@ def _refusal(ctx: ActionContext, delivery: Delivery, status: int, said: str, com
 
 @cache
 def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def removal(path: str, directories: tuple[str, ...]) -> Command:

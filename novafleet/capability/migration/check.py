@@ -16,6 +16,7 @@ from novafleet.capability.migration.gates import foretold
 from novafleet.capability.migration.known_bad import known_bad
 from novafleet.model.migration import Finding, Mode, Path
 from novafleet.plan import moving
+from novafleet.plan.elsewhere import machine_for
 
 Check = Callable[[Case], Iterator[Finding]]
 MOVABLE = frozenset(("running", "blocked", "idle", "paused", "shutoff"))
@@ -95,13 +96,17 @@ def _cpu(case: Case) -> Iterator[Finding]:
 def _machine(case: Case) -> Iterator[Finding]:
     guest, there = case.guest, case.destination
     if guest.machine and guest.machine not in there.machines:
+        instead = machine_for(guest.machine, there.machines)
         family = "q35" if "q35" in guest.machine else "i440fx"
         near = sorted(name for name in there.machines if family in name)
         what = f"QEMU on {there.host} does not know machine type {guest.machine} ({guest.arch})"
         fix = (
             f"shut it down and set a machine type both know: virsh edit {guest.name}   # there: {', '.join(near[-3:])}"
         )
-        yield blocker("NF-MIG-311", what, fix)
+        yield blocker("NF-MIG-311", what, fix, RUNNING if instead else ())
+        if instead:
+            what = f"it boots there as the newest {instead} that QEMU knows, instead of {guest.machine}"
+            yield warning("NF-MIG-311", what, fix, (Mode.WARM, Mode.COLD))
     if guest.kind == "kvm" and not there.kvm:
         yield blocker("NF-MIG-312", f"{there.host} has no KVM", f"novafleet host doctor -l {there.host}")
 

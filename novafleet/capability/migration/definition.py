@@ -12,9 +12,8 @@ from xml.etree.ElementTree import Element, SubElement
 from novafleet.capability.migration.look import host_of
 from novafleet.errors import MigrationError, Retry
 from novafleet.model.migration import Move, MoveDisk
+from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
 
-FAMILIES = {"pc-q35-": "q35", "pc-i440fx-": "pc", "virt-": "virt", "pseries-": "pseries"}
-"""Versioned machine types, and the alias of the newest one of their kind."""
 FILE_OF = {"block": "dev"}
 """Kinds of disks whose source is not called ``file``."""
 
@@ -50,30 +49,20 @@ def booting(xml: str, capabilities: str) -> str:
 
     Raises MigrationError NF-MIG-405 when it has no such machine type, nor one of its kind."""
     root = _parse(xml)
-    _plain_watchdog(root)
+    for_older_libvirt(root)
     kind = root.find("os/type")
-    machine = kind.get("machine", "") if kind is not None else ""
     _, machines = host_of(capabilities, kind.get("arch", "") if kind is not None else "")
-    if kind is None or not machine or not machines or machine in machines:
-        return ElementTree.tostring(root, encoding="unicode")
-    alias = next((name for prefix, name in FAMILIES.items() if machine.startswith(prefix)), "")
-    if alias not in machines:
-        raise MigrationError(
-            f"the destination's QEMU has no machine type {machine}",
-            code="NF-MIG-405",
-            hints=("choose a host with a newer QEMU", f"or an older type: virsh edit {root.findtext('name', '')}"),
-            retry=Retry.AFTER_FIX,
-        )
-    kind.set("machine", alias)
+    if machines:
+        try:
+            fit_machine(root, machines)
+        except LookupError as error:
+            raise MigrationError(
+                f"the destination's QEMU has no machine type {error.args[0]}",
+                code="NF-MIG-405",
+                hints=("choose a host with a newer QEMU", f"or an older type: virsh edit {root.findtext('name', '')}"),
+                retry=Retry.AFTER_FIX,
+            ) from error
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def _plain_watchdog(root: Element) -> None:
-    """Without the watchdog every q35 has: libvirt writes it down since 9.1 (ITCO), and does so again where it knows it;
-    an older one refuses the definition."""
-    for devices in root.iterfind("devices"):
-        for watchdog in devices.findall("watchdog[@model='itco'][@action='reset']"):
-            devices.remove(watchdog)
 
 
 def _parse(xml: str) -> Element:

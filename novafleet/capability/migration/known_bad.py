@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from novafleet.capability.migration.build import Case
@@ -30,7 +30,7 @@ def shown(version: int) -> str:
 @cache
 def entries() -> tuple[Mapping[str, Any], ...]:
     """What is known."""
-    return tuple(json.loads(resources.files(__package__).joinpath("known_bad.json").read_text()))
+    return tuple(json.loads(Path(__file__).with_name("known_bad.json").read_text(encoding="utf-8")))
 
 
 def known_bad(case: Case) -> Iterator[Finding]:
@@ -61,5 +61,7 @@ def _hit(side: Side, entry: Mapping[str, Any]) -> bool:
 
 def _concerns(case: Case, entry: Mapping[str, Any]) -> bool:
     if entry.get("needs") == "parallel" and case.wanted.parallel < 2:
+        return False
+    if entry.get("kind", case.guest.kind) != case.guest.kind:
         return False
     return "cpu" not in entry or case.guest.cpu_mode == entry["cpu"] or entry["cpu"] in case.observed.domain.xml

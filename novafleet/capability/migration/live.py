@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from novafleet.capability.migration.definition import arriving
 from novafleet.capability.migration.downtime import UNKNOWN, EventClock, Silence, Watcher, event_clock, outside
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.route import Route
+from novafleet.capability.migration.sides import OFF
 from novafleet.errors import DeadlineError, HypervisorError, MigrationError, NovaFleetError, Retry
 from novafleet.model.migration import Mode, Move, MoveDisk, Progress
 from novafleet.ports import Hypervisor
@@ -22,6 +24,9 @@ QEMU_LIMIT = 300
 """Milliseconds: what QEMU has by itself, and gets back when nothing comes of the migration."""
 SETTLE = 2.0
 """Seconds an event of the destination may be late."""
+GONE = 20.0
+"""Seconds without QEMU on the source after which a post-copy that has not ended never will: libvirt 11.3 of the
+destination was seen to wait for the rest of the memory for as long as anybody looked."""
 NOT_NOW = "NF-LV-186"
 UNDER_WAY = ("bounded", "unbounded")
 
@@ -44,8 +49,8 @@ async def migrate_live(
 
     ``prepare`` came before, and the snapshots' metadata is gone from the source (libvirt refuses otherwise). Afterwards
     the destination runs it, persistently; the source has it defined, off. Raises MigrationError NF-MIG-202 (never
-    through), DeadlineError NF-MIG-201, HypervisorError NF-LV-18x: unless post-copy had begun the guest stays. After an
-    error look at both hosts.
+    through), NF-MIG-206 (the source's QEMU ended in post-copy), DeadlineError NF-MIG-201, HypervisorError NF-LV-18x:
+    unless post-copy had begun the guest stays. After an error look at both hosts.
     """
     source, destination = ends.source.hypervisor, ends.destination.hypervisor
     parameters = await _parameters(source, move, route, mode)
@@ -151,13 +156,16 @@ class _Drive:
         self._ends, self._move, self._mode, self._budget = ends, move, mode, budget
         self._source = ends.source.hypervisor
         self._seconds = seconds
-        self._until = asyncio.get_running_loop().time() + seconds if seconds else 0.0
+        self._clock = asyncio.get_running_loop().time
+        self._until = self._clock() + seconds if seconds else 0.0
+        self._gone = math.inf
+        """When the source's QEMU was first seen to be gone in post-copy."""
         self.switched = False
         self.verdict: NovaFleetError | None = None
         """Why we called it off."""
 
     async def until(self, call: asyncio.Future[None]) -> None:
-        """To its end, whatever that is."""
+        """To its end, whatever that is. Raises MigrationError NF-MIG-206 when it has none."""
         while not call.done():
             await asyncio.wait({call}, timeout=POLL)
             if not call.done():
@@ -166,6 +174,8 @@ class _Drive:
     async def _steer(self) -> None:
         now = await self._source.migration(self._move.domain)
         if now.kind not in UNDER_WAY:
+            if self.switched:
+                await self._refuse_endless()
             return
         self._tell(now)
         if self.switched or self.verdict is not None:
@@ -176,8 +186,15 @@ class _Drive:
             if error.code != NOT_NOW:  # it ended while we were thinking
                 raise
 
+    async def _refuse_endless(self) -> None:
+        found = await self._source.domain_state(self._move.domain)
+        if found.state in OFF and found.reason != "migrated":
+            self._gone = min(self._gone, self._clock())
+        if self._clock() > self._gone + GONE:
+            raise _half_lost(self._move, found.reason)
+
     async def _decide(self, now: Progress) -> None:
-        late = bool(self._until) and asyncio.get_running_loop().time() > self._until
+        late = bool(self._until) and self._clock() > self._until
         hopeless = self._budget.hopeless(now)
         if self._mode is Mode.POSTCOPY and (now.iteration >= 2 or (now.iteration and (late or hopeless))):
             await self._source.start_postcopy(self._move.domain)
@@ -245,6 +262,22 @@ def _too_late(move: Move, seconds: float) -> NovaFleetError:
         hints=("give it longer: --deadline", "or let it switch before all is copied: --mode postcopy"),
         retry=Retry.AFTER_FIX,
     )
+
+
+def _half_lost(move: Move, reason: str) -> NovaFleetError:
+    return MigrationError(
+        f"QEMU of {move.source} ended before all memory of {move.domain} was on {move.destination}",
+        code="NF-MIG-206",
+        where=move.source,
+        cause=f"it is off ({reason}); the guest waits for memory that is gone, as in a power cut",
+        hints=(start_without_memory(move),),
+    )
+
+
+def start_without_memory(move: Move) -> str:
+    """The fix where a part of the guest's memory cannot be had any more."""
+    again = f"virsh destroy {move.domain}; virsh start {move.domain}"
+    return f"{again}   # on {move.destination}, whose disks are the newest; then: novafleet migrate recover"
 
 
 def _never(move: Move, now: Progress) -> NovaFleetError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from posixpath import dirname
 from typing import Any
@@ -19,12 +19,15 @@ from novafleet.capability.migration.proof import proven
 from novafleet.capability.migration.scripts import script
 from novafleet.model.facts import HostFacts, PoolFact
 from novafleet.model.migration import Wanted
+from novafleet.plan.elsewhere import machine_for
 from novafleet.ports import Hypervisor
 from novafleet.together import together
 
 OFF = frozenset(("shutoff", "crashed"))
 """States without a QEMU process."""
 TIMEOUT = 120.0
+Kind = tuple[tuple[int, int], str]
+"""Versions of libvirt and QEMU, and libvirt's capabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,12 @@ async def look(
     files = (*(disk.path for disk in own), *extras(guest))
     homes = sorted({dirname(disk.path) for disk in own if disk.kind == "file"})
     running = guest.name if observed.running else ""
-    mine, found, shared, one, other, cpu, boot_cpu, busy = await together(
+    mine, found, shared, one, (other, cpu, boot_cpu), busy = await together(
         ask(source, Question(running, (), files, tuple((disk.format, disk.path) for disk in own))),
         ask(destination, arrivals(guest, files, here.pools, there.pools, wanted)),
         proven(source, destination, homes),
         _kind(source.hypervisor),
-        _kind(destination.hypervisor),
-        _cpu(destination.hypervisor, guest if observed.running else None),
-        _cpu(destination.hypervisor, read(observed.domain.xml)),
+        _receiver(destination.hypervisor, guest if observed.running else None, read(observed.domain.xml)),
         _busy(source.hypervisor, observed, own),
     )
     lower = tuple(dict.fromkeys(image.path for chain in mine.chains.values() for image in chain[1:]))
@@ -148,12 +149,19 @@ async def _below(
     answers[1].room.update(there.room)
 
 
-async def _kind(hypervisor: Hypervisor) -> tuple[tuple[int, int], str]:
+async def _kind(hypervisor: Hypervisor) -> Kind:
     """What a host's libvirt and QEMU are, and what they can do."""
     return await together(hypervisor.version(), hypervisor.capabilities())
 
 
-def _side(facts: HostFacts, kind: tuple[tuple[int, int], str], answer: Answer, arch: str) -> Side:
+async def _receiver(hypervisor: Hypervisor, running: Guest | None, definition: Guest) -> tuple[Kind, str, str]:
+    """The same of the destination, and why it cannot run this CPU, now and when it boots."""
+    kind = await _kind(hypervisor)
+    _, machines = host_of(kind[1], definition.arch)
+    return kind, *await together(_cpu(hypervisor, running, machines), _cpu(hypervisor, definition, machines))
+
+
+def _side(facts: HostFacts, kind: Kind, answer: Answer, arch: str) -> Side:
     versions, capabilities = kind
     uuid, machines = host_of(capabilities, arch)
     return Side(
@@ -243,11 +251,15 @@ def host_of(capabilities: str, arch: str) -> tuple[str, frozenset[str]]:
     return root.findtext("host/uuid", ""), frozenset(machines)
 
 
-async def _cpu(hypervisor: Hypervisor, guest: Guest | None) -> str:
-    """Why the destination cannot run this CPU; those that take what the host has are compared by their flags."""
+async def _cpu(hypervisor: Hypervisor, guest: Guest | None, machines: Collection[str]) -> str:
+    """Why the destination cannot run this CPU; those that take what the host has are compared by their flags. libvirt
+    compares for a machine type it knows; where none would do, the VM does not get so far (NF-MIG-311)."""
     if guest is None or not guest.cpu or guest.cpu_mode != "custom":
         return ""
-    return await hypervisor.compare_cpu(guest.cpu, arch=guest.arch, machine=guest.machine, kind=guest.kind)
+    machine = machine_for(guest.machine, machines) if machines else guest.machine
+    if guest.machine and not machine:
+        return ""
+    return await hypervisor.compare_cpu(guest.cpu, arch=guest.arch, machine=machine, kind=guest.kind)
 
 
 async def _busy(hypervisor: Hypervisor, observed: Observed, disks: Sequence[GuestDisk]) -> str:

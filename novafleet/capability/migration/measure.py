@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,22 @@ async def link_rate(source: End, destination: End) -> float:
     ):
         await taking.status()
     return meter.rate
+
+
+class Links:
+    """The rates of one run: each pair of hosts is measured once, and one at a time, for all lead through here."""
+
+    def __init__(self) -> None:
+        self._one = asyncio.Lock()
+        self._rates: dict[tuple[str, str], float] = {}
+
+    async def rate(self, source: End, destination: End) -> float:
+        """See ``link_rate``."""
+        pair = source.host.name, destination.host.name
+        async with self._one:
+            if pair not in self._rates:
+                self._rates[pair] = await link_rate(source, destination)
+        return self._rates[pair]
 
 
 class _Meter:

@@ -58,9 +58,15 @@ async def relayed(
 def _listening(
     source: End, destination: End, lane: Lane, complaints: Complaints
 ) -> AbstractAsyncContextManager[str | int]:
+    order = asyncio.Lock()  # whoever listens there may tell connections apart by which comes first, as QEMU does
+
+    async def far() -> Channel:
+        async with order:
+            return await _far(destination, lane)
+
     async def carry(near: Channel) -> None:
         try:
-            await join(near, lambda: _far(destination, lane))
+            await join(near, far)
         except NovaFleetError as error:
             complaints.heard.append(error)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from novafleet.model.command import Command
 
 
 @cache
 def _text(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def script(name: str, *arguments: str, mutates: bool = False, become: bool = True) -> Command:

@@ -13,7 +13,9 @@ from novafleet.model.migration import Move, Progress
 
 POLL = 0.5
 OFF = frozenset(("shutoff", "crashed"))
-HALF_WAY = frozenset(("migration", "postcopy", "postcopy failed", "starting up"))
+SPLIT = frozenset(("postcopy", "postcopy failed"))
+"""Reasons of a guest whose memory is on both hosts."""
+HALF_WAY = SPLIT | {"migration", "starting up"}
 """Reasons of a paused guest whose memory is not (or not only) here."""
 
 
@@ -68,15 +70,15 @@ async def _domain(end: End, move: Move) -> Domain | None:
 
 def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
     """Pure, when no migration is under way. ``running``: it ran before. A guest that runs is where it runs; two that
-    run are nobody's to decide; one that is paused half-way is on neither side for sure; one that left by a live
-    migration is not to be started again."""
+    run are nobody's to decide; one that is paused half-way is on neither side for sure, nor is one that runs there
+    on memory the source has lost; one that left by a live migration is not to be started again."""
     lives_here, lives_there = _lives(here), _lives(there)
     if here is not None and here.state == "running" and here.reason not in HALF_WAY and _half_way(there):
         return Place.SOURCE  # what came is not whole, and nobody finishes it
     if _half_way(here) or _half_way(there):
         alone = there is None and here is not None and here.reason == "migration"
         return Place.SOURCE if alone else Place.UNCLEAR
-    if lives_here and lives_there:
+    if (lives_here and lives_there) or _half_lost(here, there):
         return Place.UNCLEAR
     if lives_there:
         return Place.DESTINATION
@@ -93,6 +95,11 @@ def _lives(domain: Domain | None) -> bool:
 
 def _half_way(domain: Domain | None) -> bool:
     return domain is not None and domain.state == "paused" and domain.reason in HALF_WAY
+
+
+def _half_lost(here: Domain | None, there: Domain | None) -> bool:
+    """Does it run on memory that nobody can bring any more?"""
+    return there is not None and there.reason in SPLIT and here is not None and here.reason != "migrated"
 
 
 def _words(domain: Domain | None) -> str:

@@ -9,13 +9,13 @@ from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.manifest import FOLDER, read_manifest
 from novafleet.capability.migration.recover import Facts, Seen
 from novafleet.capability.migration.stack import StackMove, containers_up
+from novafleet.capability.migration.written import write
 from novafleet.model.command import Command
 from novafleet.model.encode import decode, encode
 from novafleet.model.migration import Mode, Phase
 
 RECORD = "stack.json"
 """Beside the manifest, and gone with it: while it is there the migration has not ended."""
-MAKE = 'umask 077; mkdir -p -- "$1"'
 READ = 'for record in "$1"/*/"$2"; do [ ! -f "$record" ] || { cat -- "$record" && echo; }; done'
 THERE = '[ ! -e "$1" ] || echo there'
 
@@ -31,10 +31,7 @@ class StackJob:
 
 async def keep_stack(destination: End, job: StackJob) -> None:
     """Write it down, over what was written before."""
-    folder = f"{FOLDER}/{job.move.job}"
-    await destination.session.run(Command.script(MAKE, folder, become=True, mutates=True))
-    text = json.dumps(encode(job)).encode()
-    await destination.session.push(text, f"{folder}/{RECORD}", mode=0o600, become=True)
+    await write(destination, f"{FOLDER}/{job.move.job}/{RECORD}", json.dumps(encode(job)).encode())
 
 
 async def kept_stacks(destination: End) -> tuple[StackJob, ...]:

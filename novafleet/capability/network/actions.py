@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from xml.etree import ElementTree
 
 from novafleet.capability.network import xml
@@ -65,7 +65,7 @@ def _entry(entry: Mapping[str, str]) -> str:
 
 @cache
 def _replug() -> str:
-    return resources.files(__package__).joinpath("replug.sh").read_text()
+    return Path(__file__).with_name("replug.sh").read_text(encoding="utf-8")
 
 
 ACTIONS: Registry = {

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -215,4 +215,4 @@ def _name_formats(seen: _Seen) -> None:
 @cache
 def script(name: str) -> str:
     """The text of a script."""
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

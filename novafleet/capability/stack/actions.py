@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from novafleet.capability.stack import bundle
 from novafleet.errors import NotFoundError, Retry, StackError
@@ -171,7 +170,7 @@ def _volumes(args: Mapping[str, Json]) -> str:
 
 @cache
 def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 ACTIONS: Registry = {

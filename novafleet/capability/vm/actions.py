@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from novafleet.capability.vm import shape
 from novafleet.capability.vm.hotplug import Plug, Verb, names, plugs
@@ -195,7 +195,7 @@ async def undefine(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 
 @cache
 def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 ACTIONS: Registry = {

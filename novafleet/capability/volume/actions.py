@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from novafleet.capability.volume.check import is_full, too_small
@@ -150,7 +150,7 @@ def _yes(flag: bool) -> str:
 
 @cache
 def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 ACTIONS: Registry = {

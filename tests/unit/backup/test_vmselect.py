@@ -10,7 +10,7 @@ import pytest
 
 from novafleet.app import vmselect
 from novafleet.app.wiring import World
-from novafleet.errors import ConfigError, NotFoundError, UnreachableError
+from novafleet.errors import ConfigError, UnreachableError
 from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
 from novafleet.model.fleet import Fleet, Host
 
@@ -36,17 +36,15 @@ DOWN = {**FACTS, "kvm2": HostFacts("kvm2", 0.0, error="no answer", error_code="N
 
 @dataclass(frozen=True)
 class Hypervisors:
-    """libvirt of each host, which knows one domain at a time."""
+    """libvirt of each host."""
 
     facts: dict[str, HostFacts]
 
     async def get(self, host: Host) -> Any:
-        async def domain(name: str) -> Domain:
-            if name not in self.facts[host.name].domains:
-                raise NotFoundError(f"no domain {name}")
-            return self.facts[host.name].domains[name]
+        async def domains() -> tuple[Domain, ...]:
+            return tuple(self.facts[host.name].domains.values())
 
-        return SimpleNamespace(domain=domain)
+        return SimpleNamespace(domains=domains)
 
 
 @pytest.fixture
@@ -120,6 +118,14 @@ async def test_refused(world: World, patterns: list[str], environment: str, code
     with pytest.raises(ConfigError) as refused:
         await vmselect.select(world, patterns, environment)
     assert refused.value.code == code
+
+
+async def test_an_environment_called_like_a_host_is_asked_back(world: World) -> None:
+    facts = cast("Any", world).facts
+    facts["kvm1"] = _facts("kvm1", _domain("db"), _domain("kvm1-db", "kvm1", "db"))
+    with pytest.raises(ConfigError) as refused:
+        await vmselect.select(world, ["kvm1/db"])
+    assert (refused.value.code, refused.value.cause) == ("NF-VM-007", "kvm1/db, kvm1/kvm1-db")
 
 
 async def test_a_host_that_is_down_matters_where_a_vm_may_be_missing(world: World) -> None:

@@ -146,15 +146,6 @@ def test_an_older_host_boots_it_with_the_newest_machine_of_its_kind() -> None:
     assert caught.value.code == "NF-MIG-405"
 
 
-def test_an_older_libvirt_is_not_told_of_the_watchdog_every_q35_has() -> None:
-    able = "<capabilities><host><uuid>x</uuid></host></capabilities>"
-    for action, stays in (("reset", 0), ("poweroff", 1)):
-        dog = f"<domain><devices><watchdog model='itco' action='{action}'/><disk/></devices></domain>"
-        root = ElementTree.fromstring(booting(dog, able))
-        assert len(root.findall("devices/watchdog")) == stays
-        assert root.find("devices/disk") is not None
-
-
 def test_snapshots_say_where_their_images_are_now() -> None:
     text = (
         '<domainsnapshot><description>{"images": {"vda": "/a/x"}}</description><source file=\'/a/x\'/></domainsnapshot>'

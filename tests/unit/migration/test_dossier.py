@@ -188,6 +188,13 @@ REFUSED = [
         says="avx",
     ),
     Case("an unknown machine type", "NF-MIG-311", there(observed(), machines=frozenset(("pc-q35-6.2",))), says="6.2"),
+    Case(
+        "a machine type of a newer QEMU",
+        "NF-MIG-311",
+        there(observed(), machines=frozenset(("q35", "pc-q35-6.2"))),
+        RUNNING,
+        says="6.2",
+    ),
     Case("no KVM", "NF-MIG-312", there(observed(xml(kind="kvm")), kvm=False)),
     Case("no emulator", "NF-MIG-313", there(observed(), files={}), says=EMULATOR),
     Case("no firmware", "NF-MIG-313", observed(xml(system=EFI)), says="OVMF_CODE.fd"),
@@ -235,6 +242,13 @@ def test_what_cannot_be_is_refused_with_its_fix_before_anything_is_touched(case:
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_nothing_else_is_found_wrong_with_it(case: Case) -> None:
     assert set(codes(dossier(case.seen, **case.wanted))) == {case.code}
+
+
+def test_a_guest_that_boots_as_another_machine_is_told_of() -> None:
+    found = dossier(there(observed(), machines=frozenset(("q35", "pc-q35-6.2"))))
+    [warned] = [each for each in found.findings if (each.severity, each.code) == (Severity.WARNING, "NF-MIG-311")]
+    assert warned.modes == (Mode.WARM, Mode.COLD)
+    assert "newest q35" in warned.what
 
 
 def test_a_refusal_is_an_error_with_every_fix() -> None:
@@ -322,6 +336,16 @@ def test_known_bad_pairs_have_a_source_and_fit_their_versions() -> None:
     assert "NF-MIG-316" not in codes(dossier(old), "warning")
     crashing = there(observed(), versions=(11_004_000, 8_001_001))
     assert dossier(crashing).move.ladder == (Mode.LIVE, Mode.WARM, Mode.COLD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "warned"), [("qemu", "7.2.0", 1), ("qemu", "10.0.0", 0), ("kvm", "7.2.0", 0)]
+)
+def test_an_emulated_guest_that_leaves_an_old_qemu_is_warned_of(kind: str, version: str, warned: int) -> None:
+    seen = here(there(observed(xml(kind=kind)), kvm=True), versions=(11_004_000, number(version)))
+    found = [each for each in dossier(seen).findings if "without KVM" in each.what]
+    assert len(found) == warned
+    assert all((each.code, each.modes) == ("NF-MIG-316", (Mode.LIVE, Mode.POSTCOPY)) for each in found)
 
 
 def test_host_model_on_qemu_10_is_warned_of() -> None:

@@ -132,6 +132,24 @@ async def test_a_postcopy_that_broke_off_goes_on_by_another_route(pair: Pair) ->
     assert [(await each.domain(NAME)).state for each in (pair.a, pair.b)] == ["shutoff", "running"]
 
 
+async def test_a_postcopy_without_its_source_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt's own call has none then."""
+    monkeypatch.setattr(live, "GONE", 0.0)
+    drive = live._Drive(pair.ends, move(), Mode.POSTCOPY, Budget(500), 0.0)
+    drive.switched = True
+    endless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for state, reason in (("paused", "postcopy"), ("shutoff", "migrated")):
+        guest = pair.a._guests[NAME]
+        guest.state, guest.reason = state, reason
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(drive.until(endless), 3 * live.POLL)
+    guest.reason = "crashed"
+    async with asyncio.timeout(10):
+        with pytest.raises(NovaFleetError) as caught:
+            await drive.until(endless)
+    assert caught.value.code == "NF-MIG-206"
+
+
 async def test_who_goes_away_leaves_no_migration_behind(pair: Pair) -> None:
     slow = move(wanted=Wanted(bandwidth=MIB))
     task = asyncio.create_task(live.migrate_live(pair.ends, slow, ROUTE, Mode.LIVE))
@@ -285,6 +303,8 @@ def domain(state: str, reason: str = "unknown", *, persistent: bool = True) -> D
         (domain("shutoff", "shutdown"), None, False, Place.SOURCE),
         (domain("shutoff", "migrated"), None, True, Place.UNCLEAR),
         (domain("shutoff", "migrated"), domain("shutoff", "crashed"), True, Place.UNCLEAR),
+        (domain("shutoff", "migrated"), domain("running", "postcopy"), True, Place.DESTINATION),
+        (domain("shutoff", "crashed"), domain("running", "postcopy"), True, Place.UNCLEAR),
         (None, domain("running"), True, Place.DESTINATION),
         (None, None, True, Place.UNCLEAR),
     ],

@@ -173,6 +173,46 @@ async def test_a_move_is_kept_beside_its_manifest_and_read_again(
     assert move_of(encode(move)) == move
 
 
+CUSTOM = "<cpu mode='custom' match='exact'><model>Nehalem</model><feature policy='require' name='{}'/></cpu>"
+
+
+async def test_a_cpu_the_destination_lacks_is_told() -> None:
+    source, destination = ends("kvm1", "kvm2")
+    facts = {name: HostFacts(name, 0.0) for name in ("kvm1", "kvm2")}
+    await source.hypervisor.define_domain(xml("", CUSTOM.format("avx512f")))
+    seen = await look((source, destination), facts, "lab-db", Wanted(), job="0a1b2c3d", vm="db", environment="lab")
+    assert "avx512f" in seen.boot_cpu
+
+
+class Asked(FakeHypervisor):
+    """Knows machine types, and which one it was asked about; libvirt refuses one it does not know."""
+
+    machine = ""
+
+    async def capabilities(self) -> str:
+        types = "".join(f"<machine>{each}</machine>" for each in ("q35", "pc-q35-7.2"))
+        return (await super().capabilities()).replace("</arch>", f"{types}</arch>")
+
+    async def compare_cpu(
+        self, cpu: str, *, emulator: str = "", arch: str = "", machine: str = "", kind: str = ""
+    ) -> str:
+        self.machine = machine
+        return await super().compare_cpu(cpu, emulator=emulator, arch=arch, machine=machine, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("had", "asked"), [("pc-q35-7.2", "pc-q35-7.2"), ("pc-q35-10.0", "q35"), ("pc-i440fx-10.0", "")]
+)
+async def test_a_cpu_is_compared_for_a_machine_type_the_destination_knows(had: str, asked: str) -> None:
+    source, destination = ends("kvm1", "kvm2")
+    there = Asked("kvm2")
+    facts = {name: HostFacts(name, 0.0) for name in ("kvm1", "kvm2")}
+    await source.hypervisor.define_domain(xml("", CUSTOM.format("sse2")).replace("pc-q35-7.2", had))
+    both = (source, LocalEnd(destination.host, destination.session, there))
+    await look(both, facts, "lab-db", Wanted(), job="0a1b2c3d", vm="db", environment="lab")
+    assert there.machine == asked
+
+
 async def test_a_vm_is_looked_at_on_both_hosts() -> None:
     source, destination = ends("kvm1", "kvm2")
     facts = {name: HostFacts(name, 0.0, memory_available=1 << 30) for name in ("kvm1", "kvm2")}

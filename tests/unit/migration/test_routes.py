@@ -238,3 +238,29 @@ def test_what_others_wrote_meanwhile_stays(tmp_path: File) -> None:
     assert len(left) == 2
     assert left[0].endswith("novafleet-migrate-ffff0000")
     assert left[1] == "ssh-rsa COLLEAGUE"
+
+
+async def test_connections_arrive_in_the_order_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU takes the first one for the guest's memory, and another for pages it asks for."""
+    handlers: list[Any] = []
+    arrived: list[int] = []
+    turns = iter((5, 0))
+
+    async def opened(_destination: Any, _lane: Any) -> Any:
+        number = len(arrived) + 1
+        for _ in range(next(turns)):
+            await asyncio.sleep(0)
+        arrived.append(number)
+        return number
+
+    async def joined(near: Any, open_far: Any) -> None:
+        pairs.append((near, await open_far()))
+
+    pairs: list[tuple[int, int]] = []
+    monkeypatch.setattr(relay, "_far", opened)
+    monkeypatch.setattr(relay, "join", joined)
+    session = SimpleNamespace(listen_unix=lambda _path, handler: handlers.append(handler))
+    end: Any = SimpleNamespace(session=session)
+    relay._listening(end, end, relay.Lane("/run/mem.sock"), relay.Complaints())
+    await asyncio.gather(*(handlers[0](near) for near in (1, 2)))
+    assert pairs == [(1, 1), (2, 2)]

@@ -164,9 +164,10 @@ async def test_its_destination_remembers_it(tmp_path: Path, monkeypatch: pytest.
     written: dict[str, bytes] = {}
 
     class Host3(Said):
-        async def push(self, content: bytes, path: str, **_more: Any) -> bool:
-            written[path] = content
-            return True
+        async def run(self, command: Command, *, stdin: bytes = b"", **more: Any) -> Completed:
+            if stdin:
+                written[command.argv[-2]] = stdin
+            return await super().run(command, **more)
 
     monkeypatch.setattr(stackjob, "FOLDER", str(tmp_path))
     job = StackJob(STACK_MOVE, Phase.COPYING, 5.0)

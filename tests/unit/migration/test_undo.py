@@ -53,6 +53,11 @@ def test_two_vms_of_one_name_are_not_guessed_between() -> None:
     assert (caught.value.code, caught.value.cause) == ("NF-MIG-504", "kvm1/devlab-db, kvm2/devlab-db")
 
 
+def test_one_that_had_its_name_there_before_is_not_in_its_way() -> None:
+    older = replace(FIRST, uuid="of-another")
+    assert chosen(Kept(5.0, (older, FIRST), {}), "devlab-db") is FIRST
+
+
 def test_a_host_that_was_not_asked_may_have_it() -> None:
     gone = UnreachableError("no answer", where="kvm2")
     with pytest.raises(MigrationError) as caught:

@@ -12,7 +12,8 @@ import pytest
 
 from novafleet.app import duties
 from novafleet.app.backedup import DiskBackup, VmBackup
-from novafleet.app.drill import Drilled, DrillRequest
+from novafleet.app.drill import Drilled
+from novafleet.app.drillplan import DrillRequest
 from novafleet.app.duties import ByPolicy, _assigned, _lacking, outcome, rules
 from novafleet.app.guard import refuse_unprotected
 from novafleet.app.plan import Planned

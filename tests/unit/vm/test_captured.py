@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ from novafleet.capability.vm import shape, xml
 from novafleet.capability.vm.diff import differences
 from novafleet.model.facts import Domain
 from novafleet.plan import record
+from novafleet.plan.elsewhere import for_older_libvirt
 from novafleet.plan.storage import seed_path
 from tests.unit.vm.cases import CASES, host
 
@@ -32,9 +34,14 @@ def test_every_case_is_captured_on_both() -> None:
     assert {path.stem for path in CAPTURED} == {f"{name}-{release}" for name in CASES for release in ("9.0", "11.3")}
 
 
-def test_what_libvirt_rewrote_is_no_difference(captured: Path) -> None:
+@pytest.mark.parametrize("moved", [False, True], ids=["", "moved-to-an-older-host"])
+def test_what_libvirt_rewrote_is_no_difference(captured: Path, moved: bool) -> None:
     environment, vm, facts = CASES[captured.stem.partition("-")[0]]
     domain = _domain(captured, autostart=vm.autostart)
+    if moved:
+        root = ElementTree.fromstring(domain.xml)
+        for_older_libvirt(root)
+        domain = replace(domain, xml=ElementTree.tostring(root, encoding="unicode"))
     desired = shape.desired(vm, environment, facts)
     seeded = host(digests={seed_path(facts, environment.name, vm.name): desired.get("seed.digest", "")})
     assert differences(vm, desired, shape.live(domain, environment, vm, seeded)) == ()

@@ -99,13 +99,13 @@ async def test_leftovers_of_a_killed_copy_go(pool: Path) -> None:
 
 
 async def test_a_stopped_copy_leaves_nothing(pool: Path) -> None:
-    slow = "#!/bin/sh\nexec sleep 60\n"
+    slow = "#!/bin/sh\necho begun\nexec sleep 60\n"
     tools = pool / "bin"
     tools.mkdir()
     (tools / "qemu-img").write_text(slow)
     (tools / "qemu-img").chmod(0o755)
     target = pool / "vmtest.db.root.qcow2"
-    script = actions._script("create.sh").replace("case $how", f': >"$part"; echo begun; PATH={tools}:$PATH\ncase $how')
+    script = actions._script("create.sh").replace("case $how", f': >"$part"; PATH={tools}:$PATH\ncase $how')
     command = Command.script(script, str(target), "qcow2", "1048576", "blank", "", "", "", "no").argv
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
