@@ -92,9 +92,12 @@ def turn(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.node.get_closest_marker("lab"):
         yield
         return
-    LAB_PLACE.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (LAB_PLACE.root / "tests.lock").open("w") as lock:
+    root = LAB_PLACE.root
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (root / "tests.queue").open("w") as queue, (root / "tests.lock").open("w") as lock:
+        fcntl.flock(queue, fcntl.LOCK_EX)  # who waits for the whole lab is not overtaken for ever
         fcntl.flock(lock, fcntl.LOCK_EX if request.node.get_closest_marker("disturbs") else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
         yield
 
 

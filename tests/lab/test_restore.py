@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
-from tests.lab.backupbench import QUIET, Shop, kill, until
+from tests.lab.backupbench import QUIET, Machine, Shop, kill, until
 from tests.lab.restorebench import (
     BOOTED,
     POOL,
@@ -152,6 +153,54 @@ def test_instantly(guest: Guest, target: str) -> None:
     assert digest(lab, target, images["vdb"]) == guest.taken[row["snapshot"]]["vdb"]
     assert "backing" not in lab.on(target, "qemu-img", "info", images["vda"])
     assert left_over(lab, target) == ""
+
+
+def secure(root: Element) -> None:
+    """UEFI and a TPM, as the newest machine type has them."""
+    system, memory = root.find("os"), root.find("memory")
+    devices = root.find("devices")
+    assert system is not None
+    assert memory is not None
+    assert devices is not None
+    memory.text = "128"
+    system.set("firmware", "efi")
+    SubElement(SubElement(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("more", [lambda _: None, secure], ids=["bios", "uefi-tpm"])
+@pytest.mark.parametrize("pair", PAIRS, ids="-to-".join)
+async def test_a_q35_vm_under_another_libvirt(
+    lab: Lab, fleet_home: Path, tmp_path: Path, pair: tuple[str, str], more: Callable[[Element], None]
+) -> None:
+    """libvirt 11.3 writes what 9.0 does not know: the watchdog of q35, a format of the firmware, secure boot."""
+    here, there = pair
+    shop = await new_shop(lab, here, fleet_home, tmp_path)
+    guest = Machine(shop, "d-source")
+    guest.remove()
+    remove(lab, there, "d-copy")
+
+    def newest(root: Element) -> None:
+        machine = root.find("os/type")
+        assert machine is not None
+        machine.set("machine", "q35")
+        more(root)
+
+    guest.create(("vda", "qcow2", "24M"), extra=newest)
+    try:
+        guest.start()
+        guest.write("vda", "write -P 3 1M 1M")
+        row = guest.back_up()
+        done = restored(shop, row["snapshot"], "--host", there, "--as", "d-copy", "--start")
+        assert done["started"] is True
+        assert lab.on(there, *QUIET, "domstate", "d-copy").strip() == "running"
+        root = definition(lab, there, "d-copy")
+        assert root.findtext("os/nvram", "") == "" or lab.answers(there, "test", "-s", root.findtext("os/nvram", ""))
+        lab.on(there, *QUIET, "destroy", "d-copy")
+        assert digest(lab, there, done["disks"][0]["path"]) == guest.taken[row["snapshot"]]["vda"]
+    finally:
+        guest.remove()
+        remove(lab, there, "d-copy")
 
 
 def there(lab: Lab, host: str) -> list[str]:
