@@ -1,3 +1,3 @@
 """Fixtures that every suite may use."""
 
-pytest_plugins = ["tests.labfixture", "tests.objectstores"]
+pytest_plugins = ["tests.labfixture", "tests.objectstores", "tests.streams"]

@@ -223,6 +223,7 @@ def test_a_lost_connection_goes_on_at_the_same_moment(running: Machine) -> None:
     running.back_up()
 
     def disturb(pid: int) -> None:
+        until(lambda: "at" in noted(running))
         running.write("vda", "write -P 0x32 0 6M")
         _end_connection(running.shop, pid)
 

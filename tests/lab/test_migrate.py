@@ -199,6 +199,7 @@ def shared(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
     yield from made(lab, fleet_home, OnShared(lab, "ma-shared"), "kvm2", "kvm1", "kvm3")
 
 
+@pytest.mark.disturbs
 def test_live_with_its_own_disks_through_the_controller(pair: Fleet) -> None:
     here, there = pair.hosts
     before = pair.traces()
@@ -209,6 +210,7 @@ def test_live_with_its_own_disks_through_the_controller(pair: Fleet) -> None:
     pair.nothing_stays(before)
 
 
+@pytest.mark.disturbs
 def test_tunnels_and_ports_between_the_hosts_leave_nothing(fleet: Fleet) -> None:
     """Into a user who is not root and out of one, too: kvm3 logs in as ``ops``."""
     before = fleet.traces()
@@ -282,6 +284,7 @@ def test_hosts_that_cannot_reach_each_other(fleet: Fleet) -> None:
     assert fleet.traces() == before
 
 
+@pytest.mark.disturbs
 @pytest.mark.thorough
 def test_a_controller_killed_in_a_relay_leaves_the_guest_where_it_was(fleet: Fleet) -> None:
     before = fleet.traces()
@@ -297,6 +300,7 @@ def test_a_controller_killed_in_a_relay_leaves_the_guest_where_it_was(fleet: Fle
     assert not fleet.lab.on("kvm3", "sh", "-c", 'ls "$1" | grep "$2"; :', "sh", POOL, fleet.guest.name)
 
 
+@pytest.mark.disturbs
 @pytest.mark.thorough
 def test_a_controller_killed_in_a_tunnel_lets_the_guest_arrive(fleet: Fleet) -> None:
     before = fleet.traces()

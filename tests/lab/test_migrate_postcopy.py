@@ -51,6 +51,7 @@ def refused(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
     yield from made(lab, fleet_home, Pinned(lab, "gp-refused"), "kvm2", "kvm1")
 
 
+@pytest.mark.disturbs
 def test_post_copy_moves_a_guest_that_counts(pair: Fleet) -> None:
     """Slowly, so that it is switched over before all of its memory is there."""
     here, there = pair.hosts
