@@ -42,18 +42,22 @@ async def test_where_disks_lie(session: HostSession, tmp_path: Path) -> None:
 async def test_one_at_a_time(session: HostSession, tmp_path: Path) -> None:
     (tmp_path / "a.img").touch()
     vms = [domain(f"vm{n}", f"{tmp_path}/a.img", *(["/dev/vg0/x"] if n % 2 else [])) for n in range(6)]
-    store, inside, most = Datastores(2), 0, 0
+    store, inside, most, two = Datastores(2), 0, 0, asyncio.Event()
 
     async def read(vm: Domain) -> None:
         nonlocal inside, most
         async with store.place(session, vm) as names:
             assert names
             inside, most = inside + 1, max(most, inside + 1)
+            if inside == 2:
+                two.set()
+            await two.wait()
             for _ in range(5):
                 await asyncio.sleep(0)
             inside -= 1
 
-    await asyncio.gather(*map(read, vms))
+    async with asyncio.timeout(60.0):
+        await asyncio.gather(*map(read, vms))
     assert most == 2
 
 
