@@ -22,7 +22,7 @@ from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan, mending, plan, without
 from novafleet.capability.backup.read import Reading, copy, read_again
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out, sizes
-from novafleet.errors import BackupError, HypervisorError, RepositoryError
+from novafleet.errors import BackupError, HypervisorError, RepositoryError, UnreachableError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
@@ -101,7 +101,7 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
     work = Work(ctx, clock, repository, order, prepared, checkpoint or checkpoint_name(repository.id, began))
     after = prepared.parent.id if prepared.parent else ""
     async with AsyncExitStack() as undo, repository.backup(clock, after=after) as store:
-        undo.push_async_callback(_undo, work)
+        undo.push_async_exit(partial(_undo, work))
         async with _exported(work) as export:
             snapshot = await _content(work, store, export)
             await store.flush()  # as long as the disks stand still, whoever comes after us can go on
@@ -345,8 +345,11 @@ async def _facts(ctx: ActionContext, sight: Sight) -> Mapping[str, Any]:
     return {"libvirt": libvirt, "qemu": qemu, "state": sight.domain.state, "left_out": dict(sight.left_out)}
 
 
-async def _undo(work: Work) -> None:
-    """Nothing was committed: what would have recorded the next changes goes, the old checkpoint stays."""
+async def _undo(work: Work, _kind: object, error: BaseException | None, _trace: object) -> None:
+    """Nothing was committed: what would have recorded the next changes goes, the old checkpoint stays. Where the
+    connection was lost, the job of a running VM stays, and its checkpoint with it."""
+    if work.sight.running and isinstance(error, UnreachableError):
+        return
     if work.sight.running:
         domain = work.sight.domain.name
         await if_possible(work.ctx, forget_checkpoint(work.ctx, domain, work.checkpoint, running=True))

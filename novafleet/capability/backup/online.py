@@ -19,7 +19,7 @@ from novafleet.capability.backup.look import Sight, scratch_directory
 from novafleet.capability.backup.names import Names
 from novafleet.capability.backup.order import Exported, Order
 from novafleet.capability.backup.plan import DiskPlan
-from novafleet.errors import BackupError, HypervisorError
+from novafleet.errors import BackupError, HypervisorError, UnreachableError
 from novafleet.model.backup import Consistency
 from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml
 from novafleet.ports import ActionContext
@@ -37,30 +37,39 @@ async def exported(
     the checkpoint when what was read is not kept. Raises SpaceError NF-BAK-012, BackupError NF-BAK-014."""
     domain, names = sight.domain, Names(sight.domain.uuid)
     socket = names.socket(sight.home)
-    try:
+    async with _until_left(ctx, domain.name, names):
         refuse_without_room(ctx, sight)
         async with in_guest(ctx, order.hooks, domain.name) if order.hooks else nullcontext():
             consistency, plans = await _begin_anyhow(ctx, sight, plans, order, checkpoint)
         watch = partial(guard, ctx, sight, socket, order.heartbeat)
         addresses = _addresses(plans, socket)
         yield Exported(tuple(plans), consistency, addresses, partial(_ended, ctx, sight), guard=watch)
-    finally:
-        await if_possible(ctx, _closed(ctx, domain.name, names))
 
 
 @asynccontextmanager
 async def taken_up(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], note: Note) -> AsyncIterator[Exported]:
     """The frozen disks of a job whose controller is gone; its guard watches over us now, by the same lease."""
     names = Names(sight.domain.uuid)
-    try:
+    async with _until_left(ctx, sight.domain.name, names):
         addresses = _addresses(plans, names.socket(sight.home))
         yield Exported(tuple(plans), note.consistency, addresses, partial(_ended, ctx, sight), note.at)
-    finally:
-        await if_possible(ctx, _closed(ctx, sight.domain.name, names))
 
 
 def _addresses(plans: Sequence[DiskPlan], socket: str) -> dict[str, Address]:
     return {each.disk.target: Address(socket, each.disk.target, EXPORT_BITMAP if each.since else "") for each in plans}
+
+
+@asynccontextmanager
+async def _until_left(ctx: ActionContext, domain: str, names: Names) -> AsyncIterator[None]:
+    """Ends the job; not where the connection was lost, so that the next try goes on with it at the same moment."""
+    try:
+        yield
+    except UnreachableError:
+        raise
+    except BaseException:
+        await if_possible(ctx, _closed(ctx, domain, names))
+        raise
+    await if_possible(ctx, _closed(ctx, domain, names))
 
 
 async def _closed(ctx: ActionContext, domain: str, names: Names) -> None:
