@@ -24,8 +24,9 @@ demo: lab ## Build the lab, bring the sample environment up on it and show it
 test: lint ## Run every check and the test suite; it brings the lab up by itself
 	$(MAKE) -j2 --no-print-directory test-lab test-local
 
-test-lab:
-	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench $(LESS)"
+test-lab: lab
+	$(BIN)/pytest -q -p no:cacheprovider -n 3 -m "lab and not bench and not disturbs $(LESS)"
+	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench and disturbs $(LESS)"
 
 test-local:
 	$(BIN)/pytest -q -m "not lab and not bench $(LESS)"

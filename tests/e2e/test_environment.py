@@ -110,6 +110,7 @@ def _drift(controller: Controller, path: Path, address: str) -> list[dict[str, s
     return next(row["drift"] for row in rows if row["address"] == address)
 
 
+@pytest.mark.disturbs
 def test_a_saved_plan_is_run_or_refused_when_stale(controller: Controller, environment: Write, tmp_path: Path) -> None:
     path = environment("small", SMALL)
     saved = str(tmp_path / "plan.json")

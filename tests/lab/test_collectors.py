@@ -96,6 +96,7 @@ async def test_many_domains(lab: Lab, fleet_home: Path) -> None:
     assert facts.domains.keys() >= names
 
 
+@pytest.mark.disturbs
 @pytest.mark.parametrize("host", ["kvm1", "kvm3"])
 def test_scripts_work_in_busybox(lab: Lab, host: str) -> None:
     for each in collectors(PLANNING):

@@ -80,12 +80,12 @@ def frozen_libvirtd(lab: Lab) -> Iterator[str]:
 async def test_a_frozen_libvirtd_costs_a_deadline_and_no_thread(lab: Lab, frozen_libvirtd: str) -> None:
     host = reachable(LAB_HOSTS["kvm2"])
     async with SshPool(Fleet({host.name: host}, {}), known_hosts=LAB / "known_hosts", passwords=no_password) as pool:
-        hypervisor = LibvirtHypervisor(Session(host.name, Dialer(pool, host), deadline=1.0))
+        hypervisor = LibvirtHypervisor(Session(host.name, Dialer(pool, host), deadline=5.0))
         session = await pool.get(host)
         began = time.monotonic()
         with pytest.raises(DeadlineError) as caught:
             await hypervisor.version()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 25.0, "the default deadline is 30 s"
         assert caught.value.code == "NF-LV-110"
         await until(lambda: not [each for each in threading.enumerate() if each.name.startswith("libvirt-kvm2-")])
         assert await session.pull("/etc/hostname"), "the SSH connection is as usable as before"
