@@ -1,10 +1,12 @@
-"""KVM is believed only where a probe guest really booted with it; the verdict holds until the host reboots."""
+"""KVM is believed only where a probe guest really booted with it, until the host or the probe changes."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from novafleet.app.wiring import Places, World
@@ -14,6 +16,7 @@ from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.observe.registry import collectors
 from novafleet.store import cache
 
+PROBE = "acceleration"
 WORKS = "works"
 UNTRIED = "untried"
 
@@ -39,7 +42,13 @@ def _boot(facts: HostFacts) -> str:
 
 
 def _key(system: Mapping[str, Any]) -> str:
-    return f"{system.get('machine_id', '')}/{system.get('boot_id', '')}"
+    return f"{system.get('machine_id', '')}/{system.get('boot_id', '')}/{_probe()}"
+
+
+@functools.cache
+def _probe() -> str:
+    [probe] = collectors((PROBE,))
+    return sha256(probe.script.encode()).hexdigest()[:12]
 
 
 def _judged(facts: HostFacts, verdicts: Mapping[str, str]) -> HostFacts:
@@ -48,7 +57,7 @@ def _judged(facts: HostFacts, verdicts: Mapping[str, str]) -> HostFacts:
 
 async def _ask(world: World, host: str) -> str:
     try:
-        documents = await collect(world.sessions, world.fleet.hosts[host], collectors(("acceleration",)))
+        documents = await collect(world.sessions, world.fleet.hosts[host], collectors((PROBE,)))
     except NovaFleetError:
         return ""  # nothing learnt: TCG for now, asked again next time
     return _verdict(documents)
@@ -61,5 +70,5 @@ def remember(places: Places, seen: Iterable[Mapping[str, Mapping[str, Any]]]) ->
 
 
 def _verdict(documents: Mapping[str, Mapping[str, Any]]) -> str:
-    said = str(documents["acceleration"]["kvm"])
+    said = str(documents[PROBE]["kvm"])
     return "" if said == UNTRIED else said
