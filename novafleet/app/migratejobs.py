@@ -98,7 +98,8 @@ def jobs_of(records: Iterable[Record]) -> Iterator[Job]:
 
 def _moving(move: Move, record: Record) -> Moving:
     phase, mode = Phase(record.payload["phase"]), Mode(record.payload.get("mode", "auto"))
-    return Moving(move.job, phase, mode, move.source, move.destination, record.run, move.running, record.at)
+    held = bool(record.payload.get("held"))
+    return Moving(move.job, phase, mode, move.source, move.destination, record.run, move.running, record.at, held)
 
 
 async def with_move(job: Job, destination: Reached) -> Job:
@@ -109,7 +110,8 @@ async def with_move(job: Job, destination: Reached) -> Job:
 async def look(job: Job, reached: Mapping[str, Reached]) -> Facts:
     """What both hosts show now."""
     note, here, there = job.moving, reached.get(job.moving.source), reached.get(job.moving.destination)
-    return Facts(note.phase, note.mode, note.running, await _seen(job, here, sends=True), await _seen(job, there))
+    seen = await _seen(job, here, sends=True), await _seen(job, there)
+    return Facts(note.phase, note.mode, note.running, *seen, note.held)
 
 
 async def _seen(job: Job, host: Reached | None, *, sends: bool = False) -> Seen:

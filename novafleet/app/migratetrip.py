@@ -17,7 +17,7 @@ from novafleet.capability.migration.downtime import Watcher
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
 from novafleet.capability.migration.gates import BOOTING
-from novafleet.capability.migration.live import migrate_live
+from novafleet.capability.migration.live import may_hold, migrate_live
 from novafleet.capability.migration.power import power_off
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
@@ -68,6 +68,8 @@ class Trip:
     verified: bool = False
     gates: Sequence[GateSeen] = ()
     _known: bool = False
+    _held: bool = False
+    """Do the guest's CPUs wait for us on the destination?"""
 
     @property
     def label(self) -> str:
@@ -157,7 +159,8 @@ class Trip:
     async def _note(self, verb: str, phase: Phase, values: Mapping[str, Json]) -> None:
         """The journal first; then the domain itself, so that another controller knows as much."""
         first = {} if self._known else {"move": encode(self.move)}
-        payload = {"phase": phase.value, "job": self.move.job, "mode": self.mode.value, **first, **values}
+        now = {"phase": phase.value, "job": self.move.job, "mode": self.mode.value, "held": self._held}
+        payload = {**now, **first, **values}
         record = Record(self.run_id, f"{self.label}/{verb}", 1, NOTE, 0, self.clock.now(), payload)
         await self.journal.append([record])
         self._known = True
@@ -170,6 +173,7 @@ class Trip:
             self.run_id,
             self.move.running,
             self.clock.now(),
+            self._held,
         )
         ends = (self.source, self.destination)
         await together(*(note.write(end.hypervisor, self.move.domain, moving) for end in ends))
@@ -235,10 +239,12 @@ class Trip:
         """libvirt refuses a domain with snapshots: it forgets them first; their XML is in the move."""
         move = self.move
         async with open_route(move.path, ends.source, ends.destination, move.job) as route:
+            self._held = await may_hold(ends.source.hypervisor, move, self.mode)
             await ends.note(Phase.SWITCHING, {"path": move.path.value, "survives": route.survives_controller})
             for xml in reversed(move.snapshots):
                 await ends.source.hypervisor.delete_snapshot(move.domain, name_of(xml), metadata_only=True)
-            moved = await migrate_live(ends, move, route, self.mode, seconds=self._left(), watchers=self.watchers)
+            how = (ends, move, route, self.mode)
+            moved = await migrate_live(*how, hold=self._held, seconds=self._left(), watchers=self.watchers)
         self.downtimes = moved.downtimes
         await ends.source.hypervisor.set_domain_autostart(move.domain, False)
         await ends.note(Phase.SWITCHED, {"downtimes": dict(moved.downtimes), "probe": moved.probe})
@@ -253,6 +259,8 @@ class Trip:
         seen = await place_of(self.ends(ctx, "verify"), self.move, patience=PATIENCE)
         if seen.where is not Place.DESTINATION:
             raise unclear(self.move, seen.why)
+        if self._held:
+            await self.destination.hypervisor.resume_domain(self.move.domain)
         self.gates = await self._proven(ctx)
         self.verified = True
         await self._note("verify", Phase.VERIFIED, {"gates": encode(self.gates)})

@@ -131,7 +131,7 @@ async def _roll_back(trip: Trip, facts: Facts) -> None:
     """What waits on the destination is ended first; only then the source goes on, and all else is taken back."""
     ends, move = trip.ends(verb="recover"), trip.move
     await close_route(ends.source, ends.destination, move.job)
-    if facts.destination.half_way:
+    if facts.destination.half_way or facts.waits:
         await ends.destination.hypervisor.destroy_domain(move.domain)
     if facts.source.half_way and move.running:
         await ends.source.hypervisor.resume_domain(move.domain)
@@ -157,7 +157,8 @@ async def _start_there(trip: Trip, facts: Facts) -> None:
     if facts.source.present and facts.source.state not in OFF:
         await ends.source.hypervisor.destroy_domain(move.domain)
     await ends.note(Phase.SWITCHED, {})
-    await ends.destination.hypervisor.start_domain(move.domain)
+    hypervisor = ends.destination.hypervisor
+    await (hypervisor.resume_domain if facts.waits else hypervisor.start_domain)(move.domain)
     there = replace(facts.destination, state="running")
     await _commit(trip, replace(facts, source=replace(facts.source, state="shutoff"), destination=there))
 

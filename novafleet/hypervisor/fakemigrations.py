@@ -41,7 +41,7 @@ class FakeMigrations(FakeGuests):
                     await job.over.wait()
                 if job.called_off:
                     raise Refusal(translate.OPERATION_ABORTED, "operation aborted: migration out: canceled by client")
-                self._hand_over(name, guest, peer, parameters)
+                self._hand_over(name, guest, peer, parameters, held="paused" in flags)
             finally:
                 guest.leaving = None
         except Refusal as refusal:
@@ -72,7 +72,9 @@ class FakeMigrations(FakeGuests):
         self.peers[uri]._guest(name).reason = "migrated"
         guest.live, guest.state, guest.reason = None, "shutoff", "migrated"
 
-    def _hand_over(self, name: str, guest: Guest, peer: FakeHypervisor, parameters: Mapping[str, object]) -> None:
+    def _hand_over(
+        self, name: str, guest: Guest, peer: FakeHypervisor, parameters: Mapping[str, object], *, held: bool
+    ) -> None:
         running, config = (
             plug.parse(str(parameters[key])) if key in parameters else deepcopy(ours)
             for key, ours in (("destination_xml", guest.live), ("persistent_xml", guest.tree))
@@ -83,8 +85,9 @@ class FakeMigrations(FakeGuests):
         rewrite.domain(config)
         self._tell(name, "suspended", "migrated")
         guest.left = Progress("completed", 1000, GIB, GIB, downtime_ms=50, iteration=2)
-        peer._guests[name] = Guest(config, running, "running", "migrated", left=guest.left)
-        peer._tell(name, "resumed", "migrated")
+        state, reason = ("paused", "user") if held else ("running", "migrated")
+        peer._guests[name] = Guest(config, running, state, reason, left=guest.left)
+        peer._tell(name, *(("suspended", "paused") if held else ("resumed", "migrated")))
         guest.live, guest.state, guest.reason = None, "shutoff", "migrated"
         self._tell(name, "stopped", "migrated")
 

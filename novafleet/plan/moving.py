@@ -28,7 +28,7 @@ ElementTree.register_namespace(MIGRATION_KEY, MIGRATION_NS)
 @dataclass(frozen=True, slots=True)
 class Moving:
     """One migration as its domain remembers it. ``running``: the guest ran when it began; ``at`` seconds since the
-    epoch, by the controller's clock, when this was written."""
+    epoch, by the controller's clock, when this was written; ``held``: on the destination its CPUs wait for our word."""
 
     job: str
     phase: Phase
@@ -38,6 +38,7 @@ class Moving:
     run: str = ""
     running: bool = True
     at: float = 0.0
+    held: bool = False
 
     @property
     def open(self) -> bool:
@@ -58,6 +59,7 @@ def element(moving: Moving) -> ElementTree.Element:
             "run": moving.run,
             "running": "yes" if moving.running else "no",
             "at": f"{moving.at:.3f}",
+            **({"held": "yes"} if moving.held else {}),
         },
     )
 
@@ -89,6 +91,7 @@ def _moving(node: ElementTree.Element) -> Moving | None:
             run=node.get("run", ""),
             running=node.get("running") != "no",
             at=float(node.get("at", "0")),
+            held=node.get("held") == "yes",
         )
     except ValueError:
         return None

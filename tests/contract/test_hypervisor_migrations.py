@@ -94,6 +94,16 @@ async def test_it_arrives_and_stays_defined_on_both(pair: Pair) -> None:
     assert (await pair.source.migration(NAME)).kind == "none"
 
 
+async def test_one_that_is_held_waits_there_for_a_word(pair: Pair) -> None:
+    await pair.start()
+    await pair.migrate("paused")
+    here, there = await pair.source.domain_state(NAME), await pair.destination.domain_state(NAME)
+    assert (here.state, here.reason) == ("shutoff", "migrated")
+    assert (there.state, there.reason) == ("paused", "user")
+    await pair.destination.resume_domain(NAME)
+    assert (await pair.destination.domain_state(NAME)).state == "running"
+
+
 async def test_one_that_is_called_off_runs_on(pair: Pair) -> None:
     await pair.start()
     task = asyncio.create_task(pair.migrate(**SLOW))

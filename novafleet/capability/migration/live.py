@@ -15,7 +15,7 @@ from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.route import Route
 from novafleet.capability.migration.sides import OFF
 from novafleet.errors import DeadlineError, HypervisorError, MigrationError, NovaFleetError, Retry
-from novafleet.model.migration import Mode, Move, MoveDisk, Progress
+from novafleet.model.migration import Mode, Move, MoveDisk, Path, Progress
 from novafleet.ports import Hypervisor
 
 POLL = 0.2
@@ -43,9 +43,17 @@ class Moved:
 
 
 async def migrate_live(
-    ends: Ends, move: Move, route: Route, mode: Mode, *, seconds: float = 0.0, watchers: Sequence[Watcher] = ()
+    ends: Ends,
+    move: Move,
+    route: Route,
+    mode: Mode,
+    *,
+    hold: bool = False,
+    seconds: float = 0.0,
+    watchers: Sequence[Watcher] = (),
 ) -> Moved:
-    """Move the running guest; ``mode`` is LIVE or POSTCOPY, ``seconds`` what it may take (0: what it takes).
+    """Move the running guest; ``mode`` is LIVE or POSTCOPY, ``seconds`` what it may take (0: what it takes). ``hold``:
+    its CPUs wait on the destination until the source is known to have let go (``may_hold``).
 
     ``prepare`` came before, and the snapshots' metadata is gone from the source (libvirt refuses otherwise). Afterwards
     the destination runs it, persistently; the source has it defined, off. Raises MigrationError NF-MIG-202 (never
@@ -59,11 +67,15 @@ async def migrate_live(
         event_clock(source, destination, move.domain) as clock,
         _limited(source, move) as budget,
     ):
-        call = asyncio.create_task(source.migrate(move.domain, route.uri, parameters, _flags(move, route, mode)))
+        call = asyncio.create_task(
+            source.migrate(move.domain, route.uri, parameters, _flags(move, route, mode, hold=hold))
+        )
         drive = _Drive(ends, move, mode, budget, seconds)
         try:
             await drive.until(call)
             call.result()
+            if hold:
+                await destination.resume_domain(move.domain)
         except HypervisorError as error:
             raise drive.verdict or _explained(error, route) from error
         finally:
@@ -71,6 +83,16 @@ async def migrate_live(
         await _settled(clock)
     final = await source.migration(move.domain, completed=True)
     return Moved(_measured(final, clock, silence), drive.switched, final, _probe(silence))
+
+
+async def may_hold(source: Hypervisor, move: Move, mode: Mode) -> bool:
+    """Must its CPUs wait on the destination for our word? Where libvirt talks to libvirt through us: should we be lost
+    between its last question and the answer, the source goes on, and so would the destination (Finish3, of which
+    ``virDomainMigrateVersion3Full`` says that a lost answer counts as a failure). Where it talks from host to host, the
+    guest shall arrive without us. Post-copy has no way back anyhow; a guest that is paused stays so."""
+    if mode is not Mode.LIVE or move.path is not Path.RELAY:
+        return False
+    return (await source.domain_state(move.domain)).state == "running"
 
 
 async def resume_postcopy(source: Hypervisor, move: Move, route: Route) -> None:
@@ -84,8 +106,10 @@ async def resume_postcopy(source: Hypervisor, move: Move, route: Route) -> None:
         raise _explained(error, route) from error
 
 
-def _flags(move: Move, route: Route, mode: Mode) -> frozenset[str]:
+def _flags(move: Move, route: Route, mode: Mode, *, hold: bool) -> frozenset[str]:
     flags = {"live", "peer2peer", "persist_dest", "abort_on_error", "auto_converge"} | route.flags
+    if hold:
+        flags.add("paused")
     copied = _copied(move)
     if copied:
         flags.add("non_shared_inc" if all(_stands_on_same(disk) for disk in copied) else "non_shared_disk")

@@ -81,13 +81,22 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A migration and what both hosts show of it. ``running``: the guest ran when it began."""
+    """A migration and what both hosts show of it. ``running``: the guest ran when it began; ``held``: its CPUs were to
+    wait on the destination for the controller's word."""
 
     phase: Phase
     mode: Mode
     running: bool
     source: Seen
     destination: Seen
+    held: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Is all of it on the destination, where its CPUs have not started yet?"""
+        there = self.destination
+        at_door = self.held and there.present and (there.state, there.reason) == ("paused", "user")
+        return at_door and not self.switched
 
     @property
     def switched(self) -> bool:
@@ -183,13 +192,19 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "runs-here",
-        lambda f: f.source.runs and (not f.destination.present or f.destination.half_way or _never_ran(f)),
+        lambda f: f.source.runs and (not f.destination.present or f.destination.half_way or f.waits or _never_ran(f)),
         Action.ROLL_BACK,
         "the source runs it; the destination never did",
     ),
     Rule(
+        "waits-there",
+        lambda f: f.waits and (not f.source.present or f.source.half_way or f.source.reason == "migrated"),
+        Action.START_DESTINATION,
+        "all of it is on the destination, where its CPUs wait for a word; the source has not run since",
+    ),
+    Rule(
         "at-the-door",
-        lambda f: f.source.present and not f.source.runs and f.destination.half_way and not f.switched,
+        lambda f: f.source.present and not f.source.runs and (f.destination.half_way or f.waits) and not f.switched,
         Action.ROLL_BACK,
         "its CPUs never started on the destination: the source has all of the guest",
     ),

@@ -73,12 +73,13 @@ def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
     run are nobody's to decide; one that is paused half-way is on neither side for sure, nor is one that runs there
     on memory the source has lost; one that left by a live migration is not to be started again."""
     lives_here, lives_there = _lives(here), _lives(there)
-    if here is not None and here.state == "running" and here.reason not in HALF_WAY and _half_way(there):
-        return Place.SOURCE  # what came is not whole, and nobody finishes it
+    runs_here = here is not None and here.state == "running" and here.reason not in HALF_WAY
+    if runs_here and (_half_way(there) or _held(there)):
+        return Place.SOURCE  # what came is not whole and nobody finishes it, or it waited for a word that never came
     if _half_way(here) or _half_way(there):
         alone = there is None and here is not None and here.reason == "migration"
         return Place.SOURCE if alone else Place.UNCLEAR
-    if (lives_here and lives_there) or _half_lost(here, there):
+    if (lives_here and lives_there) or _half_lost(here, there) or (_held(there) and _may_have_run(here)):
         return Place.UNCLEAR
     if lives_there:
         return Place.DESTINATION
@@ -95,6 +96,16 @@ def _lives(domain: Domain | None) -> bool:
 
 def _half_way(domain: Domain | None) -> bool:
     return domain is not None and domain.state == "paused" and domain.reason in HALF_WAY
+
+
+def _held(domain: Domain | None) -> bool:
+    """So libvirt says of one that waits for our word (VIR_MIGRATE_PAUSED)."""
+    return domain is not None and (domain.state, domain.reason) == ("paused", "user")
+
+
+def _may_have_run(domain: Domain | None) -> bool:
+    """On the source, after what waits on the destination came there: it did not see it leave."""
+    return domain is not None and domain.reason != "migrated"
 
 
 def _half_lost(here: Domain | None, there: Domain | None) -> bool:

@@ -92,6 +92,27 @@ async def test_a_guest_arrives(pair: Pair) -> None:
     assert "probe" not in moved.downtimes
 
 
+async def test_a_guest_that_is_held_goes_on_once_the_source_let_go(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await live.may_hold(pair.a, move(), Mode.LIVE)
+    assert not await live.may_hold(pair.a, move(), Mode.POSTCOPY)
+    assert not await live.may_hold(pair.a, move(path=Path.TUNNEL), Mode.LIVE)
+    resume, seen = pair.b.resume_domain, []
+
+    async def resumed(name: str) -> None:
+        seen.extend([(await pair.a.domain(name)).reason, (await pair.b.domain(name)).state])
+        await resume(name)
+
+    monkeypatch.setattr(pair.b, "resume_domain", resumed)
+    await live.migrate_live(pair.ends, move(), ROUTE, Mode.LIVE, hold=True)
+    assert seen == ["migrated", "paused"]
+    assert (await pair.b.domain(NAME)).state == "running"
+
+
+async def test_a_guest_that_is_paused_stays_so(pair: Pair) -> None:
+    await pair.a.suspend_domain(NAME)
+    assert not await live.may_hold(pair.a, move(), Mode.LIVE)
+
+
 async def test_it_is_told_how_far_it_is_and_goes_on_when_let_go(pair: Pair) -> None:
     slow = move(wanted=Wanted(bandwidth=MIB))
     task = asyncio.create_task(live.migrate_live(pair.ends, slow, ROUTE, Mode.LIVE))
@@ -178,7 +199,7 @@ async def test_what_is_copied_is_said_disk_by_disk(
 ) -> None:
     """Without a list libvirt copies every writable disk, shared ones too; and ``inc`` copies only the top image."""
     wanted = move(disks=disks)
-    flags = live._flags(wanted, ROUTE, Mode.LIVE)
+    flags = live._flags(wanted, ROUTE, Mode.LIVE, hold=False)
     assert {each for each in flags if each.startswith("non_shared")} == ({flag} if flag else set())
     assert "undefine_source" not in flags
     assert ("unsafe" in flags) == any(disk.shared for disk in disks)
@@ -292,6 +313,9 @@ def domain(state: str, reason: str = "unknown", *, persistent: bool = True) -> D
         (domain("shutoff", "migrated"), domain("running", "migrated"), True, Place.DESTINATION),
         (domain("running"), domain("running"), True, Place.UNCLEAR),
         (domain("running"), domain("paused", "migration"), True, Place.SOURCE),
+        (domain("running"), domain("paused", "user"), True, Place.SOURCE),
+        (domain("shutoff", "migrated"), domain("paused", "user"), True, Place.DESTINATION),
+        (domain("shutoff", "crashed"), domain("paused", "user"), True, Place.UNCLEAR),
         (domain("running", "postcopy failed"), domain("paused", "migration"), True, Place.UNCLEAR),
         (domain("paused", "migration"), domain("paused", "migration"), True, Place.UNCLEAR),
         (domain("paused", "migration"), None, True, Place.SOURCE),

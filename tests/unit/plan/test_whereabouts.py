@@ -30,7 +30,7 @@ def facts(**domains: Domain) -> FleetFacts:
 
 
 def test_a_record_comes_back_as_it_was_written() -> None:
-    written = Moving("0a1b2c3d", Phase.SWITCHING, Mode.WARM, "kvm1", "kvm2", "run", False, 1795275231.5)
+    written = Moving("0a1b2c3d", Phase.SWITCHING, Mode.WARM, "kvm1", "kvm2", "run", False, 1795275231.5, True)
     root = Element("domain")
     SubElement(root, "metadata").append(moving.element(written))
     assert moving.read(tostring(root, encoding="unicode")) == written
