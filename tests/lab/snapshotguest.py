@@ -154,7 +154,7 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.2)
+        time.sleep(0.05)
     return found
 
 

@@ -28,6 +28,8 @@ DIGESTS = """virsh -q dumpxml --inactive "$1" >/tmp/$$.xml
 vars=$(sed -n 's:.*<nvram[^>]*>\\(.*\\)</nvram>.*:\\1:p' /tmp/$$.xml)
 uuid=$(sed -n 's:.*<uuid>\\(.*\\)</uuid>.*:\\1:p' /tmp/$$.xml); rm /tmp/$$.xml
 sha256sum <"$vars"; cd "/var/lib/libvirt/swtpm/$uuid" && find . -name '*.permall' | sort | xargs sha256sum"""
+FILL = 'dd if=/dev/urandom of="$1" bs=1M seek=2 count=30 conv=notrunc status=none'
+"""So that an export takes a moment."""
 
 
 @pytest.fixture
@@ -123,6 +125,7 @@ def test_a_controller_killed_while_it_exports_and_imports(guest: Guest, tmp_path
     guest.write("a")
     guest.snapshot("create", "--name", "a")
     guest.write("now")
+    guest.lab.on(guest.host, "sh", "-c", FILL, "sh", f"{guest.folder}/vdb.img")
     file = tmp_path / "vm.nfvm"
     part = file.with_name(".vm.nfvm.nf-part")
     guest.killed_when(part.exists, "export", guest.label, str(file))

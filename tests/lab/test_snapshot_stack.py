@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.lab.ownimage import own_image
 from tests.lab.snapshotguest import until
-from tests.lab.stackbench import COMPOSE, CONTENT, FILL
+from tests.lab.stackbench import COMPOSE, CONTENT, FILL, IMAGE
 from tests.labfixture import Lab, fleet_environment
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.thorough]
@@ -24,7 +25,7 @@ stacks:
   app:
     host: %s
     compose: bundle
-    images: {"localhost/novafleet/httpd:1": {path: %s}}
+    images: {"localhost/bkstk/httpd:1": {path: %s}}
 """
 REMOVE = """label=label=com.docker.compose.project=$2
 for each in $("$1" ps -aq --filter "$label"); do "$1" rm -f "$each"; done
@@ -80,7 +81,7 @@ def stack(request: pytest.FixtureRequest, lab: Lab, fleet_home: Path, tmp_path: 
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "compose.yaml").write_text(COMPOSE)
     (tmp_path / "bundle" / "note.txt").write_text("in the bundle\n")
-    (tmp_path / "env.yml").write_text(ENVIRONMENT % (host, lab.httpd))
+    (tmp_path / "env.yml").write_text(ENVIRONMENT % (host, own_image(lab.httpd, IMAGE, tmp_path / "image.tar")))
     made = Stack(lab, host, engine, fleet_home, tmp_path / "env.yml")
     made.sh(REMOVE, PROJECT)
     made.novafleet("up", str(made.file), "--yes")
