@@ -339,11 +339,17 @@ class Arena:
         """The end of its console there."""
         return self.lab.on(host, "tail", "-c", "2000", self.guest.log, check=False)
 
-    def doors(self) -> dict[str, tuple[str, str]]:
+    def doors(self) -> dict[str, tuple[str, set[str]]]:
         """By host its keys, and the ports of migrations that are open."""
         return {
-            host: (self.lab.on(host, "sh", "-c", KEYS), self.lab.on(host, "sh", "-c", PORTS)) for host in self.hosts
+            host: (self.lab.on(host, "sh", "-c", KEYS), set(self.lab.on(host, "sh", "-c", PORTS).split()))
+            for host in self.hosts
         }
+
+    def closed(self, before: Mapping[str, tuple[str, set[str]]]) -> bool:
+        """Are the keys those of before, and no other ports open? Somebody else's may have been, and closed since."""
+        now = self.doors()
+        return all(now[host][0] == keys and now[host][1] <= ports for host, (keys, ports) in before.items())
 
 
 def by_json(answer: subprocess.CompletedProcess[str]) -> Any:

@@ -110,7 +110,7 @@ def lived_through(arena: Arena, case: Case) -> str:
     by = arena.stranger if (case.victim, case.way.mode) == ("controller", "live") else arena.controller
     rules = arena.recover(by, advice(arena, case, wounded))
     home = judged(arena, case, wounded)
-    wait_for(lambda: arena.doors() == doors, BOOT, "keys and ports as before")
+    wait_for(lambda: arena.closed(doors), BOOT, "keys and ports as before")
     undone = undo(arena, case, wounded, home)
     status = "killed" if case.victim == "controller" else f"exit {wounded.process.returncode}"
     told = f"{status}, {', '.join(rules) or 'nothing to recover'}"

@@ -28,6 +28,8 @@ DIGESTS = """virsh -q dumpxml --inactive "$1" >/tmp/$$.xml
 vars=$(sed -n 's:.*<nvram[^>]*>\\(.*\\)</nvram>.*:\\1:p' /tmp/$$.xml)
 uuid=$(sed -n 's:.*<uuid>\\(.*\\)</uuid>.*:\\1:p' /tmp/$$.xml); rm /tmp/$$.xml
 sha256sum <"$vars"; cd "/var/lib/libvirt/swtpm/$uuid" && find . -name '*.permall' | sort | xargs sha256sum"""
+UNNAMED = "rm -f /var/lib/libvirt/images/vd[ab].*"
+"""Files are called as they were where they came from."""
 FILL = 'dd if=/dev/urandom of="$1" bs=1M seek=2 count=30 conv=notrunc status=none'
 """So that an export takes a moment."""
 
@@ -37,7 +39,9 @@ def guest(lab: Lab, fleet_home: Path) -> Iterator[Guest]:
     """On kvm1; kvm2 has its kernel too."""
     with made(lab, "kvm1", fleet_home, NAME) as guest:
         _kernel(guest)
+        lab.on("kvm1", "sh", "-c", UNNAMED)
         yield guest
+    lab.on("kvm1", "sh", "-c", UNNAMED)
     _forget(lab)
 
 
