@@ -203,6 +203,7 @@ class Trip:
         return {"mode": self.mode.value, "downtimes": dict(self.downtimes), "tried": list(self.tried)}
 
     async def _by(self, ends: Ends) -> None:
+        self._held = False
         await ends.note(Phase.COPYING, {})
         if self.mode in (Mode.LIVE, Mode.POSTCOPY):
             await self._live(ends)
