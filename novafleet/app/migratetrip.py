@@ -17,7 +17,7 @@ from novafleet.capability.migration.downtime import Watcher
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
 from novafleet.capability.migration.gates import BOOTING
-from novafleet.capability.migration.live import may_hold, migrate_live
+from novafleet.capability.migration.live import migrate_live, must_hold
 from novafleet.capability.migration.power import power_off
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
@@ -240,7 +240,7 @@ class Trip:
         """libvirt refuses a domain with snapshots: it forgets them first; their XML is in the move."""
         move = self.move
         async with open_route(move.path, ends.source, ends.destination, move.job) as route:
-            self._held = await may_hold(ends.source.hypervisor, move, self.mode)
+            self._held = await must_hold(ends.source.hypervisor, move, self.mode)
             await ends.note(Phase.SWITCHING, {"path": move.path.value, "survives": route.survives_controller})
             for xml in reversed(move.snapshots):
                 await ends.source.hypervisor.delete_snapshot(move.domain, name_of(xml), metadata_only=True)

@@ -53,7 +53,7 @@ async def migrate_live(
     watchers: Sequence[Watcher] = (),
 ) -> Moved:
     """Move the running guest; ``mode`` is LIVE or POSTCOPY, ``seconds`` what it may take (0: what it takes). ``hold``:
-    its CPUs wait on the destination until the source is known to have let go (``may_hold``).
+    its CPUs wait on the destination until the source is known to have let go (``must_hold``).
 
     ``prepare`` came before, and the snapshots' metadata is gone from the source (libvirt refuses otherwise). Afterwards
     the destination runs it, persistently; the source has it defined, off. Raises MigrationError NF-MIG-202 (never
@@ -85,7 +85,7 @@ async def migrate_live(
     return Moved(_measured(final, clock, silence), drive.switched, final, _probe(silence))
 
 
-async def may_hold(source: Hypervisor, move: Move, mode: Mode) -> bool:
+async def must_hold(source: Hypervisor, move: Move, mode: Mode) -> bool:
     """Must its CPUs wait on the destination for our word? Where libvirt talks to libvirt through us: should we be lost
     between its last question and the answer, the source goes on, and so would the destination (Finish3, of which
     ``virDomainMigrateVersion3Full`` says that a lost answer counts as a failure). Where it talks from host to host, the

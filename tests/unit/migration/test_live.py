@@ -93,9 +93,9 @@ async def test_a_guest_arrives(pair: Pair) -> None:
 
 
 async def test_a_guest_that_is_held_goes_on_once_the_source_let_go(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await live.may_hold(pair.a, move(), Mode.LIVE)
-    assert not await live.may_hold(pair.a, move(), Mode.POSTCOPY)
-    assert not await live.may_hold(pair.a, move(path=Path.TUNNEL), Mode.LIVE)
+    assert await live.must_hold(pair.a, move(), Mode.LIVE)
+    assert not await live.must_hold(pair.a, move(), Mode.POSTCOPY)
+    assert not await live.must_hold(pair.a, move(path=Path.TUNNEL), Mode.LIVE)
     resume, seen = pair.b.resume_domain, []
 
     async def resumed(name: str) -> None:
@@ -110,7 +110,7 @@ async def test_a_guest_that_is_held_goes_on_once_the_source_let_go(pair: Pair, m
 
 async def test_a_guest_that_is_paused_stays_so(pair: Pair) -> None:
     await pair.a.suspend_domain(NAME)
-    assert not await live.may_hold(pair.a, move(), Mode.LIVE)
+    assert not await live.must_hold(pair.a, move(), Mode.LIVE)
 
 
 async def test_it_is_told_how_far_it_is_and_goes_on_when_let_go(pair: Pair) -> None:
