@@ -30,8 +30,10 @@ COPIES = 1 if SMALL else 2
 VMS = 4 if SMALL else 20
 QUIET = 1 if SMALL else 5
 """Seconds a turn waits at most for an idle machine."""
-IDLE = Vm(f"{NAME}-idle", 512, 192, boots=True)
-BUSY = Vm(f"{NAME}-busy", 512, 192, boots=True, busy=True)
+SIZE, DATA, MEMORY = (512, 192, 128) if SMALL else (8192, 2000, 1024)
+IDLE = Vm(f"{NAME}-idle", SIZE, DATA, boots=True, memory=MEMORY)
+BUSY = Vm(f"{NAME}-busy", SIZE, DATA, boots=True, busy=True, memory=MEMORY)
+TINY = Vm(f"{NAME}-tiny", 512, 192, boots=True)
 OFF = Vm(f"{NAME}-off", 256 if SMALL else 2048, 24 if SMALL else 204, form="raw")
 MANY = tuple(Vm(f"{NAME}-{number}", 64, 8, memory=64) for number in range(VMS))
 OURS, VIRSH = "direct", "virsh migrate"
@@ -43,9 +45,10 @@ measurements, the check of the guest and the quarantine of its disks included. v
 by `qemu+ssh` with a key put there for this, memory and disk over plain TCP. NovaFleet's *direct* path carries them the
 same way; *tunnel*, what it takes by itself where hosts have no TLS, encrypts them. Guests without KVM: {memory} MiB of
 memory, a qcow2 disk of {size} MiB with {data} MiB of data; the busy one writes 8 MiB of memory and 1 MiB to its disk
-some times a second. Medians of {moves}; downtime is libvirt's own figure. Cold: {off} MiB raw with {off_data} MiB of
-data, compared on both hosts, {copies} times. Drain: {vms} running VMs of {small} MiB, {at_once} at once (the policies'
-`parallel`); virsh's loop runs on the host."""
+some times a second; the tiny one has {tiny} MiB of data, so that what does not grow with a guest counts most: the
+dossier, which watches the guest's memory for a second. Medians of {moves}; downtime is libvirt's own figure. Cold:
+{off} MiB raw with {off_data} MiB of data, compared on both hosts, {copies} times. Drain: {vms} running VMs of {small}
+MiB, {at_once} at once (the policies' `parallel`); virsh's loop runs on the host."""
 Way = Callable[[str, str], Moved]
 
 
@@ -136,11 +139,12 @@ def _medians(moves: Sequence[Moved]) -> dict[str, float]:
 
 
 def run() -> dict[str, Any]:
-    """``{idle, busy, cold: {way: {seconds, downtime}}, drain: {who: seconds}}``; a part that failed: ``{failed}``."""
+    """``{idle, busy, tiny, cold: {way: {seconds, downtime}}, drain: {who: seconds}}``; what failed: ``{failed}``."""
     with _bench() as bench:
         parts: dict[str, Callable[[], Any]] = {
             "idle": lambda: bench.live(IDLE, (OURS, "tunnel", "relay")),
             "busy": lambda: bench.live(BUSY, (OURS,)),
+            "tiny": lambda: bench.live(TINY, (OURS,)),
             "cold": lambda: bench.cold(OFF),
             "drain": lambda: bench.drain(MANY),
         }
@@ -177,6 +181,7 @@ def section(measured: Mapping[str, Any]) -> Section:
         memory=IDLE.memory,
         size=IDLE.size,
         data=IDLE.data,
+        tiny=TINY.data,
         moves=MOVES,
         off=OFF.size,
         off_data=OFF.data,
@@ -190,7 +195,7 @@ def section(measured: Mapping[str, Any]) -> Section:
 
 
 def _figures(measured: Mapping[str, Any]) -> Iterator[Figure]:
-    for kind in ("idle", "busy"):
+    for kind in ("idle", "busy", "tiny"):
         if VIRSH in measured[kind]:
             yield from _beside(kind, measured[kind])
     if "novafleet" in measured["cold"]:
