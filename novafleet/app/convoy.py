@@ -21,6 +21,7 @@ from novafleet.app.terms import Governing, Terms
 from novafleet.app.vmselect import seen, select
 from novafleet.app.wiring import World
 from novafleet.capability.migration.decide import refuse
+from novafleet.capability.migration.survey import Surveys
 from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.model.encode import decode, encode
@@ -142,6 +143,7 @@ class Looked:
 
     at: float = -math.inf
     dossiers: dict[tuple[str, str], Dossier] = field(default_factory=dict)
+    surveys: Surveys = field(default_factory=Surveys)
 
 
 @dataclass(slots=True)
@@ -216,7 +218,9 @@ class Travel:
                 1,
                 self.wish.lock_wait,
             )
-            migrations = Migrations(self.world, request, self.journal, self.run_id, self.cancellation)
+            migrations = Migrations(
+                self.world, request, self.journal, self.run_id, self.looked.surveys, self.cancellation
+            )
             return await self._noted(row, dossier, await migrations.one(dossier, emit))
         except NovaFleetError as error:
             emit(Event("notice", self.world.clock.now(), self.run_id, text=f"{move.guest}: {error}"))
@@ -235,7 +239,7 @@ class Travel:
             [chosen] = await select(self.world, (move.guest,))
         hosts, terms = self.governing.hosts, self.governing.terms[move.guest]
         wanted = wanted_of(self.wish, terms, (hosts[move.source], hosts[move.destination]))
-        found = await dossier_of(self.world, chosen, move.destination, wanted, known=known)
+        found = await dossier_of(self.world, chosen, move.destination, wanted, self.looked.surveys, known=known)
         return allowed(found, terms)
 
     async def _noted(self, row: Moved, dossier: Dossier, result: VmMove) -> Moved:

@@ -16,7 +16,8 @@ from novafleet.capability.migration.decide import decide
 from novafleet.capability.migration.look import OFF, look
 from novafleet.capability.migration.measure import Links, dirty_rate
 from novafleet.capability.migration.observed import Observed
-from novafleet.capability.migration.route import choose, probe_paths
+from novafleet.capability.migration.route import choose
+from novafleet.capability.migration.survey import Surveys
 from novafleet.errors import ConfigError
 from novafleet.execute.gather import gather
 from novafleet.model.facts import HostFacts
@@ -33,14 +34,16 @@ async def dossier_of(
     chosen: Chosen,
     to: str,
     wanted: Wanted,
+    surveys: Surveys,
     *,
     links: Links | None = None,
     known: Mapping[str, HostFacts] = MappingProxyType({}),
 ) -> Dossier:
     """The dossier of one VM's way to host ``to``, with a fresh job name in its ``move``.
 
-    Without ``links`` neither link nor dirty rate is measured (a second or two). ``known`` are facts of hosts that were
-    asked a moment ago (collectors ``system`` and ``libvirt``), and are not asked again.
+    ``surveys`` are those of this run. Without ``links`` neither link nor dirty rate is measured (a second or two).
+    ``known`` are facts of hosts that were asked a moment ago (collectors ``system`` and ``libvirt``), and are not asked
+    again.
 
     Raises ConfigError NF-MIG-301 (no such host), NF-MIG-302 (it is there already), NF-MIG-102 (the data path asked for
     cannot be used), and the error of a host that cannot be asked; everything else is a finding.
@@ -57,10 +60,11 @@ async def dossier_of(
 
     async def looked() -> tuple[Mapping[str, HostFacts], Observed]:
         facts = await _facts(world, hosts, known)
-        return facts, await look(ends, facts, name, wanted, **named)
+        return facts, await look(ends, facts, name, wanted, surveys, **named)
 
     measuring = _measured(links, ends, name, running=running) if links else _unmeasured()
-    (facts, observed), paths, (rate, changed) = await together(looked(), probe_paths(*ends), measuring)
+    (facts, observed), ground, (rate, changed) = await together(looked(), surveys.of(*ends), measuring)
+    paths = ground.paths
     observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
     dossier = decide(await with_gates(world, observed, ends[0]), wanted)
     return heed(dossier, facts[destination].values.get("maintenance"))

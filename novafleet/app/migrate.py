@@ -26,6 +26,7 @@ from novafleet.capability.migration.downtime import Watcher
 from novafleet.capability.migration.measure import Links
 from novafleet.capability.migration.route import close_route
 from novafleet.capability.migration.sides import Place, place_of
+from novafleet.capability.migration.survey import Surveys
 from novafleet.errors import ConfigError, ExitCode, Location, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
 from novafleet.execute.engine import Engine
@@ -110,7 +111,7 @@ async def dossiers(request: Request) -> tuple[Dossier, ...]:
     """``--plan``: what each VM's migration would be like. Raises ConfigError NF-VM-006 and -007, NF-MIG-301, -302."""
     async with open_world(request.inventory) as world:
         chosen, _ = await together(select(world, request.patterns), _greet(world, request.to))
-        return await _dossiers(world, chosen, request)
+        return await _dossiers(world, chosen, request, Surveys())
 
 
 async def _greet(world: World, to: str) -> None:
@@ -118,26 +119,26 @@ async def _greet(world: World, to: str) -> None:
     await reach(world, [to] if to in world.fleet.hosts else [])
 
 
-async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request) -> tuple[Dossier, ...]:
+async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request, surveys: Surveys) -> tuple[Dossier, ...]:
     """A few at a time. What a glob finds at the destination already is left out, unless it finds nothing else."""
     slots, links = asyncio.Semaphore(LOOKS), Links()
 
     async def one(each: Chosen) -> Dossier:
         async with slots:
-            return await _dossier(world, each, request, links)
+            return await _dossier(world, each, request, surveys, links)
 
     elsewhere = [each for each in chosen if request.single or each.host.name != request.to]
     return await together(*(one(each) for each in elsewhere or chosen))
 
 
-async def _dossier(world: World, chosen: Chosen, request: Request, links: Links) -> Dossier:
+async def _dossier(world: World, chosen: Chosen, request: Request, surveys: Surveys, links: Links) -> Dossier:
     """The way to the host named, or to the first host of the group where nothing is in its way."""
     names = destinations(world, request.to, chosen.host.name)
-    found = await dossier_of(world, chosen, names[0], request.wanted, links=links)
+    found = await dossier_of(world, chosen, names[0], request.wanted, surveys, links=links)
     for name in names[1:]:
         if found.move.ladder:
             break
-        found = await dossier_of(world, chosen, name, request.wanted, links=links)
+        found = await dossier_of(world, chosen, name, request.wanted, surveys, links=links)
     return found
 
 
@@ -159,14 +160,15 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
     """
     async with open_world(request.inventory) as world:
         chosen, _ = await together(settled(world, request.patterns, request.lock_wait), _greet(world, request.to))
-        found = await _dossiers(world, chosen, request)
+        surveys = Surveys()
+        found = await _dossiers(world, chosen, request, surveys)
         for dossier in found:
             refuse(dossier)
         run_id = new_run_id(world.clock.now())
         if not confirm([line for dossier in found for line in said(dossier)]):
             return Done(run_id, single=request.single, declined=True)
         async with open_journal(world.places) as journal:
-            return await Migrations(world, request, journal, run_id).run(found, watch)
+            return await Migrations(world, request, journal, run_id, surveys).run(found, watch)
 
 
 def said(dossier: Dossier) -> Sequence[str]:
@@ -189,9 +191,11 @@ class Migrations:
         request: Request,
         journal: Journal,
         run_id: str,
+        surveys: Surveys,
         cancellation: Cancellation | None = None,
     ) -> None:
         self._world, self._request, self._journal, self._run_id = world, request, journal, run_id
+        self._surveys = surveys
         self._places = asyncio.Semaphore(max(1, request.at_once))
         self._cancellation = cancellation or Cancellation()
 
@@ -256,6 +260,7 @@ class Migrations:
                 self._run_id,
                 self._request.undo,
                 self._watchers(dossier),
+                self._surveys,
             )
 
     def _watchers(self, dossier: Dossier) -> Sequence[Watcher]:

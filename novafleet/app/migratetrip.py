@@ -3,8 +3,8 @@ whether it goes on (verify, commit) or back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -21,8 +21,9 @@ from novafleet.capability.migration.live import migrate_live, must_hold
 from novafleet.capability.migration.power import power_off
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
-from novafleet.capability.migration.route import open_route
+from novafleet.capability.migration.route import Route, open_route
 from novafleet.capability.migration.sides import Place, place_of
+from novafleet.capability.migration.survey import Surveys
 from novafleet.capability.migration.warm import copy_warm
 from novafleet.errors import Location, MigrationError, NovaFleetError, Retry
 from novafleet.model.encode import encode
@@ -60,6 +61,7 @@ class Trip:
     run_id: str
     undo: float
     watchers: Sequence[Watcher] = ()
+    surveys: Surveys = field(default_factory=Surveys)
     tried: list[Mapping[str, Any]] = field(default_factory=list)
     mode: Mode = Mode.AUTO
     downtimes: Mapping[str, float] = field(default_factory=dict)
@@ -215,11 +217,17 @@ class Trip:
         """From host to host by tunnel, which is there before the guest is stopped; else through the controller."""
         if self.path is not Path.RELAY:
             try:
-                async with open_route(self.path, ends.source, ends.destination, self.move.job) as route:
+                async with self._route(self.path, ends) as route:
                     return await copy_cold(ends, self.move, route)
             except MigrationError as error:
                 self._to_relay(error)
         return await copy_cold(ends, self.move)
+
+    @asynccontextmanager
+    async def _route(self, path: Path, ends: Ends) -> AsyncIterator[Route]:
+        known = await self.surveys.of(ends.source, ends.destination)
+        async with open_route(path, ends.source, ends.destination, self.move.job, known) as route:
+            yield route
 
     def _to_relay(self, error: MigrationError) -> None:
         """Raise the error, unless it is a tunnel that nobody asked for and that does not come up."""
@@ -239,7 +247,7 @@ class Trip:
     async def _over(self, ends: Ends) -> None:
         """libvirt refuses a domain with snapshots: it forgets them first; their XML is in the move."""
         move = self.move
-        async with open_route(move.path, ends.source, ends.destination, move.job) as route:
+        async with self._route(move.path, ends) as route:
             self._held = await must_hold(ends.source.hypervisor, move, self.mode)
             await ends.note(Phase.SWITCHING, {"path": move.path.value, "survives": route.survives_controller})
             for xml in reversed(move.snapshots):

@@ -215,6 +215,15 @@ def test_a_drain_keeps_to_the_bandwidth_of_its_links(fleet: Fleet) -> None:
     assert fleet.seconds(drained["run"], fleet.running[1]) > 0.9 * BIG / BUDGET
 
 
+def test_vms_that_leave_at_once_keep_to_their_tunnels(fleet: Fleet) -> None:
+    """Each job changes the destination's authorized_keys, and sshd has patience for few that do not log in."""
+    moved = fleet.run("migrate", f"{SOURCE}/{NAME}-live-*", "--to", "kvm3", "--parallel", "4", "--yes")
+    assert {row["vm"] for row in moved["vms"]} == {*fleet.running}
+    assert {row["path"] for row in moved["vms"]} == {"tunnel"}, moved["vms"]
+    assert all(row["tried"] == [] for row in moved["vms"])
+    assert "novafleet-migrate-" not in fleet.lab.on("kvm3", "cat", "/root/.ssh/authorized_keys")
+
+
 def test_what_if_rests_on_what_was_seen(fleet: Fleet) -> None:
     unknown = fleet.run("whatif", "host-down", SOURCE, status=2)
     assert unknown["errors"][0]["code"] == "NF-PLACE-001"

@@ -15,8 +15,8 @@ from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.filters import filters
 from novafleet.capability.migration.guest import Guest, GuestDisk, located, read
 from novafleet.capability.migration.observed import Image, Observed, Seen, Side
-from novafleet.capability.migration.proof import proven
 from novafleet.capability.migration.scripts import script
+from novafleet.capability.migration.survey import Surveys
 from novafleet.model.facts import HostFacts, PoolFact
 from novafleet.model.migration import Wanted
 from novafleet.plan.elsewhere import machine_for
@@ -68,6 +68,7 @@ async def look(
     facts: Mapping[str, HostFacts],
     name: str,
     wanted: Wanted,
+    surveys: Surveys,
     *,
     job: str,
     vm: str,
@@ -86,7 +87,7 @@ async def look(
     mine, found, shared, one, (other, cpu, boot_cpu), busy = await together(
         ask(source, Question(running, (), files, tuple((disk.format, disk.path) for disk in own))),
         ask(destination, arrivals(guest, files, here.pools, there.pools, wanted)),
-        proven(source, destination, homes),
+        surveys.shared(source, destination, homes),
         _kind(source.hypervisor),
         _receiver(destination.hypervisor, guest if observed.running else None, read(observed.domain.xml)),
         _busy(source.hypervisor, observed, own),

@@ -3,8 +3,8 @@
 # $1 mark that begins each answer  $2 the domain's name, or empty  $3 how many directories  $4 how many files follow;
 # then the directories, the files, and for each disk FORMAT PATH.
 # Out: "MARK kvm yes|no", "MARK swtpm yes|no", "MARK lock NAME", "MARK flags …", "MARK mtu BYTES DEVICE",
-# "MARK resident KIB", "MARK room N BYTES", "MARK file N INODE SIZE SHA256|-" (only what is there) and for each disk
-# "MARK disk N STATUS" followed by what qemu-img says: JSON, or words if STATUS. N counts from 0.
+# "MARK resident KIB", "MARK room N BYTES", "MARK file N INODE SIZE SHA256|-" (only what is there; no digest of
+# disks, nor of what packages brought) and for each disk "MARK disk N STATUS" followed by what qemu-img says: JSON, or words if STATUS. N counts from 0.
 mark=$1 domain=$2 directories=$3 files=$4
 shift 4
 small=268435456 # bytes up to which a digest is computed rather than looked up
@@ -57,7 +57,7 @@ while [ "$number" -lt "$files" ]; do
     size=${seen#* }
     [ ! -d "$1" ] || size=$(du -sb -- "$1" | cut -f 1)
     sum=-
-    case $1 in *.qcow2 | *.raw | *.nf-????????) ;; *) digest "$1" "$size" ;; esac
+    case $1 in *.qcow2 | *.raw | *.nf-???????? | /usr/*) ;; *) digest "$1" "$size" ;; esac
     tells file "$number" "${seen% *}" "$size" "$sum"
   fi
   number=$((number + 1))

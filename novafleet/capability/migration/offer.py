@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from xml.etree import ElementTree
 
@@ -100,18 +101,34 @@ def _owner(capabilities: ElementTree.Element) -> str:
     return "0:0"
 
 
-def free_ports(count: int, *offers: Offer) -> Sequence[int]:
-    """Ports of QEMU's range that nobody listens on, on any of these hosts. Raises MigrationError NF-MIG-105."""
-    taken = frozenset().union(*(each.taken for each in offers))
-    free = [port for port in PORTS if port not in taken]
-    if len(free) < count:
-        raise MigrationError(
-            "no port is left for the migration",
-            code="NF-MIG-105",
-            cause=f"all of {PORTS.start} to {PORTS.stop - 1} are taken on one of the hosts",
-            hints=("ss -lntp   # on both hosts: who has them",),
-        )
-    return free[:count]
+class Ports:
+    """Ports that routes of one run are about to listen on: no look at a host shows them yet."""
+
+    def __init__(self) -> None:
+        self._promised: set[tuple[str, int]] = set()
+
+    @contextmanager
+    def promised(self, count: int, ends: Sequence[End], offers: Sequence[Offer]) -> Iterator[Sequence[int]]:
+        """Ports of QEMU's range that nobody listens on, or is about to, on any of these hosts.
+
+        Raises MigrationError NF-MIG-105.
+        """
+        names = [end.host.name for end in ends]
+        taken = {port for name, port in self._promised if name in names}.union(*(each.taken for each in offers))
+        free = [port for port in PORTS if port not in taken][:count]
+        if len(free) < count:
+            raise MigrationError(
+                "no port is left for the migration",
+                code="NF-MIG-105",
+                cause=f"all of {PORTS.start} to {PORTS.stop - 1} are taken on one of the hosts",
+                hints=("ss -lntp   # on both hosts: who has them",),
+            )
+        ours = {(name, port) for name in names for port in free}
+        self._promised |= ours
+        try:
+            yield free
+        finally:
+            self._promised -= ours
 
 
 def _one(words: dict[str, list[str]], name: str) -> str:

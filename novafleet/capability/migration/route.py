@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,17 +10,16 @@ from urllib.parse import quote
 
 from novafleet.capability.migration import tunnel
 from novafleet.capability.migration.ends import End
-from novafleet.capability.migration.offer import Offer, free_ports, offer
+from novafleet.capability.migration.offer import Offer
 from novafleet.capability.migration.relay import LOOPBACK, Complaints, Lane, relayed
 from novafleet.capability.migration.scripts import script
+from novafleet.capability.migration.survey import Survey, no_tunnel, offers_of, survey
 from novafleet.errors import ConfigError, NovaFleetError
 from novafleet.model.migration import Path
 from novafleet.together import to_the_end, together
 
 FOLDER = "/run/novafleet/migrate"
 """One folder a job on both hosts, passable for QEMU's user; gone with the host's next boot."""
-PORT = 49152
-"""The first of QEMU's; whether it can be reached stands for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +50,23 @@ class Route:
 
 
 @asynccontextmanager
-async def open_route(path: Path, source: End, destination: End, job: str) -> AsyncIterator[Route]:
-    """Make the way of one job; ``path`` is not AUTO (``probe_paths`` and ``choose`` say which). Leaving the context
-    takes everything away again, on both hosts.
+async def open_route(
+    path: Path, source: End, destination: End, job: str, known: Survey | None = None
+) -> AsyncIterator[Route]:
+    """Make the way of one job; ``path`` is not AUTO (``survey`` and ``choose`` say which), ``known`` what was seen of
+    both hosts a moment ago. Leaving the context takes everything away again, on both hosts.
 
     Raises MigrationError NF-MIG-103 (no SSH between the hosts), NF-MIG-105 (no free port), ChannelError where sshd
     does not forward, and what the sessions raise.
     """
     folder, ends = folder_of(job), (source, destination)
-    offers = await asyncio.gather(offer(source), offer(destination))
-    lanes = _lanes(path, folder, (offers[0], offers[1]))
-    route = await _route(path, ends, (offers[0], offers[1]), folder, lanes)
+    ground = known or await _ground(path, ends)
     async with AsyncExitStack() as stack:
+        lanes = _lanes(path, folder)
+        if _on_ports(path, ground.offers):
+            now = await offers_of(source, destination) if known else ground.offers  # others took ports meanwhile
+            lanes = (*map(Lane, stack.enter_context(ground.ports.promised(2, ends, now))), lanes[-1])
+        offers, route = ground.offers, _route(path, destination, ground, folder, lanes)
         stack.push_async_callback(_close, ends, job, tunnel.unit(job) if route.survives_controller else "")
         listener = "root" if route.survives_controller else offers[0].login
         await together(
@@ -71,10 +74,15 @@ async def open_route(path: Path, source: End, destination: End, job: str) -> Asy
             destination.session.run(script("route_folder.sh", folder, offers[1].owner, mutates=True)),
         )
         if route.survives_controller:
-            await tunnel.dig(ends, (offers[0], offers[1]), job, folder, lanes)
+            await tunnel.dig(ends, ground, job, folder, lanes)
         else:
             await stack.enter_async_context(relayed(source, destination, lanes, offers[0].owner, route.complaints))
         yield route
+
+
+async def _ground(path: Path, ends: tuple[End, End]) -> Survey:
+    """A relay needs no way from host to host."""
+    return Survey(await offers_of(*ends)) if path is Path.RELAY else await survey(*ends)
 
 
 def folder_of(job: str) -> str:
@@ -84,24 +92,23 @@ def folder_of(job: str) -> str:
     return f"{FOLDER}/{job}"
 
 
-def _lanes(path: Path, folder: str, offers: tuple[Offer, Offer]) -> Sequence[Lane]:
-    """libvirt's socket, and those of memory and disks unless they go directly: loopback ports where QEMU is confined
-    to sockets of its own making, or where the login user of a tunnel may not use them."""
+def _lanes(path: Path, folder: str) -> Sequence[Lane]:
+    """Those of memory and disks, unless they go directly; libvirt's is the last."""
     control = Lane(f"{folder}/lv.sock", daemon=True)
-    if path is Path.DIRECT:
-        return (control,)
+    return (control,) if path is Path.DIRECT else (Lane(f"{folder}/mem.sock"), Lane(f"{folder}/nbd.sock"), control)
+
+
+def _on_ports(path: Path, offers: tuple[Offer, Offer]) -> bool:
+    """Are loopback ports needed? Where QEMU is confined to sockets of its own making, and where the login user of a
+    tunnel may not use QEMU's."""
     foreign = path is Path.TUNNEL and offers[1].uid != 0
-    if foreign or any(each.confined for each in offers):
-        return (*(Lane(port) for port in free_ports(2, *offers)), control)
-    return (Lane(f"{folder}/mem.sock"), Lane(f"{folder}/nbd.sock"), control)
+    return path is not Path.DIRECT and (foreign or any(each.confined for each in offers))
 
 
-async def _route(
-    path: Path, ends: tuple[End, End], offers: tuple[Offer, Offer], folder: str, lanes: Sequence[Lane]
-) -> Route:
+def _route(path: Path, destination: End, ground: Survey, folder: str, lanes: Sequence[Lane]) -> Route:
     uri = f"qemu+unix:///system?socket={quote(f'{folder}/lv.sock')}"
     if path is Path.DIRECT:
-        return await _direct(ends, offers, uri, folder)
+        return _direct(destination, ground, uri, folder)
     memory, disks = lanes[0].at, lanes[1].at
     if isinstance(memory, str):
         return Route(path, uri, f"unix://{memory}", f"unix://{disks}", folder, path is Path.TUNNEL)
@@ -109,13 +116,13 @@ async def _route(
     return Route(path, uri, *places, folder, path is Path.TUNNEL, {"listen_address": LOOPBACK})
 
 
-async def _direct(ends: tuple[End, End], offers: tuple[Offer, Offer], uri: str, folder: str) -> Route:
+def _direct(destination: End, ground: Survey, uri: str, folder: str) -> Route:
     """Only libvirt's own connection is carried: by a tunnel where one is possible, else by us."""
-    door, _ = await tunnel.find_door(*ends, offers[1])
-    named = str(ends[1].host.vars.get("migrate_address", ""))
-    address = door.address if door else named or offers[1].address
-    survives = door is not None and not tunnel.why_not(*offers)
-    flags = frozenset({"tls"} if offers[0].tls and offers[1].tls else ())
+    here, there = ground.offers
+    named = str(destination.host.vars.get("migrate_address", ""))
+    address = ground.door.address if ground.door else named or there.address
+    survives = ground.door is not None and not no_tunnel(here, there)
+    flags = frozenset({"tls"} if here.tls and there.tls else ())
     return Route(Path.DIRECT, uri, f"tcp://{_bracketed(address)}", "", folder, survives, flags=flags)
 
 
@@ -133,47 +140,6 @@ async def close_route(source: End, destination: End, job: str) -> None:
     """Take away what a route of this job left behind when its controller died: folders, sockets, the key's line in
     authorized_keys, the unit. Convergent; nothing there is fine."""
     await to_the_end(_close((source, destination), job, tunnel.unit(job)), tunnel.distrust(destination, job))
-
-
-async def probe_paths(source: End, destination: End) -> Mapping[str, str]:
-    """By path name (direct, tunnel, relay) why it cannot be used; "": it can. ``tls`` likewise says whether a direct
-    one would be encrypted, and ``postcopy`` why that is not possible by any. Changes nothing."""
-    here, there = await asyncio.gather(offer(source), offer(destination))
-    door, closed = await tunnel.find_door(source, destination, there)
-    direct = "" if door is None else await _reachable(source, door.address)
-    return {
-        Path.DIRECT.value: direct if door else closed,
-        Path.TUNNEL.value: tunnel.why_not(here, there) or closed,
-        Path.RELAY.value: _root(source, here) or _root(destination, there),
-        "postcopy": _faults(destination, there),
-        "tls": "" if here.tls and there.tls else "QEMU has no certificates (/etc/pki/qemu) on both hosts",
-    }
-
-
-async def _reachable(source: End, address: str) -> str:
-    """Nothing listens there now: being refused is as good as being let in, being ignored is not."""
-    try:
-        channel = await source.session.open_tcp(address, PORT, timeout=3.0)
-    except NovaFleetError as error:
-        cause = error.cause or error.what
-        return "" if "refused" in cause.lower() else f"port {PORT} of {address} cannot be reached: {cause}"
-    await channel.close()
-    return ""
-
-
-def _faults(end: End, offered: Offer) -> str:
-    """Of the destination: the guest runs there before its memory is there."""
-    if offered.hands_faults:
-        return ""
-    what = f"{end.host.name} does not let QEMU handle page faults (userfaultfd), which post-copy needs"
-    older = "/dev/userfaultfd" in offered.programs and not offered.opens_device
-    return f"{what}: its QEMU is older than 8.0 and does not know /dev/userfaultfd" if older else what
-
-
-def _root(end: End, offered: Offer) -> str:
-    if offered.uid == 0 or end.host.become.enabled:
-        return ""
-    return f"user {offered.login} of {end.host.name} is not root and may not become it"
 
 
 def choose(paths: Mapping[str, str], wanted: Path) -> Path:

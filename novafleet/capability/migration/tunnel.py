@@ -7,17 +7,16 @@ what holds the connection afterwards is no key. It may do nothing but forward, t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.offer import Offer
 from novafleet.capability.migration.relay import LOOPBACK, Lane
 from novafleet.capability.migration.scripts import script
-from novafleet.errors import CommandError, MigrationError, NovaFleetError, Retry
+from novafleet.capability.migration.survey import Door, Survey
+from novafleet.errors import CommandError, MigrationError, Retry
 
 LASTS = 86400
 """Seconds after which the unit ends whatever happens."""
-BANNER = b"SSH-"
 NOWHERE = "127.0.0.1:1"
 """Stands for no port at all: authorized_keys has no word for that, and sshd refuses a key with sshd_config's ``none``.
 There is no ``permitopen``: with one, sshd opens no UNIX socket (channel_connect_to_path), and libvirt's is one."""
@@ -35,72 +34,17 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where the source finds the destination's sshd."""
-
-    address: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}"
-
-
 def unit(job: str) -> str:
     """What systemd calls the tunnel on the source."""
     return f"novafleet-migrate-{job}"
 
 
-async def find_door(source: End, destination: End, offered: Offer) -> tuple[Door | None, str]:
-    """The first address of the destination at which an sshd answers the source; else why none did."""
-    why = "the destination does not say where its sshd listens"
-    for door in _doors(destination, offered):
-        try:
-            channel = await source.session.open_tcp(door.address, door.port, timeout=5.0)
-        except NovaFleetError as error:
-            why = f"{source.host.name} does not reach {door}: {error.cause or error.what}"
-            continue
-        try:
-            greeting = await channel.read(len(BANNER))
-        finally:
-            await channel.close()
-        if greeting.startswith(BANNER):
-            return door, ""
-        why = f"no sshd answers {source.host.name} at {door}"
-    return None, why
-
-
-def _doors(destination: End, offered: Offer) -> Sequence[Door]:
-    """``migrate_address`` of the inventory, where the destination saw us come in, and where we went."""
-    host = destination.host
-    named = str(host.vars.get("migrate_address", ""))
-    doors = [Door(named, offered.port or host.port or 22)] if named else []
-    if offered.address:
-        doors.append(Door(offered.address, offered.port))
-    if host.address:
-        doors.append(Door(host.address, host.port or 22))
-    return tuple(dict.fromkeys(doors))
-
-
-def why_not(source: Offer, destination: Offer) -> str:
-    """What a tunnel lacks on either host; "" for nothing."""
-    lacking = [each for each in ("ssh", "ssh-keygen", "systemd-run", "systemd") if each not in source.programs]
-    if lacking:
-        return f"the source has no {', '.join(lacking)}"
-    if not destination.may_use_libvirt:
-        return f"user {destination.login} may use libvirt on the destination only as root, which a tunnel cannot become"
-    if not destination.host_keys:
-        return "the destination does not tell its host keys"
-    return ""
-
-
-async def dig(ends: tuple[End, End], offers: tuple[Offer, Offer], job: str, folder: str, lanes: Sequence[Lane]) -> None:
+async def dig(ends: tuple[End, End], ground: Survey, job: str, folder: str, lanes: Sequence[Lane]) -> None:
     """Open the tunnel; it lasts until its ``unit`` ends. Raises MigrationError NF-MIG-103 when it does not come up. The
     destination trusts its key no more when this returns or raises."""
-    source, destination = ends
-    door, why = await find_door(source, destination, offers[1])
+    (source, destination), offers, door = ends, ground.offers, ground.door
     if door is None:
-        raise refused(destination, why)
+        raise refused(destination, ground.closed)
     known = "\n".join(f"{unit(job)} {key}" for key in offers[1].host_keys)
     key = (await source.session.run(script("tunnel_key.sh", folder, known, mutates=True))).text.strip()
     trust = script("tunnel_trust.sh", job, key, f'permitlisten="{NOWHERE}"', mutates=True, become=False)

@@ -9,8 +9,13 @@ for option do options=$options,$option; done
 expiry=$(date -d "@$(($(date +%s) + 120))" +%Y%m%d%H%M%S)
 folder=$HOME/.ssh file=$HOME/.ssh/authorized_keys
 umask 077
-if [ ! -d "$folder" ]; then mkdir "$folder"; : >"$folder/.novafleet-$job-made"; fi
-if [ ! -e "$file" ]; then : >"$file"; : >"$folder/.novafleet-$job-new"; fi
+if mkdir "$folder" 2>/dev/null; then : >"$folder/.novafleet-made"; fi
+exec 9<"$folder"
+flock 9 # other jobs change the file too
+if [ ! -e "$file" ]; then
+  : >"$folder/.novafleet-new"
+  : >"$file"
+fi
 next=$folder/.novafleet-$job-next
 cp -p -- "$file" "$next"
 { printf '%s,expiry-time="%s" %s novafleet-migrate-%s\n' "$options" "$expiry" "$key" "$job"; cat -- "$file"; } >"$next"

@@ -7,13 +7,13 @@ systemctl reset-failed "$unit.service" 2>/dev/null
 systemd-run --quiet --unit="$unit" --property=RuntimeMaxSec="$lasts" --property=UMask=0177 -- \
   ssh -F /dev/null -N -i "$folder/key" -o UserKnownHostsFile="$folder/known_hosts" "$@" || exit 1
 tries=0
-while [ $tries -lt 300 ]; do
+while [ $tries -lt 600 ]; do
   if [ -S "$folder/lv.sock" ]; then
     chown "$owner" "$folder"/*.sock && exit 0
   fi
-  systemctl is-active --quiet "$unit.service" || break
   tries=$((tries + 1))
-  sleep 0.05
+  [ $((tries % 10)) != 0 ] || systemctl is-active --quiet "$unit.service" || break
+  sleep 0.025
 done
 journalctl --quiet --no-pager --output=cat --lines=3 --unit="$unit.service" >&2
 systemctl stop "$unit.service" 2>/dev/null

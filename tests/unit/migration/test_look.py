@@ -16,6 +16,7 @@ from novafleet.capability.migration.keep import keep, kept, move_of
 from novafleet.capability.migration.look import Question, answer_of, arrivals, ask, chain_of, host_of, look
 from novafleet.capability.migration.observed import Seen
 from novafleet.capability.migration.proof import proven
+from novafleet.capability.migration.survey import Surveys
 from novafleet.errors import MigrationError
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.model.encode import encode
@@ -180,7 +181,8 @@ async def test_a_cpu_the_destination_lacks_is_told() -> None:
     source, destination = ends("kvm1", "kvm2")
     facts = {name: HostFacts(name, 0.0) for name in ("kvm1", "kvm2")}
     await source.hypervisor.define_domain(xml("", CUSTOM.format("avx512f")))
-    seen = await look((source, destination), facts, "lab-db", Wanted(), job="0a1b2c3d", vm="db", environment="lab")
+    asked = ((source, destination), facts, "lab-db", Wanted(), Surveys())
+    seen = await look(*asked, job="0a1b2c3d", vm="db", environment="lab")
     assert "avx512f" in seen.boot_cpu
 
 
@@ -209,7 +211,7 @@ async def test_a_cpu_is_compared_for_a_machine_type_the_destination_knows(had: s
     facts = {name: HostFacts(name, 0.0) for name in ("kvm1", "kvm2")}
     await source.hypervisor.define_domain(xml("", CUSTOM.format("sse2")).replace("pc-q35-7.2", had))
     both = (source, LocalEnd(destination.host, destination.session, there))
-    await look(both, facts, "lab-db", Wanted(), job="0a1b2c3d", vm="db", environment="lab")
+    await look(both, facts, "lab-db", Wanted(), Surveys(), job="0a1b2c3d", vm="db", environment="lab")
     assert there.machine == asked
 
 
@@ -219,7 +221,8 @@ async def test_a_vm_is_looked_at_on_both_hosts() -> None:
     fake = source.hypervisor
     await fake.define_domain(xml(DISKS + NIC.replace('network"', 'bridge"').replace("network=", "bridge=")))
     await fake.start_domain("lab-db")
-    seen = await look((source, destination), facts, "lab-db", Wanted(), job="0a1b2c3d", vm="db", environment="lab")
+    asked = ((source, destination), facts, "lab-db", Wanted(), Surveys())
+    seen = await look(*asked, job="0a1b2c3d", vm="db", environment="lab")
     assert (seen.running, seen.busy, seen.boot_cpu) == (True, "", "")
     assert seen.source.uuid != seen.destination.uuid
     assert seen.destination.memory_available == 1 << 30

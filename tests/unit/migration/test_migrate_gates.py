@@ -17,6 +17,7 @@ from novafleet.app.migrategates import with_gates
 from novafleet.app.migratetrip import NOTE, Trip
 from novafleet.app.wiring import Places, SystemClock, World
 from novafleet.capability.migration.gates import NEVER, asked, modes_of
+from novafleet.capability.migration.survey import Surveys
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.model.encode import decode, encode
 from novafleet.model.environment import Gate, GateKind
@@ -163,7 +164,7 @@ async def onward(trip: Half, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("novafleet.app.migrate.close_route", closed)
     request = Request((), ("lab-db",), "kvm2", Wanted())
-    runs = Migrations(world(tmp_path), request, cast(Journal, trip.journal), "r1")
+    runs = Migrations(world(tmp_path), request, cast(Journal, trip.journal), "r1", Surveys())
     row = VmMove("db", "lab-db", "kvm1", "kvm2", "failed")
     return await runs._onward(trip, row, lambda _event: None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as File
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novafleet.capability.migration import offer, relay, route, tunnel
+from novafleet.capability.migration import offer, relay, route, survey, tunnel
 from novafleet.errors import ConfigError, MigrationError, NovaFleetError
 from novafleet.hypervisor.fake import FakeHypervisor
 from novafleet.model.fleet import Host
@@ -79,7 +80,7 @@ def test_an_older_qemu_does_not_know_the_device_of_page_faults(
     found = offer.Offer(programs=frozenset(programs), qemu=qemu)
     assert found.hands_faults is hands
     host: Any = SimpleNamespace(host=Host("kvm1", ""))
-    why = route._faults(host, found)
+    why = survey._faults(host, found)
     assert bool(why) is not hands
     assert ("older than 8.0" in why) is (bool(programs) and not hands)
 
@@ -94,21 +95,35 @@ def test_confined_qemu_gets_loopback_ports(model: str) -> None:
     confined = offer.read(LINES, DAC.format(f"<secmodel><model>{model}</model></secmodel>"))
     assert confined.confined
     free = offer.Offer(uid=0)
-    lanes = route._lanes(Path.RELAY, "/run/x", (free, confined))
-    assert [lane.at for lane in lanes] == [49153, 49154, "/run/x/lv.sock"]
-    assert [lane.at for lane in route._lanes(Path.RELAY, "/run/x", (free, free))][:1] == ["/run/x/mem.sock"]
+    assert route._on_ports(Path.RELAY, (free, confined))
+    assert not route._on_ports(Path.DIRECT, (free, confined))
+    assert not route._on_ports(Path.RELAY, (free, free))
+    assert [lane.at for lane in route._lanes(Path.RELAY, "/run/x")][:1] == ["/run/x/mem.sock"]
 
 
 def test_a_tunnel_into_a_user_uses_ports_too() -> None:
     """QEMU's sockets belong to QEMU: who logs in as somebody else cannot open them."""
-    lanes = route._lanes(Path.TUNNEL, "/run/x", (offer.Offer(uid=0), offer.Offer(uid=1000)))
-    assert isinstance(lanes[0].at, int)
+    assert route._on_ports(Path.TUNNEL, (offer.Offer(uid=0), offer.Offer(uid=1000)))
+
+
+def test_routes_of_a_run_get_ports_of_their_own() -> None:
+    """A second job looks at the hosts before the first one's listeners are there."""
+    ends: list[Any] = [SimpleNamespace(host=Host(name, "")) for name in ("kvm1", "kvm2", "kvm3")]
+    ports, seen = offer.Ports(), offer.Offer(taken=frozenset({49152}))
+    with ports.promised(2, ends[:2], (seen, seen)) as first:
+        assert first == [49153, 49154]
+        with ports.promised(2, ends[1:], (seen, seen)) as second:
+            assert second == [49155, 49156], "they share a host"
+        with ports.promised(2, ends[2:], (seen, seen)) as third:
+            assert third == [49153, 49154]
+    with ports.promised(2, ends[:2], (seen, seen)) as again:
+        assert again == first
 
 
 def test_no_port_is_left() -> None:
     full = offer.Offer(taken=frozenset(offer.PORTS))
-    with pytest.raises(MigrationError) as caught:
-        offer.free_ports(2, full, offer.Offer())
+    with pytest.raises(MigrationError) as caught, offer.Ports().promised(2, (), (full, offer.Offer())):
+        """Nothing to do with them."""
     assert caught.value.code == "NF-MIG-105"
 
 
@@ -238,6 +253,30 @@ def test_what_others_wrote_meanwhile_stays(tmp_path: File) -> None:
     assert len(left) == 2
     assert left[0].endswith("novafleet-migrate-ffff0000")
     assert left[1] == "ssh-rsa COLLEAGUE"
+
+
+@pytest.mark.parametrize("before", [None, b"ssh-ed25519 AAAA me\n"])
+def test_jobs_that_change_authorized_keys_at_once_do_not_lose_each_others_keys(
+    tmp_path: File, before: bytes | None
+) -> None:
+    keys = tmp_path / ".ssh" / "authorized_keys"
+    if before is not None:
+        keys.parent.mkdir(mode=0o700)
+        keys.write_bytes(before)
+    script("tunnel_trust.sh", "ffff0000", "ssh-ed25519 FIRST", home=tmp_path)
+
+    def job(number: int) -> None:
+        name = f"0123abc{number}"
+        for _ in range(5):
+            script("tunnel_trust.sh", name, "ssh-ed25519 KEY", home=tmp_path)
+            assert f"novafleet-migrate-{name}\n" in keys.read_text()
+            script("tunnel_distrust.sh", name, home=tmp_path)
+
+    with ThreadPoolExecutor(4) as jobs:
+        list(jobs.map(job, range(4)))
+    assert keys.read_text().count("novafleet-migrate-") == 1
+    script("tunnel_distrust.sh", "ffff0000", home=tmp_path)
+    assert (keys.read_bytes() == before) if before else not keys.parent.exists()
 
 
 async def test_connections_arrive_in_the_order_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
