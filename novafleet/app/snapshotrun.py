@@ -187,7 +187,8 @@ class Leased:
 
 @asynccontextmanager
 async def leased(party: Party) -> AsyncIterator[Leased]:
-    """Hold each VM's lease: its environment's, which ``up`` holds too, or for a VM of none its own, as backups do."""
+    """Hold each VM's lease: its environment's, which ``up`` holds too; of those of none on a host the first one's own,
+    of which the others become part: each lease that is held takes one of sshd's few sessions."""
     reached: dict[str, Reached] = {}
     failed = {each.label: party.failed[each.host.name] for each in party.everything if each.host.name in party.failed}
     world = party.world
@@ -219,12 +220,15 @@ async def leased(party: Party) -> AsyncIterator[Leased]:
 
 
 def _scopes(chosen: Iterable[Chosen]) -> Iterable[tuple[str, list[Chosen]]]:
-    ordered = sorted(chosen, key=_scope)
-    return ((scope, list(members)) for scope, members in groupby(ordered, key=_scope))
+    ordered = sorted(chosen, key=lambda each: (*_common(each), each.scope))
+    for _, members in groupby(ordered, key=_common):
+        group = list(members)
+        yield group[0].environment or group[0].scope, group
 
 
-def _scope(chosen: Chosen) -> str:
-    return chosen.environment or chosen.scope
+def _common(chosen: Chosen) -> tuple[str, str]:
+    """What those have in common that one lease is held for."""
+    return chosen.environment, "" if chosen.environment else chosen.host.name
 
 
 def step(chosen: Chosen, action: str, after: Sequence[str] = (), part: str = "", **args: Any) -> Step:

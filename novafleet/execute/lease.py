@@ -29,6 +29,9 @@ TTL = 15.0
 ANSWER_SECONDS = 45.0
 """The host's side may wait 5 s each for a connection to end, a lock to be freed, and orphans to end (twice)."""
 POLL_SECONDS = 1.0
+AT_ONCE = 3
+"""Leases of single VMs and stacks held at once on one host: each takes a session of its connection for as long, of
+which sshd has 10 (MaxSessions), and whoever holds a lease needs more of them."""
 REFUSED = 121
 """Status of ``fence.sh`` when it ran nothing."""
 

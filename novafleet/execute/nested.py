@@ -7,15 +7,19 @@ that is held. Each first says what it does and then looks: of two at once, one a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 from novafleet.errors import LockHeldError
-from novafleet.execute.lease import POLL_SECONDS, HostLease, file_of, hold_leases, script
+from novafleet.execute.lease import AT_ONCE, POLL_SECONDS, HostLease, file_of, hold_leases, script
 from novafleet.model.command import Command
 from novafleet.ports import Clock, HostSession
+
+_places: WeakKeyDictionary[HostSession, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +46,26 @@ class Other:
 async def hold_one(
     session: HostSession, scope: str, run: str, clock: Clock, *, wait: float = 0.0
 ) -> AsyncIterator[HostLease]:
-    """Hold the lease of one VM (``vm.DOMAIN``) or stack (``stack.PROJECT``) on its host.
+    """Hold the lease of one VM (``vm.DOMAIN``) or stack (``stack.PROJECT``) on its host; after others of this
+    controller where ``AT_ONCE`` are held there.
 
     Raises LockHeldError NF-LOCK-003 (after ``wait`` seconds) naming who holds it, or the lease it is part of, and the
     host's own error when no lease can be held there.
     """
     deadline = clock.monotonic() + wait
-    while True:
-        left = max(0.0, deadline - clock.monotonic())
-        async with hold_leases([session], scope, run, clock, wait=left) as held:
-            for error in held.failed.values():
-                raise error
-            lease = held.leases[session.host.name]
-            others = await _look(session, lease, ())
-            if not others:
-                yield lease
-                return
-        # given back while we wait: whoever holds the other may be waiting for ours
-        await _wait_for(session, others[0], scope, run, clock, deadline)
+    async with _places.setdefault(session, asyncio.Semaphore(AT_ONCE)):
+        while True:
+            left = max(0.0, deadline - clock.monotonic())
+            async with hold_leases([session], scope, run, clock, wait=left) as held:
+                for error in held.failed.values():
+                    raise error
+                lease = held.leases[session.host.name]
+                others = await _look(session, lease, ())
+                if not others:
+                    yield lease
+                    return
+            # given back while we wait: whoever holds the other may be waiting for ours
+            await _wait_for(session, others[0], scope, run, clock, deadline)
 
 
 async def include(

@@ -117,7 +117,7 @@ def _flags(move: Move, route: Route, mode: Mode, *, hold: bool) -> frozenset[str
         flags.add("unsafe")  # libvirt knows network file systems by their type only; ours is proven to be one file
     if mode is Mode.POSTCOPY:
         flags.add("postcopy")
-    elif move.wanted.parallel:
+    elif _connections(move, mode):
         flags.add("parallel")
     if move.wanted.compress:
         flags.add("compressed")
@@ -142,14 +142,20 @@ async def _parameters(source: Hypervisor, move: Move, route: Route, mode: Mode) 
             parameters["disks_uri"] = route.disks_uri
     if wanted.bandwidth:
         parameters["bandwidth"] = max(1, wanted.bandwidth // MIB)
-    if wanted.parallel and mode is not Mode.POSTCOPY:
-        parameters["parallel.connections"] = wanted.parallel
+    connections = _connections(move, mode)
+    if connections:
+        parameters["parallel.connections"] = connections
     if wanted.compress:
-        parameters["compression"] = "zstd" if wanted.parallel else "xbzrle"
+        parameters["compression"] = "zstd" if connections else "xbzrle"
     if _differs(move):
         parameters["destination_xml"] = arriving(move, await source.migratable_xml(move.domain))
         parameters["persistent_xml"] = arriving(move, await source.migratable_xml(move.domain, inactive=True))
     return parameters
+
+
+def _connections(move: Move, mode: Mode) -> int:
+    """For the memory, beside the first; 0: that one carries it. By relay all share one SSH connection."""
+    return 0 if mode is Mode.POSTCOPY or move.path is Path.RELAY else move.wanted.parallel
 
 
 def _differs(move: Move) -> bool:

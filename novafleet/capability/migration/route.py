@@ -69,9 +69,10 @@ async def open_route(
         offers, route = ground.offers, _route(path, destination, ground, folder, lanes)
         stack.push_async_callback(_close, ends, job, tunnel.unit(job) if route.survives_controller else "")
         listener = "root" if route.survives_controller else offers[0].login
+        there = offers[1].login if offers[1].uid else ""
         await together(
-            source.session.run(script("route_folder.sh", folder, listener, mutates=True)),
-            destination.session.run(script("route_folder.sh", folder, offers[1].owner, mutates=True)),
+            source.session.run(script("route_folder.sh", folder, listener, "", mutates=True)),
+            destination.session.run(script("route_folder.sh", folder, offers[1].owner, there, mutates=True)),
         )
         if route.survives_controller:
             await tunnel.dig(ends, ground, job, folder, lanes)

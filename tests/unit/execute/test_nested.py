@@ -14,7 +14,7 @@ import pytest
 from novafleet.app.apply import changed
 from novafleet.app.wiring import SystemClock
 from novafleet.errors import LockHeldError
-from novafleet.execute.lease import DIRECTORY, hold_leases
+from novafleet.execute.lease import AT_ONCE, DIRECTORY, hold_leases
 from novafleet.execute.nested import hold_one, include
 from novafleet.model.plan import Change, Plan, ResourceChange, Step, StepClass
 from novafleet.ports import HostSession
@@ -77,6 +77,23 @@ async def test_both_wait_and_neither_for_ever(session: HostSession, names: tuple
             pass
 
     await asyncio.wait_for(asyncio.gather(*(each() for each in (plan, backup, plan, backup))), 60)
+
+
+async def test_a_host_holds_few_at_once(session: HostSession, names: tuple[str, str]) -> None:
+    """Each takes one of sshd's sessions until it is given back."""
+    _, scope = names
+    held, most = 0, 0
+
+    async def work(number: int) -> None:
+        nonlocal held, most
+        async with hold_one(session, f"{scope}{number}", "migrate-1", CLOCK):
+            held += 1
+            most = max(most, held)
+            await asyncio.sleep(0.01)
+            held -= 1
+
+    await asyncio.wait_for(asyncio.gather(*map(work, range(2 * AT_ONCE))), 60)
+    assert most == AT_ONCE
 
 
 def leave_behind(scope: str) -> None:

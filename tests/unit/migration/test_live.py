@@ -108,6 +108,21 @@ async def test_a_guest_that_is_held_goes_on_once_the_source_let_go(pair: Pair, m
     assert (await pair.b.domain(NAME)).state == "running"
 
 
+@pytest.mark.parametrize(
+    ("path", "mode", "connections"),
+    [(Path.TUNNEL, Mode.LIVE, 4), (Path.RELAY, Mode.LIVE, 0), (Path.TUNNEL, Mode.POSTCOPY, 0)],
+)
+async def test_memory_takes_several_connections_where_they_are_several(
+    pair: Pair, path: Path, mode: Mode, connections: int
+) -> None:
+    """By relay each would be a channel of one SSH connection, and take a session of a host with sudo."""
+    wanted = Wanted(parallel=4, compress=True)
+    parameters = await live._parameters(pair.a, move(path=path, wanted=wanted), ROUTE, mode)
+    assert parameters.get("parallel.connections", 0) == connections
+    assert parameters["compression"] == ("zstd" if connections else "xbzrle")
+    assert ("parallel" in live._flags(move(path=path, wanted=wanted), ROUTE, mode, hold=False)) is bool(connections)
+
+
 async def test_a_guest_that_is_paused_stays_so(pair: Pair) -> None:
     await pair.a.suspend_domain(NAME)
     assert not await live.must_hold(pair.a, move(), Mode.LIVE)
