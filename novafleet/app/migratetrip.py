@@ -289,7 +289,7 @@ class Trip:
         """From here on what the destination has is of no account. What both hosts write to is left in order."""
         ends = self.ends(ctx, "verify")
         await ends.note(Phase.RETURNING, {})
-        if any(disk.shared and not disk.readonly for disk in self.move.disks):
+        if self.move.shares:
             with suppress(MigrationError):  # then it is switched off
                 await power_off(replace(ends, source=ends.destination), self.move, STOPPING)
 

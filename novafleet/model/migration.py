@@ -154,6 +154,11 @@ class Move:
     address: str = ""
     """The guest's, where the source was told it by DHCP or the guest: one that goes on running keeps it."""
 
+    @property
+    def shares(self) -> bool:
+        """Is there a disk that both hosts may write to?"""
+        return any(disk.shared and not disk.readonly for disk in self.disks)
+
 
 @dataclass(frozen=True, slots=True)
 class GateAhead:

@@ -89,8 +89,12 @@ async def must_hold(source: Hypervisor, move: Move, mode: Mode) -> bool:
     """Must its CPUs wait on the destination for our word? Where libvirt talks to libvirt through us: should we be lost
     between its last question and the answer, the source goes on, and so would the destination (Finish3, of which
     ``virDomainMigrateVersion3Full`` says that a lost answer counts as a failure). Where it talks from host to host, the
-    guest shall arrive without us. Post-copy has no way back anyhow; a guest that is paused stays so."""
-    if mode is not Mode.LIVE or move.path is not Path.RELAY:
+    guest shall arrive without us. Post-copy has no way back anyhow; a guest that is paused stays so.
+
+    Of a disk both write to QEMU itself keeps one of them out, by its locks (the source has given its own up before that
+    question, and cannot go on without them). And libvirt takes such a file away from a guest that waits, where it does
+    not know the file system for a shared one: the source gives the image back to root."""
+    if mode is not Mode.LIVE or move.path is not Path.RELAY or move.shares:
         return False
     return (await source.domain_state(move.domain)).state == "running"
 
@@ -113,7 +117,7 @@ def _flags(move: Move, route: Route, mode: Mode, *, hold: bool) -> frozenset[str
     copied = _copied(move)
     if copied:
         flags.add("non_shared_inc" if all(_stands_on_same(disk) for disk in copied) else "non_shared_disk")
-    if any(disk.shared and not disk.readonly for disk in move.disks):
+    if move.shares:
         flags.add("unsafe")  # libvirt knows network file systems by their type only; ours is proven to be one file
     if mode is Mode.POSTCOPY:
         flags.add("postcopy")

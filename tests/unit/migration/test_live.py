@@ -96,6 +96,7 @@ async def test_a_guest_that_is_held_goes_on_once_the_source_let_go(pair: Pair, m
     assert await live.must_hold(pair.a, move(), Mode.LIVE)
     assert not await live.must_hold(pair.a, move(), Mode.POSTCOPY)
     assert not await live.must_hold(pair.a, move(path=Path.TUNNEL), Mode.LIVE)
+    assert not await live.must_hold(pair.a, move(disks=(replace(DISK, shared=True),)), Mode.LIVE)
     resume, seen = pair.b.resume_domain, []
 
     async def resumed(name: str) -> None:
