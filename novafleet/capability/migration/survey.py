@@ -60,13 +60,14 @@ class Surveys:
 
     async def of(self, source: End, destination: End) -> Survey:
         """See ``survey``; at most ``FRESH`` seconds old."""
-        found = await self._once((source.host.name, destination.host.name), lambda: survey(source, destination))
+        what = source.host.name, destination.host.name
+        found = await self._once(what, lambda: survey(source, destination))
         return replace(found, ports=self._ports)
 
     async def shared(self, source: End, destination: End, directories: Sequence[str]) -> frozenset[str]:
         """See ``proven``; likewise."""
-        pair = source.host.name, destination.host.name
-        return await self._once((*pair, *directories), lambda: proven(source, destination, directories))
+        what = source.host.name, destination.host.name, "shared", *directories
+        return await self._once(what, lambda: proven(source, destination, directories))
 
     async def _once(self, what: tuple[str, ...], look: Callable[[], Awaitable[Found]]) -> Found:
         async with self._turns[what]:

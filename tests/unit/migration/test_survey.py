@@ -109,6 +109,12 @@ async def test_storage_is_proven_once_a_pair(monkeypatch: pytest.MonkeyPatch) ->
     assert written == [("/srv", "/var"), ("/srv",)]
 
 
+async def test_a_vm_without_disks_shares_nothing(offers: Counter[str]) -> None:
+    surveys, a, b = Surveys(), End("a"), End("b")
+    await surveys.of(a, b)  # type: ignore[arg-type]
+    assert await surveys.shared(a, b, ()) == frozenset()  # type: ignore[arg-type]
+
+
 async def test_what_answers_otherwise_is_no_door(offers: Counter[str]) -> None:
     found = await survey.survey(End("a"), End("b", b"HTTP/1.1"))  # type: ignore[arg-type]
     assert found.door is not None, "it is the source that reads"
