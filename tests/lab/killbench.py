@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from tests.e2e.controller import Controller, wait_for
-from tests.lab.movebench import POOL, VIRSH, Traveller
+from tests.lab.movebench import POOL, VIRSH, OnShared, Pinned
 from tests.labfixture import ROOT, Lab
 
 BOOT = 420.0
@@ -61,20 +61,16 @@ exit 0
 """Whatever has the VM's or the job's name (which comes by standard input: its own processes do not have it)."""
 KEYS = "cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys 2>/dev/null | grep -v ' novafleet-migrate-'; :"
 PORTS = "ss -Hltn | awk '{print $4}' | grep -oE ':(491[5-9][0-9]|492[01][0-9])$' | sort -u; :"
-"""Those of ``tunnel.free_ports`` and of QEMU's migrations."""
+"""Those of ``offer.PORTS`` and of QEMU's migrations."""
 
 
-class Guest(Traveller):
-    """Of a machine type every host has. Its console is kept over boots: no number may ever be said twice."""
+class Guest(Pinned):
+    """Its console is kept over boots: no number may ever be said twice."""
 
     def _xml(self) -> Element:
         root = super()._xml()
-        machine, words, log = root.find("os/type"), root.find("os/cmdline"), root.find("devices/serial/log")
-        assert machine is not None
-        assert words is not None
+        log = root.find("devices/serial/log")
         assert log is not None
-        machine.set("machine", "pc-i440fx-7.2")
-        words.text = f"{words.text} no_timer_check"
         log.set("append", "on")
         return root
 
@@ -88,14 +84,27 @@ class Guest(Traveller):
         return int(self.lab.on(host, "stat", "-c", "%s", self.log, check=False).strip() or 0)
 
 
+class SharingGuest(OnShared, Guest):
+    """Both hosts may write to its disks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From host to host, and the moments of a migration by it at which something dies."""
+    """From host to host, and the moments of a migration by it at which something dies. ``shared``: the disks stay where
+    they are."""
 
     mode: str
     path: str
     hosts: tuple[str, str]
     moments: tuple[str, ...]
+    shared: bool = False
+
+    def __str__(self) -> str:
+        return "-".join((self.mode, self.path, *(["shared"] if self.shared else [])))
+
+    def guest(self, lab: Lab, pause: int) -> Guest:
+        """Who goes it."""
+        return (SharingGuest if self.shared else Guest)(lab, f"kills-{self}", "64M", pause)
 
 
 @dataclass
@@ -216,7 +225,7 @@ class Case:
     victim: str
 
     def __str__(self) -> str:
-        return f"{self.way.mode}-{self.way.path}-{self.moment}-{self.victim}"
+        return f"{self.way}-{self.moment}-{self.victim}"
 
     @property
     def possible(self) -> bool:
@@ -321,7 +330,7 @@ class Arena:
 
     def left_over(self, job: str, home: str) -> list[str]:
         """What should not be there: all but the VM's own at home, and what the host it left keeps of it."""
-        own = {f"volume {path.rpartition('/')[2]}" for path in self.guest.disks.values()}
+        own = {f"volume {path.rpartition('/')[2]}" for path in self.guest.disks.values() if path.startswith(POOL)}
         own |= {f"volume {self.guest.name}.seed.iso", f"domain {self.guest.name}"}
         found = []
         for host in self.hosts:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
-from tests.lab.movebench import POOL, VIRSH, Traveller
+from tests.lab.movebench import POOL, SHARED, VIRSH, OnShared, Pinned, Traveller
 from tests.labfixture import ROOT, Lab, fleet_environment
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 PAIRS = (("kvm1", "kvm2"), ("kvm2", "kvm1"), ("kvm2", "kvm3"), ("kvm3", "kvm2"))
-SHARED = "/srv/shared"
 TRACES = """\
 cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys 2>/dev/null
 ls -A /root/.ssh /home/*/.ssh 2>/dev/null
@@ -41,42 +39,6 @@ for peer; do bridge fdb append 00:00:00:00:00:00 dev ma-vx dst "$peer"; done
 """
 NO_NETWORK = "ip link del ma-br; ip link del ma-vx; :"
 FALL = "nft delete table inet ma 2>/dev/null; :"
-
-
-class Pinned(Traveller):
-    """Of a machine type that every QEMU here has: a guest made on 10.0 could not go to 7.2. Its kernel does not measure
-    the timer, which an emulated guest fails at on a busy machine."""
-
-    def _xml(self) -> Element:
-        root = super()._xml()
-        found, words = root.find("os/type"), root.find("os/cmdline")
-        assert found is not None
-        assert words is not None
-        found.set("machine", "pc-i440fx-7.2")
-        words.text = f"{words.text} no_timer_check"
-        return root
-
-    def start(self, host: str) -> None:
-        self.lab.on(host, *VIRSH, "start", self.name)
-        self.counts(host, seconds=300)
-
-
-class OnShared(Pinned):
-    """Its disks are on what all hosts share."""
-
-    folder = POOL
-
-    @property
-    def disks(self) -> dict[str, str]:
-        return {target: path.replace(POOL, self.folder) for target, path in super().disks.items()}
-
-    def create(self, host: str) -> None:
-        super().create(host)
-        self.lab.on(host, "sh", "-c", 'mv "$1/$3".vd* "$2"', "sh", POOL, SHARED, self.name)
-        self.folder = SHARED
-        self._put(host, f"/tmp/{self.name}.xml", ElementTree.tostring(self._xml()))
-        self.lab.on(host, *VIRSH, "undefine", self.name)
-        self.lab.on(host, *VIRSH, "define", f"/tmp/{self.name}.xml")
 
 
 class Reachable(Pinned):
@@ -176,7 +138,6 @@ def made(lab: Lab, home: Path, guest: Traveller, *hosts: str) -> Iterator[Fleet]
     for host in hosts:
         guest.remove(host)
         lab.on(host, "sh", "-c", 'rm -f "$1"', "sh", guest.log)
-        lab.on(host, "sh", "-c", 'rm -f "$1/$2".*', "sh", SHARED, guest.name)
 
 
 @pytest.fixture(

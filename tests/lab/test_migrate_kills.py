@@ -14,7 +14,7 @@ from itertools import count
 import pytest
 
 from tests.e2e.controller import wait_for
-from tests.lab.killbench import BOOT, SHARED, VICTIMS, Arena, Case, Guest, Way, Wounded
+from tests.lab.killbench import BOOT, SHARED, VICTIMS, Arena, Case, Way, Wounded
 from tests.lab.movebench import VIRSH
 from tests.labfixture import Lab
 
@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 AFTER = ("switched", "verified", "committing")
 WAYS = (
     Way("live", "relay", ("kvm2", "kvm3"), ("preparing", "copying", "memory", "handover", *AFTER)),
+    Way("live", "relay", ("kvm2", "kvm3"), ("memory", "handover", "switched"), shared=True),
     Way("live", "tunnel", ("kvm2", "kvm3"), ("copying", "memory")),
     Way("warm", "relay", ("kvm1", "kvm2"), ("round", "defined", "switched")),
     Way("cold", "relay", ("kvm1", "kvm2"), ("sending", "defined", "switched", "committing")),
@@ -59,8 +60,7 @@ def arenas(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     made: dict[str, Arena] = {}
     folder = tmp_path_factory.mktemp("kills")
     for way in WAYS:
-        guest = Guest(lab, f"kills-{way.mode}-{way.path}", "64M", PAUSE)
-        made.setdefault(guest.name, Arena(lab, guest, way.hosts, folder))
+        made[str(way)] = Arena(lab, way.guest(lab, PAUSE), way.hosts, folder)
     yield made
     for arena in made.values():
         if arena.marks:
@@ -85,7 +85,7 @@ def test_one_copy_is_left_whoever_dies(
 ) -> None:
     began, words = time.monotonic(), "FAILED"
     try:
-        words = lived_through(arenas[f"kills-{case.way.mode}-{case.way.path}"], case)
+        words = lived_through(arenas[str(case.way)], case)
     except AssertionError as error:
         words = f"FAILED: {' '.join(str(error).split())[:300]}"
         raise
