@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import resource
 from collections import deque
@@ -11,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from novafleet.errors import ChannelError
+
+log = logging.getLogger(__name__)
 
 HANDSHAKES_PER_SSHD = 8
 """sshd drops logins at random from the 10th unauthenticated one on (MaxStartups 10:30:100, sshd_config(5))."""
@@ -78,6 +81,7 @@ class SessionGate:
 
     async def enter(self) -> None:
         """Wait for a place. Raises ChannelError NF-SSH-401 when a small server stays full."""
+        told = asyncio.get_running_loop().call_later(PATIENCE, self._tell)
         try:
             async with asyncio.timeout(PATIENCE if self.gate.shrunk else None):
                 await self.gate.acquire()
@@ -88,6 +92,13 @@ class SessionGate:
                 where=self.where,
                 hints=("raise MaxSessions in the host's /etc/ssh/sshd_config to 10, then `systemctl reload ssh`",),
             ) from exc
+        finally:
+            told.cancel()
+
+    def _tell(self) -> None:
+        if not self.gate.shrunk:  # then it is an error
+            text = "%s: all %d sessions have been in use for %.0f s; waiting for one"
+            log.warning(text, self.where, self.gate.size, PATIENCE)
 
     def leave(self) -> None:
         """Give the place back."""

@@ -62,6 +62,26 @@ async def test_a_small_server_that_stays_full(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.code == "NF-SSH-401"
 
 
+async def test_who_waits_long_for_a_session_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, said = asyncio.Event(), []
+
+    def warning(text: str, *words: object) -> None:
+        said.append(text % words)
+        told.set()
+
+    monkeypatch.setattr("novafleet.transport.limits.PATIENCE", 0.01)
+    monkeypatch.setattr("novafleet.transport.limits.log.warning", warning)
+    gate = SessionGate("kvm1")
+    for _ in range(CHANNELS):
+        await gate.enter()
+    assert not said
+    waiting = asyncio.create_task(gate.enter())
+    await asyncio.wait_for(told.wait(), 5)
+    assert said == ["kvm1: all 8 sessions have been in use for 0 s; waiting for one"]
+    gate.leave()
+    await waiting
+
+
 async def test_dropped_logins_make_room() -> None:
     handshakes, sshd = Handshakes(), ("kvm1", 22)
     async with handshakes.slot(sshd), handshakes.slot(sshd), handshakes.slot(sshd):
