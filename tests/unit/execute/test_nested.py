@@ -82,14 +82,16 @@ async def test_both_wait_and_neither_for_ever(session: HostSession, names: tuple
 async def test_a_host_holds_few_at_once(session: HostSession, names: tuple[str, str]) -> None:
     """Each takes one of sshd's sessions until it is given back."""
     _, scope = names
-    held, most = 0, 0
+    held, most, full = 0, 0, asyncio.Event()
 
     async def work(number: int) -> None:
         nonlocal held, most
         async with hold_one(session, f"{scope}{number}", "migrate-1", CLOCK):
             held += 1
             most = max(most, held)
-            await asyncio.sleep(0.01)
+            if held == AT_ONCE:
+                full.set()
+            await full.wait()
             held -= 1
 
     await asyncio.wait_for(asyncio.gather(*map(work, range(2 * AT_ONCE))), 60)
