@@ -9,8 +9,8 @@ Frames = list[tuple[str, str]]
 
 _LISTS = ("domains", "running", "autostart", "networks", "net-active", "net-autostart", "pools")
 _DEFINED = {"domain": "<domain", "network": "<network", "pool": "<pool"}
-_VANISHED = "failed to get"
-"""virsh's words for what was listed and is gone when it is asked for."""
+_VANISHED = re.compile(r"failed to get|error: (?:Domain|Network|Storage pool) not found: ")
+"""virsh's words for what was listed and is gone when it looks for it, and libvirt's for what goes before it answers."""
 _STATES = {"idle": "blocked", "in shutdown": "in-shutdown", "shut off": "shutoff", "no state": "nostate"}
 """virsh's words (virshDomainStateTypeToString) that libvirt's API has another one for."""
 _VERSION = re.compile(r"^(Using library|Running hypervisor): .*?(\d+\.\d+\.\d+)", re.MULTILINE)
@@ -42,7 +42,7 @@ def _error(frames: Frames) -> str:
     for kind, rest in frames:
         if kind == "error":
             return rest
-        lost = kind in _DEFINED and _DEFINED[kind] not in rest and _VANISHED not in rest
+        lost = kind in _DEFINED and _DEFINED[kind] not in rest and not _VANISHED.search(rest)
         if lost or (kind in _LISTS and "error: " in rest):
             return f"incomplete\n{rest.strip()}"
     return "" if ("end", "") in frames else "incomplete\nthe answer ended early"

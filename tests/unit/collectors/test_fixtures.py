@@ -83,6 +83,7 @@ def listed(answer: str, mark: str = "@@") -> str:
 
 ANSWERS = {
     "it vanished meanwhile": ("error: failed to get domain 'u'", ""),
+    "it vanished while virsh asked": ("error: Domain not found: no domain with matching uuid 'u' (db)", ""),
     "libvirtd died meanwhile": ("error: Disconnected from qemu:///system due to end of file", "incomplete"),
     "it is there": ("running (booted)\n<domain type='kvm'><name>a</name></domain>", ""),
 }
