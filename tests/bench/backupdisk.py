@@ -47,11 +47,10 @@ def make(path: Path) -> None:
 
 def dirty(path: Path) -> None:
     """New random content in 1 % of it, in pieces of 64 KiB among what is random."""
-    chance = random.Random(11)
     with path.open("r+b") as file:
         for place in places():
             file.seek(place)
-            file.write(chance.randbytes(65536))
+            file.write(random.randbytes(65536))
 
 
 def places() -> list[int]:

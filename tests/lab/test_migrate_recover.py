@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement
 import pytest
 
 from tests.e2e.controller import Controller, wait_for
-from tests.lab.movebench import POOL, VIRSH, Traveller
+from tests.lab.movebench import POOL, VIRSH, Pinned
 from tests.labfixture import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -31,17 +31,15 @@ exit 0
 """
 
 
-class Guest(Traveller):
-    """Of a machine type both hosts have; ``devices`` are added, ``folder`` holds its disk vdc."""
+class Guest(Pinned):
+    """``devices`` are added."""
 
     devices: tuple[Element, ...] = ()
 
     def _xml(self) -> Element:
         root = super()._xml()
-        machine, devices = root.find("os/type"), root.find("devices")
-        assert machine is not None
+        devices = root.find("devices")
         assert devices is not None
-        machine.set("machine", "pc-i440fx-7.2")
         devices.extend(self.devices)
         return root
 
