@@ -1,11 +1,12 @@
-"""Two samples of ``virsh domstats`` to CPUs used by domain. Names are the guests' own: frames carry the mark."""
+"""Two samples of the ticks each QEMU ran to CPUs used by domain. Names are the guests' own: frames carry the mark."""
 
 from __future__ import annotations
 
 import re
 
-_DOMAIN = re.compile(r"^Domain: '(.*)'$")
-_TIME = re.compile(r"^  cpu\.time=([0-9]{1,19})$")
+_GUEST = re.compile(r"^([0-9]{1,19}) (.+)$", re.MULTILINE)
+TICKS = "100"
+"""A second, where the host does not say (CLK_TCK)."""
 Sample = tuple[float, dict[str, int]]
 
 
@@ -14,8 +15,9 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
     head, *frames = text.split(f"{mark} at ")
     about = dict(line.split(" ", 1) for line in head.splitlines() if " " in line)
     words = [about.get(name, "").strip() for name in ("vendor", "family", "model", "flags")]
+    ticks = about.get("ticks", "").strip()
     samples = [sample for sample in map(_sample, frames) if sample is not None]
-    used = _used(*samples) if len(samples) == 2 else {}
+    used = _used(*samples, int(ticks if re.fullmatch("[1-9][0-9]{0,5}", ticks) else TICKS)) if len(samples) == 2 else {}
     return {"cpu": "-".join(words) if all(words) else "", "guests": used, "at": samples[-1][0] if samples else 0.0}
 
 
@@ -23,22 +25,15 @@ def _sample(frame: str) -> Sample | None:
     first, _, rest = frame.partition("\n")
     if not re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,9}", first):
         return None
-    times: dict[str, int] = {}
-    name = ""
-    for line in rest.splitlines():
-        if found := _DOMAIN.match(line):
-            name = found[1]
-        elif name and (spent := _TIME.match(line)):
-            times[name] = int(spent[1])
-    return float(first), times
+    return float(first), {name: int(spent) for spent, name in _GUEST.findall(rest)}
 
 
-def _used(first: Sample, second: Sample) -> dict[str, float]:
+def _used(first: Sample, second: Sample, ticks: int) -> dict[str, float]:
     seconds = second[0] - first[0]
     if seconds <= 0:
         return {}
     return {
-        name: round(max(0, spent - first[1][name]) / 1e9 / seconds, 4)
+        name: round(max(0, spent - first[1][name]) / ticks / seconds, 4)
         for name, spent in second[1].items()
         if name in first[1]
     }

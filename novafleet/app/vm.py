@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VmRow:
-    """One domain; ``memory`` in bytes, ``environment`` empty for a domain NovaFleet did not make."""
+    """One domain; ``memory`` in bytes, ``environment`` empty for a domain NovaFleet did not make. ``state`` and
+    ``reason`` as in ``Domain``."""
 
     name: str
     host: str
@@ -30,6 +31,7 @@ class VmRow:
     memory: int
     environment: str
     uuid: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def row(host: str, domain: Domain) -> VmRow:
         memory=_number(root.findtext("memory", "")) * 1024,  # libvirt always says KiB
         environment="" if record is None else record.get("environment", ""),
         uuid=domain.uuid,
+        reason=domain.reason,
     )
 
 

@@ -97,23 +97,20 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
 
 
 async def _named(world: World, patterns: Sequence[str]) -> tuple[Chosen, ...]:
-    """The domains, where each pattern is ``HOST/DOMAIN`` and leads to one. Whatever is in the way of that, a look at
-    all there is says it better."""
-    places = [(host, name) for host, _, name in (pattern.partition("/") for pattern in patterns)]
-    known = world.fleet.hosts
-    if not all(host in known and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
+    """The domains, where each pattern is ``HOST/DOMAIN``. Whatever is in the way of that, a look at all there is says
+    it better."""
+    hosts = world.fleet.hosts
+    places = sorted({(host, name) for host, _, name in (pattern.partition("/") for pattern in patterns)})
+    if not all(host in hosts and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
         return ()
+
+    async def one(host: Host, name: str) -> Chosen:
+        return _chosen(host, await (await world.hypervisors.get(host)).domain(name))
+
     try:
-        told = await together(*(_domains(world, host) for host in _asked(world, patterns)))
-        there = [each for domains in told for each in domains]
-        found = {each.label: each for pattern in patterns for each in _meant(pattern, there, {})}
+        return await together(*(one(hosts[host], name) for host, name in places))
     except NovaFleetError:
         return ()
-    return tuple(found[label] for label in sorted(found))
-
-
-async def _domains(world: World, host: Host) -> Sequence[Chosen]:
-    return [_chosen(host, each) for each in await (await world.hypervisors.get(host)).domains()]
 
 
 def _stacks_too(patterns: Sequence[str]) -> bool:
@@ -174,7 +171,8 @@ def matches(pattern: str, vm: Chosen) -> bool:
 
 
 def _meant(pattern: str, there: Sequence[Chosen], unseen: Mapping[str, NovaFleetError]) -> tuple[Chosen, ...]:
-    found = _found([each for each in there if matches(pattern, each)], pattern, there, unseen)
+    exact = [each for each in there if each.label == pattern]
+    found = _found(exact or [each for each in there if matches(pattern, each)], pattern, there, unseen)
     if len(found) > 1 and not GLOB & set(pattern):
         labels = [each.label for each in found]
         raise ConfigError(

@@ -8,10 +8,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from xml.etree import ElementTree
 
+from novafleet.errors import HypervisorError, Retry
 from novafleet.hypervisor.session import Handle, load_qemu, unless
 from novafleet.hypervisor.states import state_words
-from novafleet.hypervisor.translate import NO_DOMAIN, OPERATION_INVALID
+from novafleet.hypervisor.translate import NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID
 from novafleet.model.facts import Domain, DomainState
+
+STUCK = 30.0
+"""Seconds without an answer of QEMU after which nothing is asked of it: for as long libvirt makes everybody wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,36 @@ def read(handle: Handle, listed: Listing) -> tuple[Domain, ...]:
 def _listed(handle: Handle, listed: Listing, domain: Any) -> Domain:
     uuid = domain.UUIDString()
     state, reason = state_words(*(listed.states.get(uuid) or domain.state()))
+    _refuse_stuck(handle, domain)
     xml = domain.XMLDesc(handle.libvirt.VIR_DOMAIN_XML_INACTIVE)
     return Domain(domain.name(), uuid, state, xml, uuid in listed.persistent, uuid in listed.autostart, reason)
 
 
 def one(handle: Handle, name: str) -> Domain:
-    """One domain by name."""
-    return _fact(handle, lookup(handle, name))
+    """One domain by name. Raises HypervisorError NF-LV-112."""
+    domain = lookup(handle, name)
+    _refuse_stuck(handle, domain)
+    return _fact(handle, domain)
+
+
+def _refuse_stuck(handle: Handle, domain: Any) -> None:
+    """libvirt tells the definition of such a domain after half a minute (11.3), and everybody's next call waits too."""
+    with unless(handle, OPERATION_INVALID), unless(handle, NO_SUPPORT):  # it is off, or no QEMU
+        state, _, milliseconds = domain.controlInfo()
+        if state == handle.libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and milliseconds >= STUCK * 1000:
+            raise _stuck(domain.name(), milliseconds // 1000)
+
+
+def _stuck(name: str, seconds: int) -> HypervisorError:
+    return HypervisorError(
+        f"QEMU of {name} has not answered libvirt for {seconds} s",
+        code="NF-LV-112",
+        hints=(
+            f"ps -o stat,wchan:32,args -p $(cat /run/libvirt/qemu/{name}.pid)   # what does it wait for?",
+            f"virsh destroy {name}   # ends it, as a power cut would",
+        ),
+        retry=Retry.LATER,
+    )
 
 
 def state_of(handle: Handle, name: str) -> DomainState:

@@ -127,6 +127,7 @@ class Link:
         except HypervisorError as error:
             if error.code == LOST:
                 await self.hang_up()
+            error.at(self.host)
             raise
 
     async def hang_up(self) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+NO_ANSWER = "no answer"
+"""``Domain.reason`` of one whose QEMU does not answer libvirt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """A libvirt domain. ``state``: running | paused | shutoff | crashed | pmsuspended | in-shutdown | blocked.
 
-    ``xml`` is the inactive definition as libvirt holds it; ``reason`` libvirt's word for the last state change.
+    ``xml`` is the inactive definition as libvirt holds it; ``reason`` libvirt's word for the last state change, or
+    NO_ANSWER.
     """
 
     name: str

@@ -10,7 +10,7 @@ import pytest
 
 from novafleet.app import vmselect
 from novafleet.app.wiring import World
-from novafleet.errors import ConfigError, UnreachableError
+from novafleet.errors import ConfigError, NotFoundError, UnreachableError
 from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
 from novafleet.model.fleet import Fleet, Host
 
@@ -41,10 +41,13 @@ class Hypervisors:
     facts: dict[str, HostFacts]
 
     async def get(self, host: Host) -> Any:
-        async def domains() -> tuple[Domain, ...]:
-            return tuple(self.facts[host.name].domains.values())
+        async def domain(name: str) -> Domain:
+            found = self.facts[host.name].domains.get(name)
+            if found is None:
+                raise NotFoundError(name)
+            return found
 
-        return SimpleNamespace(domains=domains)
+        return SimpleNamespace(domain=domain)
 
 
 @pytest.fixture
@@ -120,12 +123,10 @@ async def test_refused(world: World, patterns: list[str], environment: str, code
     assert refused.value.code == code
 
 
-async def test_an_environment_called_like_a_host_is_asked_back(world: World) -> None:
-    facts = cast("Any", world).facts
-    facts["kvm1"] = _facts("kvm1", _domain("db"), _domain("kvm1-db", "kvm1", "db"))
-    with pytest.raises(ConfigError) as refused:
-        await vmselect.select(world, ["kvm1/db"])
-    assert (refused.value.code, refused.value.cause) == ("NF-VM-007", "kvm1/db, kvm1/kvm1-db")
+async def test_a_label_leads_to_its_domain_though_an_environment_is_called_like_the_host(world: World) -> None:
+    cast("Any", world).facts["kvm1"] = _facts("kvm1", _domain("db"), _domain("kvm1-db", "kvm1", "db"))
+    assert _labels(await vmselect.select(world, ["kvm1/db"])) == ["kvm1/db"]
+    assert _labels(await vmselect.select(world, ["kvm1/db", "dev/db"])) == ["kvm1/db", "kvm2/dev-db"]
 
 
 async def test_a_host_that_is_down_matters_where_a_vm_may_be_missing(world: World) -> None:

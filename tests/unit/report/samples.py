@@ -87,8 +87,10 @@ STATUS = (
 
 VMS = Listing(
     (
-        VmRow("devlab-db", "kvm1", "running", 2, 1024 * MIB, "devlab", "0b0a6cd9-f91d-4edf-91d5-d7bf5a5e3c42"),
-        VmRow(HOSTILE, "kvm2", "shutoff", 1, 128 * MIB, "", "1f956bda-4e92-442d-9a81-ae517b58dd15"),
+        VmRow(
+            "devlab-db", "kvm1", "running", 2, 1024 * MIB, "devlab", "0b0a6cd9-f91d-4edf-91d5-d7bf5a5e3c42", "booted"
+        ),
+        VmRow(HOSTILE, "kvm2", "shutoff", 1, 128 * MIB, "", "1f956bda-4e92-442d-9a81-ae517b58dd15", "crashed"),
     ),
     {"kvm9": "connection refused"},
 )

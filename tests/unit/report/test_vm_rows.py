@@ -20,7 +20,7 @@ def test_recorded(path: Path) -> None:
     [libvirt] = collectors(["libvirt"])
     facts = host_facts("kvm1", 0.0, {"libvirt": libvirt.parse(path.read_text(), "@@")})
     shown = row("kvm1", facts.domains["coltest-run"])
-    assert shown == VmRow("coltest-run", "kvm1", "running", 1, 32 * 1024**2, "coltest", shown.uuid)
+    assert shown == VmRow("coltest-run", "kvm1", "running", 1, 32 * 1024**2, "coltest", shown.uuid, "booted")
     assert len(shown.uuid) == 36
 
 
