@@ -90,7 +90,7 @@ async def _facts(world: World, hosts: Sequence[Host], known: Mapping[str, HostFa
     facts = await gather(world.sessions, hosts, collectors(("system", "libvirt")), world.clock)
     for each in facts.hosts.values():
         if each.error:
-            raise error_of(each).at(each.host)
+            raise error_of(each)
     return facts.hosts
 
 

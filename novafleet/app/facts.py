@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +47,12 @@ async def facts(
     described = {each.name: each for each in describe(project)}
     wanted = names or [each.name for each in described.values() if each.cost != "expensive"]
     asked = collectors(dict.fromkeys(wanted), project)
-    timeout = sum(described[each.name].timeout for each in asked)
+    seconds = math.ceil(max((described[each.name].timeout for each in asked), default=0))
     async with open_world(inventory) as world:
 
         async def work(host: Host) -> Told:
             try:
-                return Told(host.name, HostOutcome.OK, await collect(world.sessions, host, asked, timeout))
+                return Told(host.name, HostOutcome.OK, await collect(world.sessions, host, asked, seconds))
             except ConfigError:
                 raise
             except NovaFleetError as error:

@@ -125,7 +125,7 @@ async def _party(world: World, request: StackRequest) -> _Party:
     facts = (await gather(world.sessions, hosts, collectors(("libvirt", "system", "containers")), world.clock)).hosts
     for each in facts.values():
         if each.error:
-            raise error_of(each).at(each.host)
+            raise error_of(each)
     here, there = runners(chosen.vm, chosen.fact.project, chosen.fact.kind, facts[source], facts[request.to])
     move = await _move(world, chosen, reached, facts, (here, there), request.to)
     seen, rate, (gates, unknown) = await together(

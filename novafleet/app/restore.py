@@ -182,7 +182,7 @@ async def party_on(
 ) -> Party:
     """Everything a restore needs, on the host of ``facts``. Raises the error of a host that cannot be reached."""
     if facts.error:
-        raise error_of(facts).at(facts.host)
+        raise error_of(facts)
     reached, failed = await reach(world, (facts.host,))
     for error in failed.values():
         raise error

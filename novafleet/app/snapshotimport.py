@@ -120,7 +120,7 @@ async def _arrival(world: World, request: ImportRequest, reader: Reader, told: M
     fleet = await gather(world.sessions, list(world.fleet.hosts.values()), collectors(OBSERVED), world.clock)
     facts = fleet.hosts[request.host]
     if facts.error:
-        raise error_of(facts).at(facts.host)
+        raise error_of(facts)
     reached, failed = await reach(world, (request.host,))
     for error in failed.values():
         raise error

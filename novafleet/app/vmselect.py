@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from novafleet.app.wiring import World
-from novafleet.errors import ConfigError, NovaFleetError
+from novafleet.errors import ConfigError, DeadlineError, NovaFleetError
 from novafleet.execute.gather import gather
 from novafleet.model.address import METADATA_NS
 from novafleet.model.facts import Domain, FleetFacts, HostFacts, StackFact
@@ -88,7 +88,7 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
         return Selection(named, {})
     wanted = ("libvirt", "containers") if stacks and _stacks_too(patterns) else ("libvirt",)
     facts = await gather(world.sessions, _asked(world, patterns), collectors(wanted), world.clock)
-    unseen = {each.host: error_of(each).at(each.host) for each in facts.hosts.values() if each.error}
+    unseen = {each.host: error_of(each) for each in facts.hosts.values() if each.error}
     there = [each for each in _candidates(world, facts) if not environment or each.environment == environment]
     if not patterns:
         return Selection(_found(there, f"environment {environment}", there, unseen), unseen)
@@ -109,6 +109,8 @@ async def _named(world: World, patterns: Sequence[str]) -> tuple[Chosen, ...]:
 
     try:
         return await together(*(one(hosts[host], name) for host, name in places))
+    except DeadlineError:  # the look would wait for the same libvirtd
+        raise
     except NovaFleetError:
         return ()
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from novafleet.errors import NovaFleetError
+from novafleet.errors import DeadlineError, NovaFleetError
 from novafleet.model.facts import FleetFacts, HostFacts
 from novafleet.observe.facts import host_facts, unobserved
 from novafleet.observe.frame import Frame, command, split
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from novafleet.observe.registry import Collector
     from novafleet.ports import Clock, Sessions
 
-TIMEOUT = 60.0
+SECONDS = 30
+"""What a collector may take, all of which run side by side."""
+ANSWER = 15.0
+"""And the rest: connection, sudo, processes that no signal ends."""
 
 
 async def gather(
@@ -39,12 +42,25 @@ async def _observe(sessions: Sessions, host: Host, collectors: Sequence[Collecto
 
 
 async def collect(
-    sessions: Sessions, host: Host, collectors: Sequence[Collector], timeout: float = TIMEOUT
+    sessions: Sessions, host: Host, collectors: Sequence[Collector], seconds: int = SECONDS
 ) -> Mapping[str, Mapping[str, Any]]:
-    """The parsed document of each collector, from one round trip of at most ``timeout`` seconds."""
+    """The parsed document of each collector, from one round trip. Raises DeadlineError NF-COL-003 where one took longer
+    than ``seconds``."""
     session = await sessions.get(host)
     mark = f"@@{secrets.token_hex(8)}"
-    probe = command(collectors, mark, become=host.become.enabled)
-    completed = await session.run(probe, timeout=timeout)
+    probe = command(collectors, mark, seconds=seconds, become=host.become.enabled)
+    completed = await session.run(probe, timeout=seconds + ANSWER)
     frames = split(completed.text, mark)
+    late = [name for name, frame in frames.items() if frame.late]
+    if late:
+        raise _late(host.name, sorted(late), seconds)
     return {each.name: read(each, frames.get(each.name, Frame("", -1)).text, mark) for each in collectors}
+
+
+def _late(host: str, names: Sequence[str], seconds: int) -> DeadlineError:
+    return DeadlineError(
+        f"{' and '.join(names)} did not answer within {seconds} s",
+        code="NF-COL-003",
+        where=host,
+        hints=(f"virsh list; df   # on {host}: is it libvirtd that hangs, or a mount?",),
+    )

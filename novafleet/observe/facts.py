@@ -42,13 +42,14 @@ def host_facts(host: str, taken_at: float, documents: Documents) -> HostFacts:
 
 def unobserved(host: str, taken_at: float, error: NovaFleetError) -> HostFacts:
     """The facts of a host that could not be asked: only why."""
-    return HostFacts(host=host, taken_at=taken_at, error=str(error), error_code=error.code, error_hints=error.hints)
+    why = str(error).removeprefix(f"{host}: ")
+    return HostFacts(host=host, taken_at=taken_at, error=why, error_code=error.code, error_hints=error.hints)
 
 
 def error_of(facts: HostFacts) -> NovaFleetError:
     """Why a host could not be observed, as the error it was: the inverse of ``unobserved``."""
     family = UnreachableError if facts.error_code.startswith("NF-SSH") else HypervisorError
-    return family(facts.error, code=facts.error_code, hints=facts.error_hints)
+    return family(facts.error, code=facts.error_code, where=facts.host, hints=facts.error_hints)
 
 
 def _require_libvirt(host: str, libvirt: Mapping[str, Any]) -> None:

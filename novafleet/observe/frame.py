@@ -21,12 +21,18 @@ class Frame:
     text: str
     status: int
 
+    @property
+    def late(self) -> bool:
+        """Was it ended because its time was up? (timeout(1): 124, or 137 where only KILL helped.)"""
+        return self.status in {124, 137}
 
-def command(collectors: Sequence[Collector], mark: str, *, become: bool) -> Command:
-    """One read-only command that runs all collectors side by side. Name the one that prints most last."""
+
+def command(collectors: Sequence[Collector], mark: str, *, seconds: int, become: bool) -> Command:
+    """One read-only command that runs all collectors side by side, each for ``seconds`` at most. Name the one that
+    prints most last."""
     runner = Path(__file__).with_name("frame.sh").read_text(encoding="utf-8")
     scripts = [part for collector in collectors for part in (collector.name, collector.script)]
-    return Command.script(runner, mark, *scripts, become=become)
+    return Command.script(runner, mark, str(seconds), *scripts, become=become)
 
 
 def split(output: str, mark: str) -> Mapping[str, Frame]:

@@ -8,14 +8,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from novafleet.app.wiring import open_world
 from novafleet.errors import DeadlineError, HypervisorError, NotFoundError
+from novafleet.execute.gather import collect
 from novafleet.hypervisor.dial import Dialer
 from novafleet.hypervisor.hypervisor import LibvirtHypervisor
 from novafleet.hypervisor.session import Session
 from novafleet.model.fleet import Become, Fleet, Host
+from novafleet.observe.registry import collectors
 from novafleet.transport.pool import SshPool
 from tests.contract.hypervisors import LAB, LAB_HOSTS, PREFIX, lab_session, no_password, reachable
 from tests.labfixture import Lab
@@ -200,3 +204,12 @@ async def test_undefining_takes_firmware_variables_and_tpm_state_along(lab: Lab,
             await hypervisor.destroy_domain(USER)
             await hypervisor.undefine_domain(USER)
     assert lab.on(name, *left, defined.uuid) == ""
+
+
+async def test_a_frozen_libvirtd_is_what_did_not_answer(lab: Lab, frozen_libvirtd: str, fleet_home: Path) -> None:
+    async with open_world([lab.inventory]) as world:
+        with pytest.raises(DeadlineError) as caught:
+            await collect(world.sessions, world.fleet.hosts["kvm2"], collectors(("system", "libvirt")), seconds=2)
+    assert (caught.value.code, caught.value.where) == ("NF-COL-003", "kvm2")
+    assert caught.value.what == "libvirt did not answer within 2 s"
+    assert "virsh" not in lab.on("kvm2", "ps", "-eo", "comm"), "nothing is left waiting"

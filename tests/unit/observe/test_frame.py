@@ -46,9 +46,9 @@ def test_a_cut_frame_has_no_status(cut: int) -> None:
         assert frame.status == -1 or (frame.status == 0 and frame.text == "facts")
 
 
-def run(*scripts: str) -> dict[str, Frame]:
+def run(*scripts: str, seconds: int = 60) -> dict[str, Frame]:
     each = [Collector(f"c{number}", script, lambda _text, _mark: {}) for number, script in enumerate(scripts)]
-    done = subprocess.run(command(each, MARK, become=False).argv, capture_output=True, check=True)
+    done = subprocess.run(command(each, MARK, seconds=seconds, become=False).argv, capture_output=True, check=True)
     return dict(split(done.stdout.decode("utf-8", "replace"), MARK))
 
 
@@ -73,6 +73,13 @@ def test_collectors_run_side_by_side(tmp_path: Path) -> None:
     frames = run(f"cat {fifo}", "head -c 300000 /dev/zero | tr '\\0' x", f"echo met >{fifo}")
     assert frames["c0"] == Frame("met\n", 0), "the first waits for the last"
     assert len(frames["c1"].text) == 300_000, "more than a pipe holds"
+
+
+def test_one_that_hangs_is_ended_and_the_others_told() -> None:
+    frames = run("echo first; sleep 600 & wait", "trap '' TERM; sleep 600", "echo fine", seconds=1)
+    assert (frames["c0"], frames["c0"].late) == (Frame("first\n", 124), True)
+    assert frames["c1"].late
+    assert (frames["c2"], frames["c2"].late) == (Frame("fine\n", 0), False)
 
 
 def test_none_at_all() -> None:
