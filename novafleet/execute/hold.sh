@@ -21,29 +21,41 @@ recall() {
   { IFS= read -r grant; read -r pid sshd start limit; IFS= read -r owner; } <"$lease"
 }
 
-# What a process is: its start time tells it from a later one with the same number (proc(5), field 22 of stat).
-born() {
+# Nothing here forks without need: every VM that is backed up or moved takes a lease or two.
+
+# What a process is: its start time tells it from a later one with the same number (proc(5), fields 4 and 22 of stat).
+look_at() {
+  parent='' born=''
   { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return
   # shellcheck disable=SC2086
   set -- ${line##*) }
-  echo "${20}"
+  parent=$2 born=${20}
 }
 
 # The oldest process of the SSH connection that carries us; sshd's listener is its parent and is left alone.
-connection() {
-  at=$$ found=
-  while [ "$at" -gt 1 ]; do
+find_connection() {
+  look_at $$
+  at=$$ mine='' mine_born=$born
+  while [ "${at:-0}" -gt 1 ]; do
+    look_at "$at"
     read -r name <"/proc/$at/comm"
     case $name in
       sshd | sshd-session)
-        case $(tr '\0' ' ' <"/proc/$at/cmdline") in *'[listener]'*) break ;; esac
-        found=$at
+        IFS= read -r title <"/proc/$at/cmdline" # has no end of line, which read calls a failure
+        case $title in *'[listener]'*) break ;; esac
+        mine=$at mine_born=$born
         ;;
     esac
-    at=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$at/status")
+    at=$parent
   done
-  echo "$found"
 }
+
+is_still() {
+  look_at "$1"
+  [ "$born" = "$2" ]
+}
+
+age() { echo $(($(date +%s) - $(stat -c %Y "$lease"))); }
 
 # Which descriptor it is changes: dash moves one out of the way while a command runs without it.
 has_open() {
@@ -56,12 +68,12 @@ has_open() {
 # Is the recorded holder a living process with the lease open, silent for too long, or a former self of ours?
 replaceable() {
   { [ "${sshd:-0}" -gt 1 ] && has_open "$pid" "$lease"; } || return 1
-  [ "$grant" = "$before" ] || [ "$age" -gt "$limit" ]
+  [ "$grant" = "$before" ] || [ "$(age)" -gt "$limit" ]
 }
 
 # End the recorded holder's SSH connection and all that came through it: stopped first, so that nothing forks away.
 end_connection() {
-  { [ "${sshd:-0}" -gt 1 ] && [ -n "${start:-}" ] && [ "$(born "$sshd")" = "$start" ]; } || return 0
+  { [ "${sshd:-0}" -gt 1 ] && [ -n "${start:-}" ] && is_still "$sshd" "$start"; } || return 0
   if [ "$sshd" = "$mine" ]; then
     if [ "$grant" = "$before" ] && has_open "$pid" "$lease"; then kill -KILL "$pid"; fi
     return
@@ -83,7 +95,7 @@ end_connection() {
   # shellcheck disable=SC2086
   kill -KILL $tree 2>/dev/null
   tries=0
-  while [ "$(born "$sshd")" = "$start" ] && [ "$tries" -lt 100 ]; do
+  while is_still "$sshd" "$start" && [ "$tries" -lt 100 ]; do
     tries=$((tries + 1))
     sleep 0.05
   done
@@ -107,21 +119,20 @@ end_orphans() {
 }
 
 command -v flock >/dev/null || refuse "unsafe flock (util-linux) is not installed"
-mkdir -p "$directory"
+[ -d "$directory" ] || mkdir -p "$directory"
 if [ ! -d "$directory" ] || [ -L "$directory" ] || [ ! -O "$directory" ]; then
   refuse "unsafe $directory does not belong to $(id -un)"
 fi
 exec 9<>"$lease" || exit
 
-mine=$(connection)
+find_connection
 flock -n 9
 locked=$?
 recall
-age=$(($(date +%s) - $(stat -c %Y "$lease")))
 [ -z "$before" ] || [ "$grant" = "$before" ] || refuse "taken $owner"
-[ "$locked" = 0 ] || replaceable || refuse "held $age $owner"
+[ "$locked" = 0 ] || replaceable || refuse "held $(age) $owner"
 end_connection
-flock -w 5 9 || refuse "held $age $owner"
+[ "$locked" = 0 ] || flock -w 5 9 || refuse "held $(age) $owner"
 recall
 [ -z "$before" ] || [ "$grant" = "$before" ] || refuse "taken $owner"
 
@@ -129,9 +140,8 @@ recall
 epoch=${grant%% *}
 [ -n "$before" ] || epoch=$((${epoch:-0} + 1))
 printf '%s %s\n%s %s %s %s\n%s\n' \
-  "$epoch" "$token" $$ "${mine:-0}" "$(born "${mine:-$$}")" "$ttl" "$holder" 1<>"$lease" || exit
+  "$epoch" "$token" $$ "${mine:-0}" "$mine_born" "$ttl" "$holder" 1<>"$lease" || exit
 end_orphans
-flock -u 8
 exec 8>&-
 
 echo "granted $epoch"
