@@ -22,14 +22,15 @@ FOLDER = "/var/lib/novafleet/quarantine"
 BESIDE = ".novafleet-quarantine"
 """Where files go: ``DIRECTORY/.novafleet-quarantine/JOB/``, beside where they were, so that a rename does it."""
 RECORD = "record.json"
-READ = 'for record in "$1"/*/"$2"; do [ ! -f "$record" ] || { cat -- "$record" && echo; }; done'
+READ = 'grep -hsa "" -- "$1"/*/"$2"; :'
+"""One line each, though they have no end of line."""
 VOLUMES = """\
 engine=$1 bundle=$2 label=com.docker.compose.project=$3
 shift 3
 [ -e "$bundle" ] || [ -n "$("$engine" ps -aq --filter "label=$label")" ] || "$engine" volume rm -f "$@" >/dev/null
 """
 """They stay when the stack came back: then they are its own again."""
-TOTAL = 'du -scB1 -- "$@" 2>/dev/null | tail -n 1 | cut -f 1'
+TOTAL = 'du -scB1 -- "$@" 2>/dev/null'
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,9 @@ def _pairs(renamed: Mapping[str, str]) -> tuple[str, ...]:
 
 async def occupied(end: End, paths: tuple[str, ...]) -> int:
     """Bytes they occupy."""
-    said = (await end.session.run(Command.script(TOTAL, *paths, become=True), check=False)).text.strip()
-    return int(said) if said.isdecimal() else 0
+    said = (await end.session.run(Command.script(TOTAL, *paths, become=True), check=False)).text.rstrip()
+    total = said.rpartition("\n")[2].partition("\t")[0]
+    return int(total) if total.isdecimal() else 0
 
 
 async def drop(end: End, quarantine: Quarantine) -> None:

@@ -6,10 +6,10 @@ job=$1 key=$2
 shift 2
 options=restrict,port-forwarding,command=\"/bin/false\"
 for option do options=$options,$option; done
-expiry=$(date -d "@$(($(date +%s) + 120))" +%Y%m%d%H%M%S)
+expiry=$(date -d '120 seconds' +%Y%m%d%H%M%S)
 folder=$HOME/.ssh file=$HOME/.ssh/authorized_keys
 umask 077
-if mkdir "$folder" 2>/dev/null; then : >"$folder/.novafleet-made"; fi
+if [ ! -d "$folder" ] && mkdir "$folder" 2>/dev/null; then : >"$folder/.novafleet-made"; fi
 exec 9<"$folder"
 flock 9 # other jobs change the file too
 if [ ! -e "$file" ]; then

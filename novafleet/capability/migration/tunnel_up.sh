@@ -3,8 +3,7 @@
 # $1 unit  $2 folder  $3 owner of the sockets  $4 seconds it may last  $5... ssh's words
 unit=$1 folder=$2 owner=$3 lasts=$4
 shift 4
-systemctl reset-failed "$unit.service" 2>/dev/null
-systemd-run --quiet --unit="$unit" --property=RuntimeMaxSec="$lasts" --property=UMask=0177 -- \
+systemd-run --quiet --collect --unit="$unit" --property=RuntimeMaxSec="$lasts" --property=UMask=0177 -- \
   ssh -F /dev/null -N -i "$folder/key" -o UserKnownHostsFile="$folder/known_hosts" "$@" || exit 1
 tries=0
 while [ $tries -lt 600 ]; do
@@ -17,5 +16,4 @@ while [ $tries -lt 600 ]; do
 done
 journalctl --quiet --no-pager --output=cat --lines=3 --unit="$unit.service" >&2
 systemctl stop "$unit.service" 2>/dev/null
-systemctl reset-failed "$unit.service" 2>/dev/null
 exit 1

@@ -7,7 +7,7 @@ from novafleet.model.command import Command
 
 WRITE = """\
 umask 077
-mkdir -p -- "${1%/*}" && cat >"$1.part" && [ "$(stat -c %s -- "$1.part")" = "$2" ] &&
+{ [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}"; } && cat >"$1.part" && [ "$(stat -c %s -- "$1.part")" = "$2" ] &&
   sync -- "$1.part" && mv -f -- "$1.part" "$1" && sync -- "${1%/*}"
 """
 
