@@ -1,7 +1,7 @@
 """A TCP connection whose sends of one turn of the event loop leave together.
 
-asyncssh sends each SSH packet by itself, and before each one of a channel an empty one: 65,000 sends for a GiB. The
-kernel makes few full segments of them when it is told to wait for more (tcp(7), TCP_CORK).
+asyncssh sends each SSH packet by itself: 32,000 sends for a GiB. The kernel makes few full segments of them when it is
+told to wait for more (tcp(7), TCP_CORK).
 """
 
 from __future__ import annotations

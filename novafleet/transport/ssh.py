@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 with lean_loading():
     import asyncssh
+    from asyncssh.constants import MSG_IGNORE
     from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,17 @@ def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exce
     return translate.handshake(target, str(exc))
 
 
+def without_decoys(send: Callable[..., None]) -> Callable[..., None]:
+    """``SSHConnection.send_packet`` without the empty packet that asyncssh puts before each: half of all it sends. It
+    keeps others from choosing what CBC goes on from (RFC 4251, 9.3.1), and none of CIPHERS does that."""
+
+    def send_packet(kind: int, *fields: bytes, **options: Any) -> None:
+        if kind != MSG_IGNORE:
+            send(kind, *fields, **options)
+
+    return send_packet
+
+
 class _Client(asyncssh.SSHClient):
     """One login: judges the host key, offers identities, and remembers how far it came."""
 
@@ -176,6 +188,7 @@ class _Client(asyncssh.SSHClient):
         return self._conn is not None and bool(self._conn.get_extra_info("server_version"))
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        conn.send_packet = without_decoys(conn.send_packet)  # type: ignore[method-assign]
         self._conn = conn
         if self.deadline:
             self.deadline.reschedule(asyncio.get_running_loop().time() + LOGIN_TIMEOUT)
