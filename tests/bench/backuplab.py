@@ -16,12 +16,14 @@ HOST = "kvm1"
 ADDRESS = HOSTS[HOST]
 POOL = "/var/lib/libvirt/images"
 FOLDER = f"{POOL}/nf-bench"
+LOGS = "/var/log/libvirt/qemu"
 VIRSH = "virsh -q -c qemu:///system"
 DEVICE = "/machine/peripheral/virtio-disk0/virtio-backend"
 DROP = f"""\
 for name; do
   {VIRSH} destroy "$name"; {VIRSH} undefine "$name" --checkpoints-metadata --nvram
-  rm -rf "{FOLDER}/$name".* "{POOL}/$name".* "{POOL}/$name"-* "{POOL}/.nf-restore-$name"*
+  rm -rf "{FOLDER}/$name".* "{POOL}/$name".* "{POOL}/$name"-* "{POOL}/.nf-restore-$name"* \\
+    "{LOGS}/$name.log" "{LOGS}/$name-serial.log"
 done >/dev/null 2>&1; true
 """
 RANDOM = """\
@@ -106,7 +108,7 @@ def _definition(name: str, disk: str) -> bytes:
 
 
 def _log(name: str) -> str:
-    return f"/var/log/libvirt/qemu/{name}-serial.log"
+    return f"{LOGS}/{name}-serial.log"
 
 
 NAMES = f"""\
