@@ -305,7 +305,7 @@ class Trip:
     async def _undone(self, ends: Ends) -> None:
         """As before on the source. A guest libvirt left paused when its migration broke off goes on."""
         await rollback(ends, self.move)
-        found = await ends.source.hypervisor.domain(self.move.domain)
+        found = await ends.source.hypervisor.domain_state(self.move.domain)
         if (found.state, found.reason) == ("paused", "migration"):
             await ends.source.hypervisor.resume_domain(self.move.domain)
 

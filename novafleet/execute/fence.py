@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from novafleet.ports import Channel, ChannelHandler, HostSession, Hypervisor, Sessions, Streaming
 
 READS = frozenset(
-    {"version", "capabilities", "domains", "domain", "agent", "events", "close"}
+    {"version", "capabilities", "domains", "domain", "domain_state", "agent", "events", "close"}
     | {"backup_job", "checkpoints", "running_xml", "snapshots", "block_info", "block_job", "thaw"}
     | {"migration", "migratable_xml", "compare_cpu", "dirty_rate", "disk_load"}
 )

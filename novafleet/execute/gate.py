@@ -85,7 +85,7 @@ async def _unmet(watch: _Watch, how: str, code: str) -> GateError:
 async def _of_vm(ctx: ActionContext, vm: Vm) -> tuple[str, tuple[str, ...]]:
     hints = (f"novafleet host exec -l {vm.host} -- tail -n 30 {serial_log(vm)}",)
     try:
-        state = (await ctx.hypervisor.domain(vm.domain)).state
+        state = (await ctx.hypervisor.domain_state(vm.domain)).state
         said = await last_words(ctx, vm)
     except NovaFleetError as error:  # the gate's own failure is what matters
         return f"{error}", hints

@@ -298,8 +298,8 @@ async def _exec(look: Look) -> Evidence:
 async def _stopped(look: Look) -> Evidence:
     if isinstance(look.resource, Stack):
         return _evidence(finished(await _containers(look.ctx, look.resource)))
-    domain = await look.ctx.hypervisor.domain(look.resource.domain)
-    text = f"{domain.name} is {domain.state}" + (f" ({domain.reason})" if domain.reason else "")
+    domain = await look.ctx.hypervisor.domain_state(look.resource.domain)
+    text = f"{look.resource.domain} is {domain.state}" + (f" ({domain.reason})" if domain.reason else "")
     return Evidence(
         domain.state == "shutoff" and domain.reason != "crashed", text, final="crashed" in (domain.state, domain.reason)
     )

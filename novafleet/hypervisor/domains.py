@@ -104,7 +104,7 @@ def _stuck(name: str, seconds: int) -> HypervisorError:
 def state_of(handle: Handle, name: str) -> DomainState:
     """Without its definition, which libvirt 11.3 does not tell while it waits for QEMU."""
     domain = lookup(handle, name)
-    return DomainState(domain.UUIDString(), *state_words(*domain.state()))
+    return DomainState(domain.UUIDString(), *state_words(*domain.state()), bool(domain.isPersistent()))
 
 
 def define(handle: Handle, xml: str) -> Domain:

@@ -93,7 +93,7 @@ class FakeHypervisor(FakeMigrations):
         """One domain."""
         with self._asked(f"read the state of domain {name}"):
             found = _fact(self._guest(name))
-            return DomainState(found.uuid, found.state, found.reason)
+            return DomainState(found.uuid, found.state, found.reason, found.persistent)
 
     async def define_domain(self, xml: str) -> Domain:
         """Define or redefine."""

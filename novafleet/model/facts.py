@@ -28,11 +28,12 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class DomainState:
-    """What libvirt itself knows of a domain; in the words of ``Domain``."""
+    """What libvirt knows of a domain without asking QEMU; in the words of ``Domain``."""
 
     uuid: str
     state: str
     reason: str
+    persistent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

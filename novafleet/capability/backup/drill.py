@@ -54,7 +54,7 @@ async def remove(ctx: ActionContext, names: Names, snapshot: Snapshot, networks:
     none of ours."""
     name = names.order.name
     if await exists(ctx, name):
-        if (await ctx.hypervisor.domain(name)).uuid != new_uuid(ctx.host.name, name):
+        if (await ctx.hypervisor.domain_state(name)).uuid != new_uuid(ctx.host.name, name):
             raise BackupError(
                 f"there is a VM {name} that no drill made",
                 code="NF-BAK-030",

@@ -164,7 +164,7 @@ async def _started(work: Instant) -> tuple[str, ...]:
         await _refuse_other(work)
         await forget(ctx, *(work.names.part(copy) for copy in work.copies))
         await _relay(work)
-        if (await ctx.hypervisor.domain(work.domain)).state in OFF:
+        if (await ctx.hypervisor.domain_state(work.domain)).state in OFF:
             await ctx.hypervisor.start_domain(work.domain)
         return ()
     fitted = await fitting(ctx, work.snapshot, work.names, work.files)

@@ -52,7 +52,7 @@ async def wished(ctx: ActionContext, order: Order, definition: str, disks: Mappi
 async def exists(ctx: ActionContext, name: str) -> bool:
     """Whether libvirt knows a domain."""
     try:
-        await ctx.hypervisor.domain(name)
+        await ctx.hypervisor.domain_state(name)
     except NotFoundError:
         return False
     return True

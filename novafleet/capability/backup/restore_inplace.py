@@ -87,7 +87,7 @@ def _exchanges(ctx: ActionContext, copies: Sequence[DiskCopy], disks: Sequence[G
 
 
 async def _refuse_running(ctx: ActionContext, name: str) -> None:
-    state = (await ctx.hypervisor.domain(name)).state
+    state = (await ctx.hypervisor.domain_state(name)).state
     if state not in OFF:
         raise _running(ctx, name, f"it is {state}")
 

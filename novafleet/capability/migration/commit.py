@@ -63,7 +63,7 @@ async def _tidy(ends: Ends, move: Move, here: Sequence[Quarantine]) -> None:
 async def _refuse_unsafe(ends: Ends, move: Move) -> None:
     here = await state(ends.source, move.domain)
     try:
-        arrived = await ends.destination.hypervisor.domain(move.domain)
+        arrived = await ends.destination.hypervisor.domain_state(move.domain)
         there, same = arrived.state, arrived.uuid == move.uuid
     except NotFoundError:
         there, same = "not there", False

@@ -19,7 +19,7 @@ ASK_AGAIN = 10.0
 async def state(end: End, domain: str) -> str:
     """A domain's state; "" for one that is not there."""
     try:
-        return (await end.hypervisor.domain(domain)).state
+        return (await end.hypervisor.domain_state(domain)).state
     except NotFoundError:
         return ""
 

@@ -42,7 +42,7 @@ async def rollback(ends: Ends, move: Move) -> None:
 async def _clear(destination: End, move: Move) -> None:
     """Nothing of this VM runs or is defined there afterwards."""
     try:
-        found = await destination.hypervisor.domain(move.domain)
+        found = await destination.hypervisor.domain_state(move.domain)
     except NotFoundError:
         return
     made = await read_manifest(destination, move.job) is not None

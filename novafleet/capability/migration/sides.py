@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from novafleet.capability.migration.ends import End, Ends
 from novafleet.errors import NotFoundError, NovaFleetError
-from novafleet.model.facts import Domain
+from novafleet.model.facts import DomainState
 from novafleet.model.migration import Move, Progress
 
 POLL = 0.5
@@ -59,16 +59,16 @@ async def _look(ends: Ends, move: Move) -> Sides:
     return Sides(judge(here, there, running=move.running), why)
 
 
-async def _domain(end: End, move: Move) -> Domain | None:
+async def _domain(end: End, move: Move) -> DomainState | None:
     """The move's own domain; another that only has its name is none."""
     try:
-        found = await end.hypervisor.domain(move.domain)
+        found = await end.hypervisor.domain_state(move.domain)
     except NotFoundError:
         return None
     return found if found.uuid == move.uuid else None
 
 
-def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
+def judge(here: DomainState | None, there: DomainState | None, *, running: bool) -> Place:
     """Pure, when no migration is under way. ``running``: it ran before. A guest that runs is where it runs; two that
     run are nobody's to decide; one that is paused half-way is on neither side for sure, nor is one that runs there
     on memory the source has lost; one that left by a live migration is not to be started again."""
@@ -90,28 +90,28 @@ def judge(here: Domain | None, there: Domain | None, *, running: bool) -> Place:
     return Place.SOURCE if here is not None and here.reason != "migrated" else Place.UNCLEAR
 
 
-def _lives(domain: Domain | None) -> bool:
+def _lives(domain: DomainState | None) -> bool:
     return domain is not None and domain.state not in OFF
 
 
-def _half_way(domain: Domain | None) -> bool:
+def _half_way(domain: DomainState | None) -> bool:
     return domain is not None and domain.state == "paused" and domain.reason in HALF_WAY
 
 
-def _held(domain: Domain | None) -> bool:
+def _held(domain: DomainState | None) -> bool:
     """So libvirt says of one that waits for our word (VIR_MIGRATE_PAUSED)."""
     return domain is not None and (domain.state, domain.reason) == ("paused", "user")
 
 
-def _may_have_run(domain: Domain | None) -> bool:
+def _may_have_run(domain: DomainState | None) -> bool:
     """On the source, after what waits on the destination came there: it did not see it leave."""
     return domain is not None and domain.reason != "migrated"
 
 
-def _half_lost(here: Domain | None, there: Domain | None) -> bool:
+def _half_lost(here: DomainState | None, there: DomainState | None) -> bool:
     """Does it run on memory that nobody can bring any more?"""
     return there is not None and there.reason in SPLIT and here is not None and here.reason != "migrated"
 
 
-def _words(domain: Domain | None) -> str:
+def _words(domain: DomainState | None) -> str:
     return "not there" if domain is None else f"{domain.state} ({domain.reason})"

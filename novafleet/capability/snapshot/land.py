@@ -47,7 +47,7 @@ async def sweep(ctx: ActionContext, manifest: Manifest, place: Place) -> None:
 
 async def _forget(ctx: ActionContext, place: Place, uuid: str) -> None:
     try:
-        domain = await ctx.hypervisor.domain(place.name)
+        domain = await ctx.hypervisor.domain_state(place.name)
     except NotFoundError:
         return
     if domain.uuid == uuid and domain.state in OFF:

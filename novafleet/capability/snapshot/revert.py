@@ -108,4 +108,4 @@ def _today(seen: Survey) -> Mapping[str, tuple[str, str]]:
 
 async def started(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
     """Does it run already?"""
-    return {"adopted": True} if (await ctx.hypervisor.domain(args["domain"])).state == "running" else None
+    return {"adopted": True} if (await ctx.hypervisor.domain_state(args["domain"])).state == "running" else None

@@ -11,7 +11,7 @@ from novafleet.capability.vm import shape
 from novafleet.capability.vm.hotplug import Plug, Verb, names, plugs
 from novafleet.capability.vm.owned import ACTIVE, RUNNING, refuse_foreign
 from novafleet.capability.vm.xml import domain_xml
-from novafleet.errors import CommandError, NotFoundError, SpaceError
+from novafleet.errors import CommandError, NotFoundError, NovaFleetError, SpaceError
 from novafleet.model.command import Command
 from novafleet.model.environment import Vm
 from novafleet.model.facts import Domain, DomainEvent
@@ -25,6 +25,9 @@ OFF = frozenset(("stopped", "crashed"))
 
 ASK_AGAIN = 5.0
 """Seconds between two presses of the power button."""
+
+HANGS = frozenset(("NF-LV-110", "NF-LV-111"))
+"""Codes of a power button that nobody answers: QEMU hangs, or what libvirt asked it before has not ended."""
 
 FORGET_SEED = 'rm -f -- "$1" "$1".sha256 "$1".part.*'
 
@@ -120,8 +123,7 @@ async def _held(ctx: ActionContext, domain: str, detached: list[Plug]) -> list[s
 async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Boot ``args["vm"]``, or let it go on when it was paused."""
     name = ctx.environment.vms[args["vm"]].domain
-    domain = await ctx.hypervisor.domain(name)
-    if domain.state == "paused":
+    if (await ctx.hypervisor.domain_state(name)).state == "paused":
         await ctx.hypervisor.resume_domain(name)
     else:
         await ctx.hypervisor.start_domain(name)
@@ -130,45 +132,53 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 
 async def started(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
     """Does ``args["vm"]`` run already?"""
-    domain = await _domain(ctx, ctx.environment.vms[args["vm"]].domain)
-    return {"adopted": True} if domain is not None and domain.state in RUNNING else None
+    state = await _state(ctx, ctx.environment.vms[args["vm"]].domain)
+    return {"adopted": True} if state in RUNNING else None
 
 
 async def stop(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Ask ``args["domain"]`` to power off, wait ``args["grace"]`` seconds for it, then pull the plug."""
     name = args["domain"]
-    domain = await _domain(ctx, name)
-    if domain is None or domain.state not in ACTIVE:
-        return {"absent": domain is None}
-    orderly = await _power_off(ctx, domain, float(args["grace"]))
+    state = await _state(ctx, name)
+    if state not in ACTIVE:
+        return {"absent": not state}
+    orderly = state in RUNNING and await _power_off(ctx, name, float(args["grace"]))
     if not orderly:
         ctx.progress("the guest did not power itself off: pulling the plug")
         await ctx.hypervisor.destroy_domain(name)
     return {"orderly": orderly}
 
 
-async def _power_off(ctx: ActionContext, domain: Domain, grace: float) -> bool:
+async def _power_off(ctx: ActionContext, name: str, grace: float) -> bool:
     """True when the guest did it by itself. Events are subscribed to before it is asked, so that none is missed."""
-    if domain.state not in RUNNING:
-        return False
     async with ctx.hypervisor.events() as events:
-        gone = asyncio.ensure_future(_gone(events, domain.name))
+        gone = asyncio.ensure_future(_gone(events, name))
         try:
             async with asyncio.timeout(grace):
-                return await _ask(ctx, domain.name, gone)
+                return await _ask(ctx, name, gone)
         except TimeoutError:
-            last = await _domain(ctx, domain.name)
-            return last is None or last.state not in ACTIVE
+            return await _state(ctx, name) not in ACTIVE
+        except NovaFleetError as error:
+            if error.code not in HANGS:
+                raise
+            return False
         finally:
             gone.cancel()
+
+
+async def _state(ctx: ActionContext, name: str) -> str:
+    """A domain's state, empty where there is none. One whose QEMU hangs has one too, but tells no definition."""
+    try:
+        return (await ctx.hypervisor.domain_state(name)).state
+    except NotFoundError:
+        return ""
 
 
 async def _ask(ctx: ActionContext, name: str, gone: asyncio.Future[bool]) -> bool:
     """Press the power button until the guest is gone: one that is still booting does not hear the first time."""
     await ctx.hypervisor.shutdown_domain(name)
     while not (await asyncio.wait({gone}, timeout=ASK_AGAIN))[0]:
-        domain = await _domain(ctx, name)
-        if domain is None or domain.state not in RUNNING:
+        if await _state(ctx, name) not in RUNNING:
             break
         await ctx.hypervisor.shutdown_domain(name)
     return await gone

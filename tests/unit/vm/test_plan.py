@@ -8,7 +8,7 @@ import pytest
 
 from novafleet.capability.vm import shape
 from novafleet.capability.vm.drift import drift
-from novafleet.errors import ConfigError, GuardError
+from novafleet.errors import ConfigError, GuardError, HypervisorError
 from novafleet.model.environment import CloudInit, Condition, Dependency, Gate, GateKind
 from novafleet.model.plan import Change
 from tests.unit.vm.cases import MIB, POOL, disk, environment, nic, vm
@@ -155,6 +155,19 @@ async def test_a_stubborn_guest_loses_its_power() -> None:
     world.libvirt["kvm1"].obedient = False
     await world.run(environment(vm(stop_timeout=0.01)))
     await world.run(environment(vm(stop_timeout=0.01)), "down")
+    assert world.said == ["the guest did not power itself off: pulling the plug"]
+    assert await world.libvirt["kvm1"].domains() == ()
+
+
+@pytest.mark.parametrize("code", ["NF-LV-110", "NF-LV-111"])
+async def test_a_guest_whose_qemu_hangs_loses_its_power(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    async def unanswered(_name: str) -> None:
+        raise HypervisorError("nobody answers", code=code)
+
+    world = await _world()
+    await world.run(environment(vm()))
+    monkeypatch.setattr(world.libvirt["kvm1"], "shutdown_domain", unanswered)
+    await world.run(environment(vm()), "down")
     assert world.said == ["the guest did not power itself off: pulling the plug"]
     assert await world.libvirt["kvm1"].domains() == ()
 
