@@ -1,6 +1,6 @@
 #!/bin/sh
 # What guests use: the CPU time of each QEMU twice, a second apart, and what kind of CPU the host has. Planning moves
-# needs it. From /proc: libvirt (domstats --cpu-total, since 9.0) waits without end for a QEMU that does not answer.
+# needs it. From /proc: libvirt 11.3 (domstats --cpu-total) waits without end for a QEMU that does not answer.
 mark=${MARK:-@@}
 sed -n -e 's/^vendor_id[^:]*: /vendor /p' -e 's/^cpu family[^:]*: /family /p' -e 's/^model\t[^:]*: /model /p' \
   -e '/^processor[^:]*: 1$/q' /proc/cpuinfo | sort -u
