@@ -16,7 +16,7 @@ from novafleet.transport import cork, translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificates_of, public_blob
-from novafleet.transport.lean import lean_loading
+from novafleet.transport.lean import lean_loading, without_decoys
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.translate import Offered
 from novafleet.transport.trust import HostKey, admit, known_keys
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 with lean_loading():
     import asyncssh
-    from asyncssh.constants import MSG_IGNORE
     from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
 log = logging.getLogger(__name__)
@@ -150,17 +149,6 @@ def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exce
     if isinstance(exc, OSError) and not client.reached:
         return translate.not_connected(target, exc)
     return translate.handshake(target, str(exc))
-
-
-def without_decoys(send: Callable[..., None]) -> Callable[..., None]:
-    """``SSHConnection.send_packet`` without the empty packet that asyncssh puts before each: half of all it sends. It
-    keeps others from choosing what CBC goes on from (RFC 4251, 9.3.1), and none of CIPHERS does that."""
-
-    def send_packet(kind: int, *fields: bytes, **options: Any) -> None:
-        if kind != MSG_IGNORE:
-            send(kind, *fields, **options)
-
-    return send_packet
 
 
 class _Client(asyncssh.SSHClient):
