@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from novafleet.observe.registry import Collector
     from novafleet.ports import Clock, Sessions
 
-SECONDS = 30
-"""What a collector may take, all of which run side by side."""
+SECONDS = 45
+"""What a collector may take, all of which run side by side. libvirt makes them wait for 30 s where QEMU has just begun
+to hang."""
 ANSWER = 15.0
 """And the rest: connection, sudo, processes that no signal ends."""
 
