@@ -22,7 +22,7 @@ from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
 from novafleet.plan.depend import gate_steps
 from novafleet.plan.graph import check_acyclic, data_loss, restrict, tree_order
-from novafleet.plan.moving import Moving
+from novafleet.plan.moving import unfinished
 from novafleet.plan.whereabouts import whereabouts
 from novafleet.playbook import Draft, load_draft
 
@@ -162,14 +162,10 @@ def place(draft: Draft, facts: FleetFacts) -> Environment:
     closed = frozenset(name for name, host in facts.hosts.items() if "maintenance" in host.values)
     placed = draft.place(found.current, available, found.moved, closed)
     vms = {
-        name: replace(vm, between=_between(found.between[vm.domain])) if vm.domain in found.between else vm
+        name: replace(vm, between=unfinished(found.between[vm.domain])) if vm.domain in found.between else vm
         for name, vm in placed.vms.items()
     }
     return replace(placed, vms=vms)
-
-
-def _between(found: Moving) -> str:
-    return f"its migration {found.job} from {found.source} to {found.destination} has not ended ({found.phase})"
 
 
 def refuse_unconsented(plan: Plan, options: PlanOptions) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from novafleet.app.snapshotrun import (
+from novafleet.app.party import (
+    Confirm,
     Done,
     Party,
     Selected,
@@ -18,11 +19,9 @@ from novafleet.app.snapshotrun import (
     leased,
     party,
     results_of,
-    shelves_of,
     step,
-    surveys,
-    thaw,
 )
+from novafleet.app.snapshotrun import shelves_of, surveys, thaw
 from novafleet.app.snapshotstack import giving_back, going_of, removal, taking
 from novafleet.app.vmselect import Chosen, ChosenStack
 from novafleet.capability.snapshot.actions import registry
@@ -39,7 +38,6 @@ from novafleet.model.policy import Keep
 from novafleet.model.run import NodeResult
 
 A_WEEK = 7 * 86400.0
-Confirm = Callable[[Sequence[str]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
         freezer = Freezer()
         steps = _create_steps(crew, wish, group)
         try:
-            results, cancelled = await carry_out(crew, held, "create", steps, registry(freezer), watch)
+            results, cancelled = await carry_out(crew, held, "snapshot create", steps, registry(freezer), watch)
         finally:
             await thaw(crew, held, freezer)
         rows = tuple(row for row in results_of(crew, results, {}) if row.outcome or row.state != "done")
@@ -90,7 +88,7 @@ def _pair(crew: Party, chosen: Chosen, wish: Wish, group: str = "", part: str = 
     """The step that prepares and freezes, and the one that takes the snapshot and thaws."""
     words = _words(crew, chosen, wish, group)
     freeze = step(chosen, "snapshot.freeze", **words)
-    return freeze, step(chosen, "snapshot.create", ["freeze"], part=part, **words)
+    return freeze, step(chosen, "snapshot.create", ["freeze"], part=part, probed=True, **words)
 
 
 def _words(crew: Party, chosen: Chosen, wish: Wish, group: str) -> dict[str, Any]:
@@ -140,7 +138,7 @@ async def revert(
             return Done("revert", "", (), declined=True)
         freezer = Freezer()
         try:
-            results, cancelled = await carry_out(crew, held, "revert", steps, registry(freezer), watch)
+            results, cancelled = await carry_out(crew, held, "snapshot revert", steps, registry(freezer), watch)
         finally:
             await thaw(crew, held, freezer)
         labels = {each.label for each in meant}
@@ -189,7 +187,7 @@ def _revert_steps(
     words: dict[str, Any] = {"name": taken.name, "token": secrets.token_hex(4), "runs": runs}
     steps.append(step(chosen, "snapshot.switch", ["stop", *(["safety"] if safety else [])], **words))
     if runs:
-        steps.append(step(chosen, "snapshot.start", ["switch"], name=taken.name))
+        steps.append(step(chosen, "snapshot.start", ["switch"], probed=True, name=taken.name))
     steps.append(step(chosen, "snapshot.tidy", ["start" if runs else "switch"]))
     return steps
 
@@ -263,7 +261,7 @@ async def _remove(
         steps = [each for vm in crew.chosen if vm.label in seen for each in _remove_steps(vm, seen, going)]
         for stack in crew.stacks:
             steps += removal(stack, kept[stack.label], going[stack.label]) if stack.label in kept else []
-        results, cancelled = await carry_out(crew, held, verb, steps, registry(Freezer()), watch)
+        results, cancelled = await carry_out(crew, held, f"snapshot {verb}", steps, registry(Freezer()), watch)
         rows = results_of(crew, results, failed)
         return Done(verb, crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
 

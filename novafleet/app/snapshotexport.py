@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from novafleet.app.snapshotrun import Done, Party, Selected, Watch, carry_out, leased, party, results_of, step, thaw
+from novafleet.app.party import Done, Party, Selected, Watch, carry_out, leased, party, results_of, step
+from novafleet.app.snapshotrun import thaw
 from novafleet.capability.snapshot.archive import refuse_existing
 from novafleet.capability.snapshot.export import export
 from novafleet.capability.snapshot.freeze import Freezer
@@ -33,7 +34,7 @@ async def export_vm(
         freezer = Freezer()
         steps = [_step(crew, names, path, mode, require)]
         try:
-            results, cancelled = await carry_out(crew, held, "export", steps, _actions(freezer), watch)
+            results, cancelled = await carry_out(crew, held, "snapshot export", steps, _actions(freezer), watch)
         finally:
             await thaw(crew, held, freezer)
         seconds = crew.world.clock.monotonic() - began

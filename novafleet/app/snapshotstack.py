@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from novafleet.app.snapshotrun import Party, step
+from novafleet.app.party import Party, step
 from novafleet.app.vmselect import ChosenStack
 from novafleet.capability.snapshot.retention import Due, due
 from novafleet.capability.snapshot.volumes import PAUSE, SKIP, Shelf
@@ -21,7 +21,8 @@ def taking(crew: Party, words: Mapping[str, Any], how: str, after: Sequence[str]
     """One step a stack; ``words`` say what the VMs' snapshots are called and for how long."""
     stacks = () if how == SKIP else crew.stacks
     return [
-        step(each, "snapshot.volumes", after, part="create", **{**words, **_words(each), "how": how}) for each in stacks
+        step(each, "snapshot.volumes", after, part="create", probed=True, **{**words, **_words(each), "how": how})
+        for each in stacks
     ]
 
 
@@ -32,7 +33,7 @@ def giving_back(chosen: ChosenStack, shelf: Shelf, name: str, safety: Mapping[st
     words, steps = _words(chosen), []
     if safety is not None:
         kept = {**safety, **words, "how": PAUSE}
-        steps.append(step(chosen, "snapshot.volumes", part="safety", **kept))
+        steps.append(step(chosen, "snapshot.volumes", part="safety", probed=True, **kept))
     after = ["safety"] if safety is not None else []
     steps.append(step(chosen, "snapshot.volumes-back", after, part="switch", name=name, **words))
     return steps

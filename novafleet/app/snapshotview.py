@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from novafleet.app.snapshotrun import Selected, party, shelves_of, surveys
+from novafleet.app.party import Selected, party
+from novafleet.app.snapshotrun import shelves_of, surveys
 from novafleet.app.vmselect import Chosen, ChosenStack
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.capability.snapshot.plan import nearest

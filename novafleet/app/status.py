@@ -14,7 +14,7 @@ from novafleet.capability.vm.drift import drift as vm_drift
 from novafleet.execute.gate import probe_once
 from novafleet.model import address
 from novafleet.model.environment import Stack, Vm
-from novafleet.model.facts import FleetFacts
+from novafleet.model.facts import NO_ANSWER, FleetFacts
 from novafleet.model.plan import Change, ResourceChange, Step, StepClass
 from novafleet.model.request import EnvironmentRequest
 from novafleet.model.status import Drift, ResourceStatus
@@ -79,7 +79,9 @@ def resource_state(planned: Planned, change: ResourceChange) -> str:
 def _vm_state(planned: Planned, change: ResourceChange) -> str:
     vm = planned.environment.vms.get(change.name)
     domain = planned.facts.hosts[change.host].domains.get(vm.domain if vm else change.name)
-    return domain.state if domain else "absent"
+    if domain is None:
+        return "absent"
+    return NO_ANSWER if domain.reason == NO_ANSWER else domain.state
 
 
 def _network_state(planned: Planned, change: ResourceChange) -> str:

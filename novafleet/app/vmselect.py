@@ -3,6 +3,7 @@ container stacks, where a verb is for them too."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from novafleet.plan import record
 from novafleet.together import together
 
 GLOB = frozenset("*?[")
+PATIENCE = 5.0
+"""Seconds for reading the definition of a named domain; as long as collectors/libvirt waits for one."""
 NO_STACK = StackFact("", "", "", "", "")
 
 
@@ -98,20 +101,22 @@ async def look(world: World, patterns: Sequence[str], environment: str = "", *, 
 
 async def _named(world: World, patterns: Sequence[str]) -> tuple[Chosen, ...]:
     """The domains, where each pattern is ``HOST/DOMAIN``. Whatever is in the way of that, a look at all there is says
-    it better."""
+    it better: it does not wait for a QEMU that hangs."""
     hosts = world.fleet.hosts
     places = sorted({(host, name) for host, _, name in (pattern.partition("/") for pattern in patterns)})
     if not all(host in hosts and name and not GLOB & set(name) and name[:6] != "stack." for host, name in places):
         return ()
 
     async def one(host: Host, name: str) -> Chosen:
-        return _chosen(host, await (await world.hypervisors.get(host)).domain(name))
+        hypervisor = await world.hypervisors.get(host)
+        async with asyncio.timeout(PATIENCE):
+            return _chosen(host, await hypervisor.domain(name))
 
     try:
         return await together(*(one(hosts[host], name) for host, name in places))
     except DeadlineError:  # the look would wait for the same libvirtd
         raise
-    except NovaFleetError:
+    except (NovaFleetError, TimeoutError):
         return ()
 
 

@@ -12,27 +12,20 @@ from novafleet.cli import snapshotarchive
 from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, run
-from novafleet.cli.snapshotargs import KINDS, MODES, STACKS, finish, selected
+from novafleet.cli.selection import Env, EnvFile, Vms, selected
+from novafleet.cli.snapshotargs import KINDS, MODES, STACKS, finish
 from novafleet.cli.values import seconds_of, word_of
 from novafleet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from novafleet.app.snapshotrun import Selected
+    from novafleet.app.party import Selected
     from novafleet.app.snapshotview import Listing
 
 app = typer.Typer(help="Snapshots of VMs, kept on their hosts.", no_args_is_help=True)
 
-Vms = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[VM]...", help="A domain's name or glob, HOST/DOMAIN or ENV/NAME.", show_default=False),
-]
 VmAndNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="[VM] NAME...", help="A VM and snapshots of it; with --environment only names."),
-]
-Env = Annotated[str, typer.Option("--environment", metavar="ENV", help="All VMs of this environment.")]
-EnvFile = Annotated[
-    Path | None, typer.Option("--file", "-f", metavar="FILE", help="All VMs of the environment in this file.")
 ]
 
 

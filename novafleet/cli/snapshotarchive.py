@@ -10,7 +10,8 @@ import typer
 from novafleet.cli.consent import confirmation
 from novafleet.cli.options import Inventory, LockWait, Output, OutputForm, Timeout, Yes
 from novafleet.cli.run import guarded, inventory_of, run
-from novafleet.cli.snapshotargs import MODES, finish, selected
+from novafleet.cli.selection import selected
+from novafleet.cli.snapshotargs import MODES, finish
 from novafleet.cli.values import pairs_of, word_of
 from novafleet.errors import ExitCode
 

@@ -15,7 +15,8 @@ from novafleet.hypervisor.translate import NO_DOMAIN, NO_SUPPORT, OPERATION_INVA
 from novafleet.model.facts import Domain, DomainState
 
 STUCK = 30.0
-"""Seconds without an answer of QEMU after which nothing is asked of it: for as long libvirt makes everybody wait."""
+"""Seconds without an answer of QEMU after which its definition and its power button are left alone: libvirt makes
+whoever asks for them wait for as long again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,10 @@ def start(handle: Handle, name: str) -> None:
 
 
 def shutdown(handle: Handle, name: str) -> None:
-    """Ask an active guest to power off, by agent or ACPI as libvirt finds best; one on its way is left alone."""
+    """Ask an active guest to power off, by agent or ACPI as libvirt finds best; one on its way is left alone. Raises
+    HypervisorError NF-LV-112."""
     domain, libvirt = lookup(handle, name), handle.libvirt
+    _refuse_stuck(handle, domain)
     going = (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
     if domain.isActive():  # and still is while QEMU ends, when libvirt says that it is not running, or cannot ask it
         with (

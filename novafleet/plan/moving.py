@@ -46,6 +46,11 @@ class Moving:
         return self.phase not in CLOSED
 
 
+def unfinished(moving: Moving) -> str:
+    """What an ``open`` one is, for people."""
+    return f"its migration {moving.job} from {moving.source} to {moving.destination} has not ended ({moving.phase})"
+
+
 def element(moving: Moving) -> ElementTree.Element:
     """The record as the child of ``<metadata>``."""
     return ElementTree.Element(

@@ -15,18 +15,10 @@ from novafleet.app.stored import Difference, Verification
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
+from novafleet.report.console import size
 from novafleet.repository.records import Proof
 
 STYLES = {"done": "green", "planned": "green", "failed": "red", "unreachable": "red", "cancelled": "yellow"}
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def human(count: float) -> str:
-    """``1.5 GiB``."""
-    unit = 0
-    while count >= 1024 and unit < len(UNITS) - 1:
-        count, unit = count / 1024, unit + 1
-    return f"{count:.1f} {UNITS[unit]}" if unit else f"{count:.0f} B"
 
 
 def show_run(done: BackedUp, form: str) -> None:
@@ -64,7 +56,7 @@ def _add_vm(grid: Any, vm: VmBackup) -> None:
 
 
 def _disk(disk: DiskBackup) -> list[Any]:
-    sizes = [human(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
+    sizes = [size(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
     return [console.text(disk.name), disk.mode, *sizes, console.text(disk.why)]
 
 
@@ -73,8 +65,8 @@ def _summary(done: BackedUp) -> str:
     well = sum(vm.state in ("done", "planned") for vm in done.vms)
     verb = "would be backed up" if not done.run else "backed up"
     read, stored = sum(disk.bytes_read for disk in disks), sum(disk.bytes_stored for disk in disks)
-    text = f"{well} of {len(done.vms)} VMs {verb}; {human(read)} read"
-    return text if not done.run else f"{text}, {human(stored)} stored in {done.seconds:.1f} s; run {done.run}"
+    text = f"{well} of {len(done.vms)} VMs {verb}; {size(read)} read"
+    return text if not done.run else f"{text}, {size(stored)} stored in {done.seconds:.1f} s; run {done.run}"
 
 
 def run_document(done: BackedUp) -> Mapping[str, Any]:
@@ -97,7 +89,7 @@ def show_list(snapshots: Sequence[Snapshot], form: str) -> None:
         modes = ", ".join(f"{disk.name} {disk.mode.value}" for disk in each.disks.values())
         row: list[Any] = [each.id, _when(each.at), console.text(_vm(each)), each.host, each.consistency.value]
         tags = console.text(" ".join(each.tags))
-        grid.add_row(*row, console.text(modes), human(each.size), human(each.bytes_stored), tags)
+        grid.add_row(*row, console.text(modes), size(each.size), size(each.bytes_stored), tags)
     console.out().print(grid)
 
 
@@ -125,10 +117,10 @@ def show_snapshot(snapshot: Snapshot, proofs: Sequence[Proof], form: str) -> Non
     console.out().print(console.text(about, "bold"), soft_wrap=True)
     grid = console.table("", "DISK", "TARGET", "MODE", "SIZE", "READ", "STORED", "WHY")
     for disk in snapshot.disks.values():
-        sizes = [human(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
+        sizes = [size(each) for each in (disk.size, disk.bytes_read, disk.bytes_stored)]
         grid.add_row(console.text(disk.name), disk.target, disk.mode.value, *sizes, console.text(disk.why))
     console.out().print(grid)
-    files = ", ".join(f"{name} ({human(blob.size)})" for name, blob in snapshot.files.items())
+    files = ", ".join(f"{name} ({size(blob.size)})" for name, blob in snapshot.files.items())
     console.out().print(console.text(f"files: {files or 'none'}"), soft_wrap=True)
     if snapshot.parent:
         console.out().print(console.text(f"read against {snapshot.parent}; restored without it"), soft_wrap=True)
@@ -146,8 +138,8 @@ def show_difference(difference: Difference, form: str) -> None:
         return
     grid = console.table("", "DISK", "SIZE BEFORE", "SIZE", "CHANGED")
     for disk in difference.disks:
-        changed = human(disk.changed) + (f" (only in {disk.only})" if disk.only else "")
-        grid.add_row(console.text(disk.name), human(disk.size_before), human(disk.size), changed)
+        changed = size(disk.changed) + (f" (only in {disk.only})" if disk.only else "")
+        grid.add_row(console.text(disk.name), size(disk.size_before), size(disk.size), changed)
     console.out().print(grid)
 
 
@@ -159,7 +151,7 @@ def show_verified(done: Sequence[Verification], form: str) -> None:
     grid = console.table("", "SNAPSHOT", "PART", "SIZE", "SHA-256")
     for each in done:
         for part in each.parts:
-            grid.add_row(each.snapshot, console.text(part.name), human(part.size), part.sha256 or "cannot be read")
+            grid.add_row(each.snapshot, console.text(part.name), size(part.size), part.sha256 or "cannot be read")
             if part.error:
                 findings.show_finding(part.error)
     console.out().print(grid)

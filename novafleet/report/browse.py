@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from novafleet.model.encode import encode
 from novafleet.report import console
-from novafleet.report.backup import human
+from novafleet.report.console import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def show_parts(snapshot: str, parts: Sequence[Part], form: str) -> None:
     grid = console.table("", "DISK", "PARTITION", "SIZE", "HOLDS", "NAME")
     for part in parts:
         kind = part.kind or "?"
-        grid.add_row(console.text(part.disk), str(part.partition), human(part.size), kind, console.text(part.name))
+        grid.add_row(console.text(part.disk), str(part.partition), size(part.size), kind, console.text(part.name))
     console.out().print(grid)
 
 
@@ -50,4 +50,4 @@ def show_fetched(done: Fetched, form: str) -> None:
     if form != "table":
         console.document(encode(done), form)
         return
-    console.out().print(console.text(f"{done.to}: {human(done.size)}", "bold"), soft_wrap=True)
+    console.out().print(console.text(f"{done.to}: {size(done.size)}", "bold"), soft_wrap=True)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 PLAIN_WIDTH = 160
 """Columns when neither a terminal nor COLUMNS tells: enough for a table in a log."""
 
@@ -65,3 +66,11 @@ def _here() -> re.Pattern[str]:
 
 def _visible(char: str) -> str:
     return char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}"
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``1.5 GiB``."""
+    unit = 0
+    while count >= 1024 and unit < len(UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.1f} {UNITS[unit]}" if unit else f"{count:.0f} B"

@@ -8,7 +8,7 @@ from typing import Any
 from novafleet.model.encode import encode
 from novafleet.model.migration import Dossier, Finding, GateAhead, Severity, Verdict
 from novafleet.report import console
-from novafleet.report.snapshot import size
+from novafleet.report.console import size
 
 MARKS = {Severity.BLOCKER: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "dim")}
 LEFT_OUT = ("xml", "snapshots", "checkpoints", "wanted", "gates", "filters")

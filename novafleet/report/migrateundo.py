@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from novafleet.report import console, findings
-from novafleet.report.snapshot import size
+from novafleet.report.console import size
 
 if TYPE_CHECKING:
     from novafleet.app.migrateundo import Kept

@@ -8,7 +8,7 @@ from typing import Any
 from novafleet.app.repo import Info, Initialized, Rotated, Scrub
 from novafleet.model.encode import encode
 from novafleet.report import console
-from novafleet.report.backup import human
+from novafleet.report.console import size
 from novafleet.report.runs import when
 from novafleet.repository.check import Checked, Damage, merged
 from novafleet.repository.keys import Slot
@@ -44,10 +44,10 @@ def show_info(info: Info, form: str) -> None:
     facts: dict[str, Any] = {
         "repository": info.id,
         "url": info.url + (" (replica)" if info.replica else ""),
-        "cell": human(info.cell),
+        "cell": size(info.cell),
         "snapshots": f"{info.snapshots} ({info.trash} in the trash, {info.holds} held)",
         "newest": info.newest or "-",
-        "packs": f"{info.packs}, {human(info.stored)}",
+        "packs": f"{info.packs}, {size(info.stored)}",
         "keys": info.keys,
         "condemned packs": info.condemned,
         "quarantined packs": info.quarantined,
@@ -76,7 +76,7 @@ def show_checked(done: Checked, form: str) -> None:
         return
     for each in done.damage:
         say(f"damaged: {_place(each)}: {each.what}", "red")
-    read = f", {human(done.bytes_read)} read and verified" if done.bytes_read else ""
+    read = f", {size(done.bytes_read)} read and verified" if done.bytes_read else ""
     verdict = "clean" if done.clean else f"{len(done.damage)} findings"
     say(f"{verdict}: {done.snapshots} snapshots, {done.packs} packs{read}", "bold green" if done.clean else "bold red")
 
@@ -100,7 +100,7 @@ def show_scrub(done: Scrub, form: str) -> None:
     for each in done.damaged:
         say(f"damaged: pack {each.name}: {each.why}", "red")
     say(
-        f"{len(done.damaged) or 'no'} damaged of {done.packs} packs, {human(done.bytes_read)} read",
+        f"{len(done.damaged) or 'no'} damaged of {done.packs} packs, {size(done.bytes_read)} read",
         "bold red" if done.damaged else "bold green",
     )
 
@@ -134,7 +134,7 @@ def show_copied(done: Copied, form: str) -> None:
     for each in done.damaged:
         say(f"damaged in the source, not copied: pack {each}", "red")
     gone = f", {done.deleted} objects removed" if done.deleted else ""
-    say(f"{len(done.snapshots)} snapshots and {done.packs} packs copied, {human(done.bytes_copied)}{gone}", "bold")
+    say(f"{len(done.snapshots)} snapshots and {done.packs} packs copied, {size(done.bytes_copied)}{gone}", "bold")
 
 
 def show_stats(stats: Stats, form: str) -> None:
@@ -144,11 +144,11 @@ def show_stats(stats: Stats, form: str) -> None:
         return
     grid = console.table("", "VM", "SNAPSHOTS", "DISKS", "DATA", "ADDED", "NEWEST")
     for name, vm in stats.vms.items():
-        sizes = [human(each) for each in (vm.logical, vm.mapped, vm.stored)]
+        sizes = [size(each) for each in (vm.logical, vm.mapped, vm.stored)]
         grid.add_row(console.text(name), str(vm.snapshots), *sizes, when(vm.newest))
     console.out().print(grid)
     say(
-        f"{stats.snapshots} snapshots of {human(stats.mapped)} of data in {human(stats.stored)}: "
+        f"{stats.snapshots} snapshots of {size(stats.mapped)} of data in {size(stats.stored)}: "
         f"{stats.ratio:.1f} to 1; {stats.packs} packs, {stats.chunks} chunks, {stats.trash} in the trash",
         "bold",
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
-from novafleet.report.backup import human
+from novafleet.report.console import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ def show_file(done: FileRestored, form: str) -> None:
     if form != "table":
         console.document(encode(done), form)
         return
-    line = f"{done.disk} of {done.snapshot} is in {done.path}: {human(done.size)}, {human(done.written)} of it data"
+    line = f"{done.disk} of {done.snapshot} is in {done.path}: {size(done.size)}, {size(done.written)} of it data"
     console.out().print(console.text(line, "bold"), soft_wrap=True)
 
 
@@ -33,7 +33,7 @@ def show_vm(done: VmRestored, form: str) -> None:
     if done.error:
         findings.show_finding({**done.error, "where": done.error["where"] or done.host})
     for disk in done.vm.get("disks", ()):
-        line = f"{disk['name']}: {done.host}:{disk['path']}, {human(disk['size'])}, {human(disk['written'])} of it data"
+        line = f"{disk['name']}: {done.host}:{disk['path']}, {size(disk['size'])}, {size(disk['written'])} of it data"
         console.out().print(console.text(line), soft_wrap=True)
     for note in done.vm.get("notes", ()):
         console.err().print(console.text(note, "yellow"), soft_wrap=True)

@@ -9,7 +9,7 @@ from novafleet.app.retention import Forgotten, Pruned
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode
 from novafleet.report import console
-from novafleet.report.backup import human
+from novafleet.report.console import size
 from novafleet.report.repo import say
 from novafleet.report.runs import when
 from novafleet.repository.collected import Collected
@@ -66,13 +66,13 @@ def show_pruned(done: Pruned, form: str) -> None:
 
 def _round(done: Collected) -> None:
     if done.deleted:
-        say(f"deleted {len(done.deleted)} packs, {human(done.deleted_bytes)}", "green")
+        say(f"deleted {len(done.deleted)} packs, {size(done.deleted_bytes)}", "green")
     if done.emptied:
         say(f"emptied the trash of {len(done.emptied)} snapshots")
     if done.condemned:
-        say(f"condemned {len(done.condemned)} packs, {human(done.condemned_bytes)}: they go after the grace period")
+        say(f"condemned {len(done.condemned)} packs, {size(done.condemned_bytes)}: they go after the grace period")
     if done.repacked_bytes:
-        say(f"stored {human(done.repacked_bytes)} again from packs that were mostly garbage")
+        say(f"stored {size(done.repacked_bytes)} again from packs that were mostly garbage")
     if done.missing:
         say(f"{done.missing} chunks that snapshots need are missing: novafleet repo check says which", "red")
     for each in done.waiting:

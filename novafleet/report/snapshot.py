@@ -12,10 +12,11 @@ from rich.tree import Tree
 
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
+from novafleet.report.console import size
 
 if TYPE_CHECKING:
+    from novafleet.app.party import Done, VmResult
     from novafleet.app.snapshotimport import Imported
-    from novafleet.app.snapshotrun import Done, VmResult
     from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 
 
@@ -182,16 +183,6 @@ def _done(finished: Done) -> Mapping[str, Any]:
         "seconds": round(finished.seconds, 3),
         "vms": encode(finished.vms),
     }
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def _when(at: float) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from novafleet.model.encode import encode
 from novafleet.report import console
+from novafleet.report.console import size
 from novafleet.report.dossier import gate_rows, print_finding
-from novafleet.report.snapshot import size
 
 if TYPE_CHECKING:
     from novafleet.capability.migration.stackcheck import StackDossier

@@ -137,7 +137,7 @@ class Choice(Shape[str]):
     """One of a few words."""
 
     def __init__(self, *words: str) -> None:
-        self.words = words
+        self.words = tuple(map(str, words))  # of an enumeration's too
         self.label = " | ".join(words)
 
     def decode(self, node: Node, path: str = "") -> str:

@@ -47,11 +47,11 @@ def stuck(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]
                 time.sleep(0.5)
             yield host, xml
         finally:
-            lab.on(host, "sh", "-c", f'kill -CONT "$(cat {PID})"')
-            lab.on(host, *VIRSH, "destroy", NAME)
+            lab.on(host, "sh", "-c", f'[ ! -e {PID} ] || kill -CONT "$(cat {PID})"')
+            lab.on(host, *VIRSH, "destroy", NAME, check=False)
 
 
-async def test_nobody_else_waits_for_it(
+async def test_nobody_else_waits_for_it_and_stopping_it_pulls_its_plug(
     lab: Lab, stuck: tuple[str, str], fleet_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, xml = stuck
@@ -69,3 +69,7 @@ async def test_nobody_else_waits_for_it(
         with pytest.raises(HypervisorError, match=f"QEMU of {NAME} has not answered") as caught:
             await hypervisor.domain(NAME)
     assert (caught.value.code, caught.value.where) == ("NF-LV-112", host)
+
+    [vm] = Controller(lab, tmp_path).json("vm", "stop", f"{host}/{NAME}", "--grace", "2s", "--yes")["vms"]
+    assert vm["outcome"] == {"orderly": False}
+    assert lab.on(host, *VIRSH, "domstate", NAME).strip() == "shut off"

@@ -116,9 +116,9 @@ async def outside(source: End, domain: str, watchers: Sequence[Watcher]) -> Asyn
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def addresses(source: End, domain: str) -> tuple[str, ...]:
+async def addresses(host: HostSession, domain: str) -> tuple[str, ...]:
     """What can be asked of a guest: no loopback, nothing that counts on one link only."""
-    done = await source.session.run(script("addresses.sh", domain), timeout=20.0, check=False)
+    done = await host.run(script("addresses.sh", domain), timeout=20.0, check=False)
     found = (word.partition("/")[0] for line in done.text.splitlines() for word in line.split()[3:4])
     return tuple(dict.fromkeys(each for each in found if _routable(each)))
 
@@ -148,7 +148,7 @@ async def _vantage(found: Sequence[str], watchers: Sequence[Watcher], silence: S
 async def _watch(source: End, domain: str, watchers: Sequence[Watcher], silence: Silence) -> None:
     rest = b""
     try:
-        watcher = await _vantage(await addresses(source, domain), watchers, silence) if watchers else None
+        watcher = await _vantage(await addresses(source.session, domain), watchers, silence) if watchers else None
         if watcher is None:
             return
         async with watcher.stream(script("ping.sh", silence.address)) as running:

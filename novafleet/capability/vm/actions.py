@@ -26,7 +26,7 @@ OFF = frozenset(("stopped", "crashed"))
 ASK_AGAIN = 5.0
 """Seconds between two presses of the power button."""
 
-HANGS = frozenset(("NF-LV-110", "NF-LV-111"))
+HANGS = frozenset(("NF-LV-110", "NF-LV-111", "NF-LV-112"))
 """Codes of a power button that nobody answers: QEMU hangs, or what libvirt asked it before has not ended."""
 
 FORGET_SEED = 'rm -f -- "$1" "$1".sha256 "$1".part.*'
@@ -121,8 +121,8 @@ async def _held(ctx: ActionContext, domain: str, detached: list[Plug]) -> list[s
 
 
 async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
-    """Boot ``args["vm"]``, or let it go on when it was paused."""
-    name = ctx.environment.vms[args["vm"]].domain
+    """Boot ``args["domain"]``, or let it go on when it was paused."""
+    name = args["domain"]
     if (await ctx.hypervisor.domain_state(name)).state == "paused":
         await ctx.hypervisor.resume_domain(name)
     else:
@@ -131,20 +131,21 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 
 
 async def started(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome | None:
-    """Does ``args["vm"]`` run already?"""
-    state = await _state(ctx, ctx.environment.vms[args["vm"]].domain)
+    """Does ``args["domain"]`` run already?"""
+    state = await _state(ctx, args["domain"])
     return {"adopted": True} if state in RUNNING else None
 
 
 async def stop(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
-    """Ask ``args["domain"]`` to power off, wait ``args["grace"]`` seconds for it, then pull the plug."""
-    name = args["domain"]
+    """Ask ``args["domain"]`` to power off, wait ``args["grace"]`` seconds for it, then pull the plug; 0: at once."""
+    name, grace = args["domain"], float(args["grace"])
     state = await _state(ctx, name)
     if state not in ACTIVE:
         return {"absent": not state}
-    orderly = state in RUNNING and await _power_off(ctx, name, float(args["grace"]))
+    orderly = state in RUNNING and grace > 0 and await _power_off(ctx, name, grace)
     if not orderly:
-        ctx.progress("the guest did not power itself off: pulling the plug")
+        if grace > 0:
+            ctx.progress("the guest did not power itself off: pulling the plug")
         await ctx.hypervisor.destroy_domain(name)
     return {"orderly": orderly}
 

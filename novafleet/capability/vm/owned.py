@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from novafleet.capability.vm.xml import overlaid
-from novafleet.errors import GuardError
+from novafleet.errors import GuardError, Location
 from novafleet.model import address
 from novafleet.model.environment import Environment, Vm
 from novafleet.model.facts import Domain, FleetFacts, HostFacts
-from novafleet.plan import record
+from novafleet.plan import moving, record
 from novafleet.plan.storage import owner_of_seed, seed_path
 
 ACTIVE = frozenset(("running", "idle", "blocked", "paused", "pmsuspended", "inshutdown", "in-shutdown"))
@@ -87,13 +87,33 @@ def refuse_snapshots(environment: Environment, name: str, host: str, domain: Dom
 def refuse_between(vm: Vm) -> None:
     """Raise GuardError NF-GUARD-007 for a VM that a migration left between two hosts."""
     if vm.between:
-        raise GuardError(
-            f"VM {vm.name} is between two hosts",
-            code="NF-GUARD-007",
-            where=vm.source,
-            cause=vm.between,
-            hints=("novafleet migrate recover --explain   # then without --explain",),
-        )
+        raise _between(vm.name, vm.source, vm.between)
+
+
+def refuse_unfinished_move(domain: Domain, host: str) -> None:
+    """The same for a domain as it was found, whoever made it."""
+    found = moving.read(domain.xml)
+    if found is not None and found.open:
+        raise _between(domain.name, host, moving.unfinished(found))
+
+
+def _between(name: str, where: str | Location, cause: str) -> GuardError:
+    hints = ("novafleet migrate recover --explain   # then without --explain",)
+    return GuardError(f"VM {name} is between two hosts", code="NF-GUARD-007", where=where, cause=cause, hints=hints)
+
+
+def refuse_second_copy(domain: Domain, host: str, facts: FleetFacts) -> None:
+    """Raise GuardError NF-GUARD-008 for a domain of ``host`` that runs on another one: the same UUID is the same VM."""
+    for other in observed(facts):
+        for each in other.domains.values():
+            if other.host != host and each.uuid == domain.uuid and each.state in ACTIVE:
+                raise GuardError(
+                    f"{domain.name} runs on {other.host}",
+                    code="NF-GUARD-008",
+                    where=host,
+                    cause=f"{other.host}/{each.name} has the same UUID, {domain.uuid}: this is an older copy of it",
+                    hints=(f"novafleet vm stop {other.host}/{each.name}   # if that is the one to end",),
+                )
 
 
 def refuse_foreign(environment: Environment, vm: Vm, domain: Domain) -> None:

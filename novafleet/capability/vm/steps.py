@@ -30,7 +30,7 @@ def steps(environment: Environment, host: HostFacts, vm: Vm, verbs: Verbs) -> tu
 def _step(environment: Environment, host: HostFacts, vm: Vm, verb: str) -> Step:
     target = address.vm(vm.name)
     arguments: dict[str, Any] = {"vm": vm.name}
-    if verb == "undefine":  # to define it anew: the seed stays
+    if verb in (START, "undefine"):  # which is to define it anew: the seed stays
         arguments = {"domain": vm.domain}
     if verb == "stop":
         arguments = {"domain": vm.domain, "grace": vm.stop_timeout}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from novafleet.app.party import Done, VmResult
 from novafleet.app.snapshotimport import Imported
-from novafleet.app.snapshotrun import Done, VmResult
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.errors import SnapshotError, UnreachableError
 from tests.unit.report.samples import HOSTILE

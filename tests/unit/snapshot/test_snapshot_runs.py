@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from novafleet.app.party import Done, Party, VmResult, results_of
 from novafleet.app.snapshot import Wish, _create_steps, _skew
-from novafleet.app.snapshotrun import Done, Party, VmResult, results_of
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.app.vmselect import Chosen
 from novafleet.errors import ExitCode, UnreachableError
@@ -68,6 +68,13 @@ def test_a_vm_is_as_good_as_its_worst_step() -> None:
 )
 def test_exit_statuses(states: tuple[str, ...], code: ExitCode) -> None:
     assert Done("create", "r", tuple(VmResult("a", "a", "h", "", state) for state in states)).exit_code is code
+
+
+def test_the_exit_status_when_others_work_on_all_of_them() -> None:
+    held, other = ({"code": code} for code in ("NF-LOCK-002", "NF-LV-112"))
+    rows = [VmResult("a", "a", "h", "", "failed", error=error) for error in (held, other)]
+    assert Done("create", "r", (rows[0],)).exit_code is ExitCode.LOCK_HELD
+    assert Done("create", "r", tuple(rows)).exit_code is ExitCode.FAILED
 
 
 def test_a_tree_shows_branches_and_where_one_is(capsys: pytest.CaptureFixture[str]) -> None:
