@@ -96,7 +96,7 @@ def _stuck(name: str, seconds: int) -> HypervisorError:
         code="NF-LV-112",
         hints=(
             f"ps -o stat,wchan:32,args -p $(cat /run/libvirt/qemu/{name}.pid)   # what does it wait for?",
-            f"virsh destroy {name}   # ends it, as a power cut would",
+            f"novafleet vm stop {name} --force   # ends it, as a power cut would",
         ),
         retry=Retry.LATER,
     )
@@ -138,9 +138,9 @@ def shutdown(handle: Handle, name: str) -> None:
     """Ask an active guest to power off, by agent or ACPI as libvirt finds best; one on its way is left alone. Raises
     HypervisorError NF-LV-112."""
     domain, libvirt = lookup(handle, name), handle.libvirt
-    _refuse_stuck(handle, domain)
     going = (libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
     if domain.isActive():  # and still is while QEMU ends, when libvirt says that it is not running, or cannot ask it
+        _refuse_stuck(handle, domain)
         with (
             unless(handle, OPERATION_INVALID, lambda: domain.state()[0] in going),
             unless(handle, libvirt.VIR_ERR_SYSTEM_ERROR, lambda: domain.state()[0] in going),

@@ -25,6 +25,9 @@ class Ending:
     def state(self) -> list[int]:
         return [self.state_number, 0]
 
+    def controlInfo(self) -> list[int]:  # noqa: N802
+        return [libvirt.VIR_DOMAIN_CONTROL_OK, 0, 0]
+
     def shutdown(self) -> None:
         error = libvirt.libvirtError(self.text)
         error.err = (self.code, 10, self.text, 2, "", None, None, -1, -1)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from novafleet.app.change import Finished
+from novafleet.app.party import Done as Switched
+from novafleet.app.party import VmResult
 from novafleet.app.vm import Listing, VmRow
-from novafleet.errors import ExitCode, GateError, Location
+from novafleet.app.vmshow import Details, VmDetail, VmDisk
+from novafleet.capability.migration.guest import GuestNic
+from novafleet.errors import ExitCode, GateError, Location, UnreachableError
 from novafleet.model.finding import Finding, Severity
 from novafleet.model.plan import Change, Impact, Plan, Reason, ResourceChange, Step, StepClass
 from novafleet.model.run import NodeResult, NodeState, Record, Run, RunState
@@ -93,6 +97,34 @@ VMS = Listing(
         VmRow(HOSTILE, "kvm2", "shutoff", 1, 128 * MIB, "", "1f956bda-4e92-442d-9a81-ae517b58dd15", "crashed"),
     ),
     {"kvm9": "connection refused"},
+)
+
+DETAILS = Details(
+    (
+        VmDetail(
+            VMS.vms[0], "db", autostart=True, machine="pc-q35-10.0", firmware="bios", cpu="custom",
+            disks=(VmDisk("vda", "disk", "qcow2", "/var/lib/libvirt/images/devlab.db.root.qcow2", 2 << 30, 20 * MIB),),
+            nics=(GuestNic("52:54:00:1c:7a:02", "network", "devlab-lan"),),
+            addresses=("10.97.1.10",),
+        ),
+        VmDetail(
+            VMS.vms[1], HOSTILE, autostart=False, machine="pc", firmware="uefi", cpu="",
+            disks=(VmDisk("sda", "cdrom", "raw", ""),), nics=(), addresses=(), move="its migration has not ended",
+        ),
+    ),
+    {"kvm9": UnreachableError("connection refused", where="kvm9")},
+)  # fmt: skip
+
+STOPPED = Switched(
+    "stop",
+    "20261121T083008-c366",
+    (
+        VmResult("db", "devlab-db", "kvm1", "devlab", "done", {"orderly": True}),
+        VmResult("web", "devlab-web", "kvm1", "devlab", "done", {"orderly": False}),
+        VmResult("old", "devlab-old", "kvm1", "devlab", "done", {"absent": False}),
+        VmResult("", HOSTILE, "kvm2", "", "failed", error=GATE.finding()),
+    ),
+    4.2,
 )
 
 FINDINGS = (

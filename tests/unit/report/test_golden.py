@@ -23,6 +23,8 @@ REPORTS: dict[str, Callable[[str], None]] = {
     "run-failed": lambda form: run.show(samples.FAILED, form),
     "run-done": lambda form: run.show(samples.DONE, form),
     "vm-ls": lambda form: vm.show(samples.VMS, form),
+    "vm-show": lambda form: vm.details(samples.DETAILS, form),
+    "vm-stop": lambda form: vm.switched(samples.STOPPED, form),
     "runs-ls": lambda form: runs.show_list((samples.RUN, samples.OLDER), form),
     "runs-show": lambda form: runs.show_one(HISTORY, form),
     "runs-log": lambda form: runs.show_log(samples.RECORDS, form),

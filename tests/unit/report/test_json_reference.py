@@ -72,6 +72,8 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "host exec": lambda form: ran.show((ANSWER,), form),
     "host doctor": lambda form: doctor.show(samples.FINDINGS, form),
     "vm ls": lambda form: vm.show(samples.VMS, form),
+    "vm show": lambda form: vm.details(samples.DETAILS, form),
+    "vm start, stop, restart": lambda form: vm.switched(samples.STOPPED, form),
     "runs ls": lambda form: runs.show_list((samples.RUN,), form),
     "runs show": lambda form: runs.show_one(HISTORY, form),
     "runs log": lambda form: runs.show_log(samples.RECORDS, form),
