@@ -105,10 +105,16 @@ def definition(lab: Lab, host: str, name: str) -> ElementTree.Element:
 
 
 def remove(lab: Lab, host: str, name: str) -> None:
-    """A restored VM and its disks."""
+    """A restored VM and its disks, and what an instant restore that failed left."""
     lab.on(host, *QUIET, "destroy", name, check=False)
     lab.on(host, *QUIET, "undefine", name, "--checkpoints-metadata", "--nvram", check=False)
-    lab.on(host, "sh", "-c", 'rm -rf "$1/$2".* "$1"/"$2"-* "$1"/.nf-restore-*', "sh", POOL, name)
+    lab.on(host, "sh", "-c", CLEAN, "sh", POOL, name)
+
+
+CLEAN = """\
+systemctl stop "nf-instant-*"
+rm -rf "$1/$2".* "$1"/"$2"-* "$1"/.nf-restore-* /run/novafleet/instant/*
+"""
 
 
 def left_over(lab: Lab, host: str) -> str:
