@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from novafleet import xdg
 from novafleet.app.passwords import password_of
+from novafleet.errors import ConfigError
 from novafleet.execute.fence import FencedSessions
 from novafleet.inventory import load_fleet
 from novafleet.transport.pool import SshPool
@@ -49,11 +50,20 @@ class Places:
 
     @classmethod
     def of_user(cls) -> Places:
-        """``~/.local/state/novafleet`` (``XDG_STATE_HOME``) and ``~/.config/novafleet/known_hosts``."""
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "novafleet"
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "novafleet"
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(state, config / "known_hosts")
+        """``~/.local/state/novafleet`` (``XDG_STATE_HOME``) and ``~/.config/novafleet/known_hosts``. Raises ConfigError
+        NF-RUN-016."""
+        state = xdg.state()
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                "runs cannot be recorded: the folder for that cannot be made",
+                code="NF-RUN-016",
+                where=str(state),
+                cause=error.strerror or str(error),
+                hints=("XDG_STATE_HOME=DIR novafleet …   # a folder of yours, on a local disk",),
+            ) from error
+        return cls(state, xdg.config() / "novafleet" / "known_hosts")
 
     @property
     def journal(self) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from novafleet import xdg
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,7 @@ class Place:
     @classmethod
     def default(cls) -> Place:
         """``~/.local/state/novafleet/lab`` (``XDG_STATE_HOME``)."""
-        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        return cls(Path(state) / "novafleet" / "lab")
+        return cls(xdg.state() / "lab")
 
     @property
     def key(self) -> Path:

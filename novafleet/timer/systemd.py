@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from novafleet import xdg
 from novafleet.errors import ScheduleError
 from novafleet.timer.program import call
 from novafleet.timer.unit import Task, service, timer
@@ -30,8 +31,7 @@ class Systemd:
             raise ScheduleError("systemd does not run here", where="this machine", hints=("use a crontab: add --cron",))
         if os.geteuid() == 0:
             return cls(Path("/etc/systemd/system"), system=True)
-        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        return cls(config / "systemd/user", system=False)
+        return cls(xdg.config() / "systemd/user", system=False)
 
     def install(self, task: Task) -> tuple[str, ...]:
         """Write both units and start the timer; what a person should know. Raises ScheduleError NF-SCHED-004."""

@@ -56,6 +56,14 @@ def test_help_of_every_verb(verb: str, tmp_path: Path) -> None:
     assert "Usage:" in shown.stdout
 
 
+def test_state_that_cannot_be_kept_is_said_before_any_host_is_asked(project: Path) -> None:
+    shown = novafleet("up", "--yes", cwd=project, XDG_STATE_HOME="/dev/null")
+    assert (shown.returncode, "error[NF-RUN-016] /dev/null/novafleet: " in shown.stderr) == (2, True)
+    nobody = novafleet("runs", "ls", cwd=project, XDG_STATE_HOME="relative", HOME=str(project))
+    assert nobody.returncode == 0
+    assert (project / ".local/state/novafleet/journal.db").exists()
+
+
 def test_no_inventory_says_how_to_name_one(tmp_path: Path) -> None:
     shown = novafleet("host", "ls", cwd=tmp_path)
     assert shown.returncode == 2

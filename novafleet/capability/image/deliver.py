@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from novafleet import xdg
 from novafleet.capability.image import download, header
 from novafleet.errors import ImageError, NovaFleetError, Retry, SpaceError
 from novafleet.model.command import Command
@@ -56,7 +57,7 @@ async def _part(ctx: ActionContext, delivery: Delivery) -> str:
         if said := await _pull(ctx, delivery):
             return said
         ctx.progress(f"{ctx.host.name} cannot reach {artifact.url}: uploading it from here")
-        local = await download.download(artifact.url, artifact.sha256, download.cache(), _reporter(ctx, delivery))
+        local = await download.download(artifact.url, artifact.sha256, xdg.cache() / "images", _reporter(ctx, delivery))
     else:
         local = await _local(delivery)
     await ctx.session.push(local, f"{delivery.target}.part", become=True)

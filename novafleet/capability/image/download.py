@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -18,11 +17,6 @@ from novafleet.errors import ImageError, Retry
 CHUNK = 1 << 20
 TIMEOUT = 60.0
 Progress = Callable[[int, int], None]
-
-
-def cache() -> Path:
-    """``~/.cache/novafleet/images`` (``XDG_CACHE_HOME``)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "novafleet" / "images"
 
 
 async def download(url: str, sha256: str, directory: Path, progress: Progress) -> Path:
