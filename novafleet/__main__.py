@@ -17,8 +17,17 @@ def main() -> None:
     gc.set_threshold(50_000)  # 700 is for programs that make cycles: a twentieth of a short command
     atexit.register(gc.freeze)  # a process that ends need not search itself for cycles: 0.15 s
     from novafleet.cli.main import app
+    from novafleet.cli.streams import guard_streams
+    from novafleet.errors import NovaFleetError
 
-    app(prog_name="novafleet")
+    guard_streams()
+    try:
+        app(prog_name="novafleet")
+    except NovaFleetError as error:  # of the streams: all others are shown where they come from (cli/run.py)
+        from novafleet.report import findings
+
+        findings.show(error)
+        raise SystemExit(int(error.exit_code)) from error
 
 
 if __name__ == "__main__":

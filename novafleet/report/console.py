@@ -44,6 +44,7 @@ def document(value: Any, form: str) -> None:
         sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
     else:
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def table(title: str, *columns: str) -> Table:

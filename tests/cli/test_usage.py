@@ -64,6 +64,40 @@ def test_state_that_cannot_be_kept_is_said_before_any_host_is_asked(project: Pat
     assert (project / ".local/state/novafleet/journal.db").exists()
 
 
+SHOW_PROGRESS = """\
+from novafleet.cli.streams import guard_streams
+from novafleet.model.run import Event
+from novafleet.report.progress import RunProgress
+guard_streams()
+with RunProgress(1) as show:
+    for kind in ("notice", "step_started", "step_done"):
+        show(Event(kind, 0.0, "r", "vm.db/start", "vm.db", "kvm1", "said"))
+print("went on")
+"""
+
+
+def with_full_disk(project: Path, *words: str, full: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with one of its streams in a file on a full disk."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Path("/dev/full").open("w") as log:
+        return subprocess.run(
+            [sys.executable, *words], cwd=project, env={**os.environ, "XDG_STATE_HOME": str(project)}, text=True,
+            check=False, timeout=60, **{**streams, full: log},
+        )  # fmt: skip
+
+
+def test_a_log_on_a_full_disk_ends_no_run(project: Path) -> None:
+    ran = with_full_disk(project, "-c", SHOW_PROGRESS, full="stderr")
+    assert (ran.returncode, ran.stdout) == (0, "went on\n")
+
+
+@pytest.mark.parametrize("words", [("host", "ls"), ("host", "ls", "-o", "json"), ("--version",)])
+def test_a_result_that_cannot_be_written_is_said(words: tuple[str, ...], project: Path) -> None:
+    ran = with_full_disk(project, "-m", "novafleet", *words, full="stdout")
+    assert (ran.returncode, ran.stderr.splitlines()[0][:38]) == (1, "error[NF-RUN-017] standard output: the")
+    assert "Traceback" not in ran.stderr
+
+
 def test_no_inventory_says_how_to_name_one(tmp_path: Path) -> None:
     shown = novafleet("host", "ls", cwd=tmp_path)
     assert shown.returncode == 2
