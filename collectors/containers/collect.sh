@@ -8,12 +8,20 @@ common='"Name":{{json .Name}},"State":{{json .State}},"HostConfig":{"RestartPoli
 docker_form='{"Id":{{json .Id}},'$common',"Config":{"Image":{{json .Config.Image}},"Labels":{{json .Config.Labels}}}}'
 podman_form='{"Id":{{json .ID}},'$common',"IsInfra":{{json .IsInfra}},"Config":{"Image":{{json .ImageName}},"Labels":{{json .Config.Labels}}}}'
 
+# An engine that hangs is as good as one that is stopped: VMs of its host go on.
+ask() { timeout -k 1 12 "$@" 2>/dev/null; }
+
 containers() {
-  ids=$("$1" ps -aq --filter "label=$label" 2>/dev/null)
+  ids=$(ask "$1" ps -aq --filter "label=$label") || {
+    echo "$mark silent $1"
+    return 0
+  }
   [ -n "$ids" ] || return 0
   echo "$mark inspect $1"
   # shellcheck disable=SC2086 # ids are hexadecimal words
-  "$1" container inspect --format "$2" $ids 2>/dev/null
+  ask "$1" container inspect --format "$2" $ids
+  # One that went meanwhile is left out by the engine, which then fails.
+  [ $? -lt 124 ] || echo "$mark silent $1"
 }
 
 # A plugin's file is evidence enough; asking Compose itself for its version costs more than all the rest.
@@ -26,7 +34,7 @@ has_compose() {
 
 # `docker` may be Podman under another name, which knows no MinAPIVersion and fails.
 of_docker() {
-  if ! version=$(docker version --format '{{.Server.Version}} {{.Server.MinAPIVersion}}' 2>/dev/null); then
+  if ! version=$(ask docker version --format '{{.Server.Version}} {{.Server.MinAPIVersion}}'); then
     case $(docker --version 2>/dev/null) in Docker*) echo "$mark silent docker" ;; esac
     return
   fi
@@ -37,7 +45,7 @@ of_docker() {
 }
 
 of_podman() {
-  version=$(podman --version 2>/dev/null) || return 0
+  version=$(ask podman --version) || return 0
   version=${version##* }
   echo "$mark engine podman $version"
   command -v podman-compose >/dev/null && echo "$mark compose podman podman-compose"

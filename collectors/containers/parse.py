@@ -8,7 +8,7 @@ import json
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
     """``{engines: {name: version}, compose: {name: [command]}, inspect: {name: [document]}, stacks: {dir: …}, silent}``
 
-    ``silent`` lists engines that are installed and whose daemon does not answer.
+    ``silent`` lists engines that are installed and do not answer; they are none of ``engines``.
     """
     silent: list[str] = []
     engines: dict[str, str] = {}
@@ -29,6 +29,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
             inspect[name] = [document for line in body.splitlines() if (document := _mapping(line))]
         elif kind == "stack":
             stacks[rest] = _mapping(body)
+    engines = {name: version for name, version in engines.items() if name not in silent}
     return {"engines": engines, "compose": compose, "inspect": inspect, "stacks": stacks, "silent": silent}
 
 

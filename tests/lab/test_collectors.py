@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_scripts_work_in_busybox(lab: Lab, host: str) -> None:
         moving = ("clock", "memory_available_kib", "lease.")
         lines = [[line for line in text.splitlines() if not line.startswith(moving)] for text in (said, expected)]
         assert lines[0] == lines[1], each.name
+
+
+@pytest.mark.disturbs
+async def test_an_engine_that_hangs_is_none_and_holds_up_nobody(lab: Lab, fleet_home: Path) -> None:
+    lab.on("kvm2", "pkill", "-STOP", "-x", "dockerd")
+    try:
+        async with open_world([lab.inventory]) as world, asyncio.timeout(30):
+            documents = await collect(world.sessions, world.fleet.hosts["kvm2"], collectors(PLANNING))
+    finally:
+        lab.on("kvm2", "pkill", "-CONT", "-x", "dockerd")
+    assert (documents["containers"]["silent"], documents["containers"]["engines"]) == (["docker"], {})
+    assert documents["libvirt"]["version"]
 
 
 @pytest.mark.parametrize("host", ["kvm1", "kvm3"])
