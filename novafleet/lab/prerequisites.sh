@@ -55,6 +55,7 @@ check_packages() {
     need debootstrap "builds the lab's base images from the distribution's own packages" has debootstrap
     need debian-archive-keyring "checks the signatures of what debootstrap downloads" archive_keys
     need openssh-server "sshd, run by the transport tests on loopback (no service is started)" sshd_binary
+    need fish "a login shell that is no POSIX one, for the transport tests" has fish
     need libvirt-clients "virsh, which tests and benchmarks compare with" has virsh
     need qemu-utils "qemu-img, which tests check images with" has qemu-img
     need genisoimage "isoinfo, which tests read cloud-init seeds with" has isoinfo

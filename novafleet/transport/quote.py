@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from novafleet.errors import CommandError
 from novafleet.model.command import Command
@@ -26,11 +25,14 @@ sshd and sudo give each command a session of its own (setsid(2)): no foreign pro
 ``/proc/PID/stat`` the group follows state and parent, which follow the name in parentheses (proc(5)).
 """
 
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+=:,./-]*")
+"""Words no shell changes. zsh looks for a command of the name where one begins with ``=``."""
+_PIECES = re.compile(r"[^'\\!]+|['\\!]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def remote_line(command: Command, run: str, sudo: tuple[str, ...] = ()) -> str:
-    """The command as one POSIX shell line, quoted word by word.
+    """The command as one line for a login shell, quoted word by word.
 
     ``run`` is an unguessable token put into the environment; ``sudo`` the words that lead to root.
     Raises CommandError NF-CMD-003 when a shell cannot carry it.
@@ -41,7 +43,7 @@ def remote_line(command: Command, run: str, sudo: tuple[str, ...] = ()) -> str:
         words = ("env", "LC_ALL=C", f"{RUN_VARIABLE}={run}", *sudo, *words)
     if any("\0" in word for word in words):
         raise CommandError("an argument holds a NUL byte", code="NF-CMD-003", cause=command.argv[0])
-    line = "exec " + shlex.join(words)
+    line = "exec " + " ".join(map(quoted, words))
     if len(line.encode()) > LINE_LIMIT:
         raise CommandError(
             f"the command line is {len(line.encode())} bytes, a host takes {LINE_LIMIT}",
@@ -50,6 +52,14 @@ def remote_line(command: Command, run: str, sudo: tuple[str, ...] = ()) -> str:
             hints=("send the data through stdin",),
         )
     return line
+
+
+def quoted(word: str) -> str:
+    """The word for a POSIX shell, and for the others people log in with: fish gives backslashes within single quotes a
+    meaning, csh exclamation marks, so that these stand outside. (csh takes no new line in quotes, so no script.)"""
+    if _PLAIN.fullmatch(word):
+        return word
+    return "".join(f"\\{piece}" if piece in "'\\!" else f"'{piece}'" for piece in _PIECES.findall(word)) or "''"
 
 
 def kill_command(run: str, signal: str, *, become: bool) -> Command:

@@ -28,6 +28,7 @@ KILL_TIMEOUT = 8.0
 
 PIECE = 256 * 1024
 Feed = AsyncIterator[bytes]
+CSH = "if the user's login shell is csh or tcsh: chsh -s /bin/sh USER   # on the host; any other shell will do"
 
 
 @dataclass(slots=True)
@@ -224,6 +225,7 @@ async def _ends_within(process: Process, seconds: float) -> bool:
 def failure(host: str, completed: Completed) -> CommandError:
     """NF-CMD-001: what a non-zero status becomes; ten lines of standard error are shown."""
     stderr = completed.stderr.decode("utf-8", "replace")
+    hints = (CSH,) if "Unmatched '" in stderr else ()
     ended = f"signal {completed.status - 128}" if completed.status > 128 else f"status {completed.status}"
     return CommandError(
         f"`{_shown(completed.argv)}` ended with {ended}",
@@ -231,6 +233,7 @@ def failure(host: str, completed: Completed) -> CommandError:
         stderr=stderr,
         where=host,
         cause="\n".join(stderr.strip().splitlines()[-10:]),
+        hints=hints,
     )
 
 

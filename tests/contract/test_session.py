@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +22,9 @@ from tests.localsession import local_session
 from tests.sshd import running_sshd, until
 from tests.sshserver import serving
 
-ADAPTERS = ("local", "in-process", "sshd")
+ADAPTERS = ("local", "in-process", "sshd", "fish")
+FISH = 'ForceCommand exec fish -c "$SSH_ORIGINAL_COMMAND"'
+"""As if it were the user's login shell, which is no POSIX one."""
 
 
 async def _pooled(stack: AsyncExitStack, host: object, folder: Path) -> HostSession:
@@ -39,7 +42,10 @@ async def session(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             server = await stack.enter_async_context(serving(tmp_path))
             yield await _pooled(stack, server.host(), tmp_path)
         else:
-            yield await _pooled(stack, stack.enter_context(running_sshd(tmp_path)).host(), tmp_path)
+            if request.param == "fish" and shutil.which("fish") is None:
+                pytest.skip("no fish on this machine")
+            server = stack.enter_context(running_sshd(tmp_path, *([FISH] if request.param == "fish" else [])))
+            yield await _pooled(stack, server.host(), tmp_path)
 
 
 RUNNING = """\

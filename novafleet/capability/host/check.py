@@ -141,7 +141,13 @@ def _engines(host: str, documents: Documents) -> Iterator[Finding]:
     silent = containers.get("silent", ()) if documents.get("root", {}).get("uid") == "0" else ()
     for name in silent:
         what = f"{name} is installed but its daemon does not answer"
-        yield Finding(host, "engines", Severity.WARNING, what, f"systemctl enable --now {name}; systemctl restart {name}   # if it hangs")
+        yield Finding(
+            host,
+            "engines",
+            Severity.WARNING,
+            what,
+            f"systemctl enable --now {name}; systemctl restart {name}   # if it hangs",
+        )
     if not engines and not silent:
         fix = "apt-get install podman podman-compose (or docker.io docker-compose), if stacks are to run here"
         yield Finding(host, "engines", Severity.WARNING, "no container engine", fix)

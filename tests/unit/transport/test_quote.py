@@ -1,15 +1,18 @@
 """A command's line means exactly its words to a POSIX shell."""
 
+import re
+import shutil
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from novafleet.errors import CommandError
 from novafleet.model.command import Command
 from novafleet.transport.quote import LINE_LIMIT, kill_command, remote_line
 
+NEW_LINE = re.compile(r"[\r\n]")
 WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
 
 
@@ -19,6 +22,22 @@ def test_words_survive_the_shell(words: list[str]) -> None:
     line = remote_line(Command.script('printf "%s\\0" "$@"', *words), "token")
     shown = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout.decode()
     assert shown == "".join(f"{word}\0" for word in words or [""])
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "ksh", "tcsh", "zsh"])
+def test_and_any_other_that_somebody_logs_in_with(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+
+    @given(st.lists(WORD.filter(lambda word: shell != "tcsh" or not NEW_LINE.search(word)), max_size=5))
+    @example(["\\", "\\\\", "\\'", "!x", "=x", "'", '"', "{a,b}", "~", "%1", "^a^b", "$HOME", "`id`", "*", "a\\nb"])
+    @settings(max_examples=20, deadline=None)
+    def agree(words: list[str]) -> None:
+        line = remote_line(Command.script('printf "%s\\0" "$@"', *words), "token")
+        shown = subprocess.run([shell, "-c", line], capture_output=True, check=True).stdout.decode()
+        assert shown == "".join(f"{word}\0" for word in words or [""])
+
+    agree()
 
 
 @pytest.mark.parametrize("program", ["a=b", "-x"])
