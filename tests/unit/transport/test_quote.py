@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from novafleet.errors import CommandError
-from novafleet.model.command import Command
+from novafleet.model.command import Command, Completed
 from novafleet.transport.quote import LINE_LIMIT, kill_command, remote_line
+from novafleet.transport.shell import failure
 
 NEW_LINE = re.compile(r"[\r\n]")
 WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
@@ -71,3 +72,9 @@ def test_kill_finds_the_processes_of_one_command() -> None:
         assert first.wait(10) == -15
         assert second.poll() is None
         second.kill()
+
+
+def test_csh_is_named_where_it_is_in_the_way() -> None:
+    told = Completed(("sh",), 1, b"", b"Unmatched '''.")
+    assert "chsh -s /bin/sh" in failure("kvm1", told).hints[0]
+    assert failure("kvm1", Completed(("sh",), 1, b"", b"no")).hints == ()
