@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from novafleet.errors import PrivilegeError
 from novafleet.model.command import Output
 from novafleet.model.secret import Secret
-from novafleet.transport.link import Process
+from novafleet.transport.link import Process, Wrapped
 from novafleet.transport.translate import no_privilege
 
 STARTED = 'echo "$0" >&2; exec "$@"'
@@ -42,41 +42,16 @@ class Sudo:
         return ("sudo", *asking, "--", "sh", "-c", STARTED, self.started.decode())
 
 
-@dataclass(slots=True)
-class Elevated:
-    """A process that has become root (``link.Process``)."""
+class Elevated(Wrapped):
+    """A process that has become root."""
 
-    process: Process
-    _first: deque[Output]
+    def __init__(self, process: Process, first: deque[Output]) -> None:
+        super().__init__(process)
+        self._first = first
 
     async def read(self) -> Output | None:
         """The next piece of the command's output."""
-        return self._first.popleft() if self._first else await self.process.read()
-
-    async def write(self, data: bytes) -> None:
-        """Feed standard input."""
-        await self.process.write(data)
-
-    def write_eof(self) -> None:
-        """End standard input."""
-        self.process.write_eof()
-
-    async def status(self) -> int:
-        """The exit status."""
-        return await self.process.status()
-
-    @property
-    def ended(self) -> bool:
-        """True once it ended."""
-        return self.process.ended
-
-    def signal(self, name: str) -> None:
-        """Ask for a signal; sudo relays it."""
-        self.process.signal(name)
-
-    async def close(self) -> None:
-        """Give up the streams."""
-        await self.process.close()
+        return self._first.popleft() if self._first else await super().read()
 
 
 async def elevate(process: Process, sudo: Sudo, host: str) -> Elevated:

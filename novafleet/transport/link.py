@@ -37,6 +37,42 @@ class Process(Protocol):
         """Give up the streams; does not end the process by itself."""
 
 
+class Wrapped:
+    """A process of which more is known: the base of those that read otherwise."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    async def read(self) -> Output | None:
+        """The next piece of output."""
+        return await self.process.read()
+
+    async def write(self, data: bytes) -> None:
+        """Feed standard input."""
+        await self.process.write(data)
+
+    def write_eof(self) -> None:
+        """End standard input."""
+        self.process.write_eof()
+
+    async def status(self) -> int:
+        """The exit status."""
+        return await self.process.status()
+
+    @property
+    def ended(self) -> bool:
+        """True once it ended."""
+        return self.process.ended
+
+    def signal(self, name: str) -> None:
+        """Ask for a signal."""
+        self.process.signal(name)
+
+    async def close(self) -> None:
+        """Give up the streams."""
+        await self.process.close()
+
+
 class Link(Protocol):
     """One connection."""
 

@@ -31,10 +31,11 @@ _PIECES = re.compile(r"[^'\\!]+|['\\!]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def remote_line(command: Command, run: str, sudo: tuple[str, ...] = ()) -> str:
+def remote_line(command: Command, run: str, sudo: tuple[str, ...] = (), word: str = "") -> str:
     """The command as one line for a login shell, quoted word by word.
 
-    ``run`` is an unguessable token put into the environment; ``sudo`` the words that lead to root.
+    ``run`` is an unguessable token put into the environment; ``sudo`` the words that lead to root; ``word`` what the
+    login shell prints first.
     Raises CommandError NF-CMD-003 when a shell cannot carry it.
     """
     settings = ("LC_ALL=C", f"{RUN_VARIABLE}={run}", *_settings(command))
@@ -43,7 +44,8 @@ def remote_line(command: Command, run: str, sudo: tuple[str, ...] = ()) -> str:
         words = ("env", "LC_ALL=C", f"{RUN_VARIABLE}={run}", *sudo, *words)
     if any("\0" in word for word in words):
         raise CommandError("an argument holds a NUL byte", code="NF-CMD-003", cause=command.argv[0])
-    line = "exec " + " ".join(map(quoted, words))
+    line = f"printf %s {quoted(word)}; exec " if word else "exec "
+    line += " ".join(map(quoted, words))
     if len(line.encode()) > LINE_LIMIT:
         raise CommandError(
             f"the command line is {len(line.encode())} bytes, a host takes {LINE_LIMIT}",

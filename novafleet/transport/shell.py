@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,8 +18,11 @@ from novafleet.model.secret import Secret
 from novafleet.transport.become import Sudo, elevate
 from novafleet.transport.errors import LostBeforeStartError
 from novafleet.transport.link import Link, Process, Trunk, output
+from novafleet.transport.loud import Announced
 from novafleet.transport.quote import kill_command, remote_line
 from novafleet.transport.translate import command_too_slow, lost
+
+log = logging.getLogger(__name__)
 
 GRACE = 3.0
 """Seconds between TERM and KILL, and again until a killed command is given up."""
@@ -53,6 +57,7 @@ class RemoteShell:
         self._trunk = trunk
         self._passwords = passwords
         self._refused: PrivilegeError | None = None
+        self._quiet = False
 
     async def run(
         self, command: Command, *, stdin: bytes = b"", timeout: float | None = None, check: bool = True
@@ -127,9 +132,17 @@ class RemoteShell:
         self, link: Link, command: Command, token: str, *, bulk: bool = False, urgent: bool = False
     ) -> Process:
         sudo = self._sudo(command, token)
-        line = remote_line(command, token, sudo.words() if sudo else ())
-        process = await link.start(line, bulk=bulk, urgent=urgent)
+        word = "" if self._quiet else secrets.token_hex(8)
+        line = remote_line(command, token, sudo.words() if sudo else (), word)
+        process: Process = await link.start(line, bulk=bulk, urgent=urgent)
+        if word:
+            process = Announced(process, word.encode(), self._heard)
         return await self._elevated(process, sudo) if sudo else process
+
+    def _heard(self, noise: bytes) -> None:
+        if noise:
+            log.info("%s: its login shell says %r before each command", self._host.name, noise[:100])
+        self._quiet = not noise
 
     def _sudo(self, command: Command, token: str) -> Sudo | None:
         become = self._host.become

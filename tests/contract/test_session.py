@@ -22,9 +22,10 @@ from tests.localsession import local_session
 from tests.sshd import running_sshd, until
 from tests.sshserver import serving
 
-ADAPTERS = ("local", "in-process", "sshd", "fish")
-FISH = 'ForceCommand exec fish -c "$SSH_ORIGINAL_COMMAND"'
-"""As if it were the user's login shell, which is no POSIX one."""
+ADAPTERS = ("local", "in-process", "sshd", "odd")
+SHELL = shutil.which("fish") or "bash"
+ODD = f'ForceCommand echo hello; exec {SHELL} -c "$SSH_ORIGINAL_COMMAND"'
+"""As if that were the user's login shell: it says something before each command, and is no POSIX one."""
 
 
 async def _pooled(stack: AsyncExitStack, host: object, folder: Path) -> HostSession:
@@ -42,9 +43,7 @@ async def session(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             server = await stack.enter_async_context(serving(tmp_path))
             yield await _pooled(stack, server.host(), tmp_path)
         else:
-            if request.param == "fish" and shutil.which("fish") is None:
-                pytest.skip("no fish on this machine")
-            server = stack.enter_context(running_sshd(tmp_path, *([FISH] if request.param == "fish" else [])))
+            server = stack.enter_context(running_sshd(tmp_path, *([ODD] if request.param == "odd" else [])))
             yield await _pooled(stack, server.host(), tmp_path)
 
 
