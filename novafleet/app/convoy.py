@@ -14,6 +14,7 @@ from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from novafleet.app.bringing import Bringing
 from novafleet.app.context import Emit
 from novafleet.app.dossier import dossier_of
 from novafleet.app.migrate import STEPS, Migrations, Request, VmMove
@@ -159,6 +160,7 @@ class Travel:
     wish: Wish
     looked: Looked = field(default_factory=Looked)
     cancellation: Cancellation = field(default_factory=Cancellation)
+    bringing: Bringing = field(default_factory=Bringing)
     _tasks: dict[asyncio.Task[Moved], int] = field(default_factory=dict)
 
     async def go(self, plan: Plan, watch: Watch) -> Travelled:
@@ -219,7 +221,7 @@ class Travel:
                 self.wish.lock_wait,
             )
             migrations = Migrations(
-                self.world, request, self.journal, self.run_id, self.looked.surveys, self.cancellation
+                self.world, request, self.journal, self.run_id, self.looked.surveys, self.cancellation, self.bringing
             )
             return await self._noted(row, dossier, await migrations.one(dossier, emit))
         except NovaFleetError as error:
@@ -237,6 +239,7 @@ class Travel:
         chosen = seen(self.world, known, move.guest)
         if chosen is None:
             [chosen] = await select(self.world, (move.guest,))
+        await self.bringing.settled(move.destination)
         hosts, terms = self.governing.hosts, self.governing.terms[move.guest]
         wanted = wanted_of(self.wish, terms, (hosts[move.source], hosts[move.destination]))
         found = await dossier_of(self.world, chosen, move.destination, wanted, self.looked.surveys, known=known)

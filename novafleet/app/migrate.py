@@ -8,11 +8,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from novafleet.app.bringing import Bringing
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
 from novafleet.app.migrategates import GIVEN_UP, UNVERIFIED
@@ -50,6 +51,8 @@ WATCHERS = 3
 LOOKS = 3
 """VMs looked at together: each measures the link."""
 STEPS = 4
+ARRIVED = frozenset(("done", "unverified"))
+"""States in which a VM is on its destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +196,12 @@ class Migrations:
         run_id: str,
         surveys: Surveys,
         cancellation: Cancellation | None = None,
+        bringing: Bringing | None = None,
     ) -> None:
         self._world, self._request, self._journal, self._run_id = world, request, journal, run_id
         self._surveys = surveys
         self._places = asyncio.Semaphore(max(1, request.at_once))
+        self._bringing = bringing or Bringing()
         self._cancellation = cancellation or Cancellation()
 
     async def run(self, found: Sequence[Dossier], watch: Watch) -> Done:
@@ -228,12 +233,15 @@ class Migrations:
         """Move one VM under its leases; what goes wrong is in the answer."""
         move = dossier.move
         row = VmMove(move.vm, move.domain, move.source, move.destination, "failed")
-        async with self._places:
+        async with self._bringing.turn(move) as move, self._places:
+            dossier = replace(dossier, move=move)
             try:
                 async with self._trip(dossier) as trip:
                     row = await self._travel(trip, row, emit)
             except NovaFleetError as error:
                 return _failed(row, error.finding())
+            if row.state in ARRIVED:
+                self._bringing.arrived(move)
         if row.outcome is not None:
             remember(self._world.places, dossier, row.outcome, self._world.clock.now())
         return row

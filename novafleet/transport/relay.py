@@ -45,7 +45,7 @@ UNIX = """\
 [ -S "$1" ] || [ ! -x "${1%/*}" ] || { echo "$1 is no socket" >&2; exit 2; }
 [ -w "$1" ] || { echo "$1: permission denied" >&2; exit 77; }
 if command -v socat >/dev/null; then
-  exec socat -d -d -t 86400 - "UNIX-CONNECT:$1"
+  cd -- "${1%/*}" && exec socat -d -d -t 86400 - "UNIX-CONNECT:${1##*/}" # socat gives quotes and commas a meaning
 elif nc -h 2>&1 | grep -q -e '-[^ ]*U'; then
   echo novafleet-relay-ready >&2
   if nc -h 2>&1 | grep -q -e '-N'; then exec nc -N -U "$1"; else exec nc -U "$1"; fi

@@ -1,0 +1,54 @@
+"""VMs that stand on one image move together to a host that lacks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.controller import Controller
+from tests.lab.movebench import POOL, VIRSH
+from tests.labfixture import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+HERE, THERE = "kvm2", "kvm3"
+FILE = """\
+environment: together
+include: {images}
+vms:
+  a: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
+  b: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
+  c: {{host: kvm2, memory: 96MiB, boot: mini}}
+  d: {{host: kvm2, memory: 96MiB, boot: mini}}
+"""
+
+
+@pytest.fixture
+def controller(lab: Lab, tmp_path: Path) -> Iterator[Controller]:
+    made = Controller(lab, tmp_path)
+    file = tmp_path / "together.yml"
+    file.write_text(FILE.format(images=lab.images))
+    made.ok("up", str(file), "--yes")
+    yield made
+    made.ok("down", str(file), "--yes", "--volumes")
+
+
+def test_one_brings_the_image_and_the_others_find_it(lab: Lab, controller: Controller) -> None:
+    images = yaml.safe_load(Path(lab.images).read_text())["images"]
+    parts = (images["mini-disk"], images["mini"]["kernel"], images["mini"]["initrd"])
+    paths = [f"{POOL}/novafleet-image-{each['sha256']}" for each in parts]
+    lab.on(THERE, "rm", "-f", *paths, *(f"{path}.sha256" for path in paths))
+
+    moved = controller.json("migrate", "together/*", "--to", THERE, "--mode", "live", "--undo", "0", "--yes")
+    assert [vm["state"] for vm in moved["vms"]] == ["done"] * 4
+    for vm in "abcd":
+        assert lab.on(THERE, *VIRSH, "domstate", f"together-{vm}").strip() == "running"
+    for vm in "ab":
+        assert f"backing file: {paths[0]}" in lab.on(
+            THERE, "qemu-img", "info", "-U", f"{POOL}/together.{vm}.root.qcow2"
+        )
+    for path, each in zip(paths, parts, strict=True):
+        assert lab.on(THERE, "sha256sum", path).split()[0] == each["sha256"]
+    assert lab.on(THERE, "sh", "-c", 'ls -A "$1" | grep nf-migrate; :', "sh", POOL) == ""
