@@ -25,8 +25,8 @@ test: lint ## Run every check and the test suite; it brings the lab up by itself
 	$(MAKE) -j2 --no-print-directory test-lab test-local
 
 test-lab: lab
-	$(BIN)/pytest -q -p no:cacheprovider -n 3 -m "lab and not bench and not disturbs $(LESS)"
-	$(BIN)/pytest -q -p no:cacheprovider -m "lab and not bench and disturbs $(LESS)"
+	$(BIN)/pytest -q -p no:cacheprovider --durations=20 -n 3 -m "lab and not bench and not disturbs $(LESS)"
+	$(BIN)/pytest -q -p no:cacheprovider --durations=10 -m "lab and not bench and disturbs $(LESS)"
 
 test-local:
 	$(BIN)/pytest -q -m "not lab and not bench $(LESS)"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 from novafleet.model.backup import Extent
 from novafleet.repository.chunkmap import PAGE_CELLS, ZERO, Page, Root, Span
 from novafleet.repository.seal import Kind, damaged
 
+T = TypeVar("T")
 CACHE = 32 << 20
 """Bytes of decoded chunks kept."""
 PAGES = 64
@@ -81,7 +83,7 @@ class DiskSource:
     async def _page(self, number: int) -> Page:
         task = self._pages.get(number)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self._pages[number] = asyncio.create_task(self._load_page(self._root.page(number)))
+            task = self._pages[number] = _looked_after(self._load_page(self._root.page(number)))
             if len(self._pages) > PAGES:
                 self._pages.popitem(last=False)
         self._pages.move_to_end(number)
@@ -93,7 +95,7 @@ class DiskSource:
     async def _chunk(self, chunk: bytes) -> bytes:
         task = self._chunks.get(chunk)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self._chunks[chunk] = asyncio.create_task(self._load(chunk))
+            task = self._chunks[chunk] = _looked_after(self._load(chunk))
         self._chunks.move_to_end(chunk)
         return await asyncio.shield(task)
 
@@ -108,6 +110,13 @@ class DiskSource:
             task = self._chunks.pop(oldest)
             self._held -= 0 if task.cancelled() or task.exception() else len(task.result())
         return content
+
+
+def _looked_after(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that several wait for, and that may fail when none of them does any more."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task
 
 
 def _spans(page: Page, number: int, cell: int, at: int, behind: int) -> Iterator[tuple[int, Span]]:
