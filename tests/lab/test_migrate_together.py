@@ -20,8 +20,6 @@ include: {images}
 vms:
   a: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
   b: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
-  c: {{host: kvm2, memory: 96MiB, boot: mini}}
-  d: {{host: kvm2, memory: 96MiB, boot: mini}}
 """
 
 
@@ -36,19 +34,15 @@ def controller(lab: Lab, tmp_path: Path) -> Iterator[Controller]:
 
 
 def test_one_brings_the_image_and_the_others_find_it(lab: Lab, controller: Controller) -> None:
-    images = yaml.safe_load(Path(lab.images).read_text())["images"]
-    parts = (images["mini-disk"], images["mini"]["kernel"], images["mini"]["initrd"])
-    paths = [f"{POOL}/novafleet-image-{each['sha256']}" for each in parts]
-    lab.on(THERE, "rm", "-f", *paths, *(f"{path}.sha256" for path in paths))
+    digest = yaml.safe_load(Path(lab.images).read_text())["images"]["mini-disk"]["sha256"]
+    image = f"{POOL}/novafleet-image-{digest}"
+    lab.on(THERE, "rm", "-f", image, f"{image}.sha256")
 
     moved = controller.json("migrate", "together/*", "--to", THERE, "--mode", "live", "--undo", "0", "--yes")
-    assert [vm["state"] for vm in moved["vms"]] == ["done"] * 4
-    for vm in "abcd":
-        assert lab.on(THERE, *VIRSH, "domstate", f"together-{vm}").strip() == "running"
+    assert [vm["state"] for vm in moved["vms"]] == ["done", "done"]
     for vm in "ab":
-        assert f"backing file: {paths[0]}" in lab.on(
-            THERE, "qemu-img", "info", "-U", f"{POOL}/together.{vm}.root.qcow2"
-        )
-    for path, each in zip(paths, parts, strict=True):
-        assert lab.on(THERE, "sha256sum", path).split()[0] == each["sha256"]
+        assert lab.on(THERE, *VIRSH, "domstate", f"together-{vm}").strip() == "running"
+        assert f"backing file: {image}" in lab.on(THERE, "qemu-img", "info", "-U", f"{POOL}/together.{vm}.root.qcow2")
+    assert lab.on(THERE, "sha256sum", image).split()[0] == digest
     assert lab.on(THERE, "sh", "-c", 'ls -A "$1" | grep nf-migrate; :', "sh", POOL) == ""
+    controller.ok("vm", "stop", "together/*", "--force", "--yes")  # `down` would wait for them to boot

@@ -74,6 +74,7 @@ def test_a_vm_of_an_environment(lab: Lab, controller: Controller, file: tuple[st
     assert outcome(controller, "restart", "power-db", "--force", "--yes") == {"orderly": False}
     assert lab.on(host, "cat", "/run/libvirt/qemu/power-db.pid") != before
     controller.ok("plan", path, "--detailed-exitcode")
+    assert outcome(controller, "stop", "power-db", "--force", "--yes") == {"orderly": False}
 
 
 def shown(controller: Controller) -> Any:
