@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from novafleet.model.migration import Move, MoveDisk, MoveFile
+from novafleet.capability.migration.prepare import MADE_LATER
+from novafleet.model.migration import Move
 
-OWN = frozenset(("nvram", "tpm", "layer"))
+OWN = MADE_LATER | {"layer"}
 """Kinds of files that no other VM has."""
 Place = tuple[str, str]
 """A host and a path on it."""
@@ -40,13 +41,19 @@ class Bringing:
     async def turn(self, move: Move) -> AsyncIterator[Move]:
         """The move once nobody else brings any of its files, without those that others brought. It is this VM's turn
         until the block ends: what it brings is taken back if it fails."""
+        brings = _brings(move)
         async with AsyncExitStack() as stack:
-            for place in sorted(_brings(move)):
+            for place in sorted(brings):
                 await stack.enter_async_context(self._locks[place])
+            there = {
+                path
+                for (host, path), thing in brings.items()
+                if (found := self._there.get((host, path))) is not None and found.is_same(thing)
+            }
             yield replace(
                 move,
-                files=tuple(replace(each, present=True) if self._is_there(move, each) else each for each in move.files),
-                disks=tuple(replace(each, shared=True) if self._is_there(move, each) else each for each in move.disks),
+                files=tuple(replace(each, present=True) if each.path in there else each for each in move.files),
+                disks=tuple(replace(each, shared=True) if each.path in there else each for each in move.disks),
             )
 
     async def settled(self, host: str) -> None:
@@ -58,11 +65,6 @@ class Bringing:
     def arrived(self, move: Move) -> None:
         """The VM is there, and with it what it brought."""
         self._there.update(_brings(move))
-
-    def _is_there(self, move: Move, thing: MoveFile | MoveDisk) -> bool:
-        place = move.destination, thing.path
-        found = self._there.get(place)
-        return found is not None and place in _brings(move) and found.is_same(_brings(move)[place])
 
 
 def _brings(move: Move) -> Mapping[Place, Brought]:

@@ -59,7 +59,7 @@ class Details:
 
 
 async def show(asked: Selected) -> Details:
-    """The VMs meant, those of one host after another's. Raises ConfigError NF-VM-006, -007."""
+    """The VMs meant. Raises ConfigError NF-VM-006, -007."""
     async with party(asked) as crew:
         found = await together(*(_detail(crew, each) for each in crew.chosen))
     details = tuple(each for each in found if isinstance(each, VmDetail))
@@ -82,7 +82,7 @@ async def _detail(crew: Party, chosen: Chosen) -> VmDetail | NovaFleetError:
             vm=chosen.vm,
             autostart=domain.autostart,
             machine=guest.machine,
-            firmware="uefi" if guest.loader or guest.nvram else "bios",
+            firmware="uefi" if guest.loader or guest.nvram or guest.firmware == "efi" else "bios",
             cpu=guest.cpu_mode,
             disks=await together(*(_disk(host.hypervisor, guest, each, answers=answers) for each in guest.disks)),
             nics=guest.nics,

@@ -64,6 +64,6 @@ class _Results(_Stream):
             code="NF-RUN-017",
             where="standard output",
             cause=error.strerror or str(error),
-            hints=("novafleet runs ls   # what was begun is done, and recorded",),
+            hints=("novafleet runs ls   # what was begun by then is recorded: how did it end?",),
             retry=Retry.AFTER_FIX,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from novafleet.model.facts import NO_ANSWER
 from novafleet.observe.facts import host_facts
 from novafleet.observe.registry import collectors
 from tests.contract.hypervisors import LAB_HOSTS, lab_session
-from tests.e2e.controller import Controller
+from tests.e2e.controller import Controller, wait_for
 from tests.lab.test_collectors import defined
 from tests.labfixture import Lab
 
@@ -41,10 +40,8 @@ def stuck(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]
         try:
             lab.on(host, "sh", "-c", f'kill -STOP "$(cat {PID})"')
             lab.on(host, "sh", "-c", ASK, "sh", NAME)
-            deadline = time.monotonic() + 60
-            while not re.match(r"occupied \(([6-9]|\d\d)", lab.on(host, *VIRSH, "domcontrol", NAME)):
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
+            hangs = re.compile(r"occupied \(([6-9]|\d\d)")
+            wait_for(lambda: bool(hangs.match(lab.on(host, *VIRSH, "domcontrol", NAME))), 60, "libvirt waits for it")
             yield host, xml
         finally:
             lab.on(host, "sh", "-c", f'[ ! -e {PID} ] || kill -CONT "$(cat {PID})"')

@@ -101,20 +101,27 @@ async def test_sudo_that_cannot(lab: Lab, tmp_path: Path) -> None:
         assert caught.value.code == code
 
 
+LISTEN = """\
+mkdir -p "$1" && cd "$1" && { socat UNIX-LISTEN:nf-transport.sock,mode=600,fork EXEC:cat >/dev/null 2>&1 & }
+"""
+
+
 async def test_libvirt_socket_of_root_through_sudo(lab: Lab, tmp_path: Path) -> None:
-    lab.on("kvm2", "sh", "-c", "socat UNIX-LISTEN:/run/nf-transport.sock,mode=600,fork EXEC:cat >/dev/null 2>&1 &")
+    """libvirt calls the folder of a guest's sockets after the guest: socat gives quotes and commas a meaning."""
+    folder = '/run/nf-it\'s, "odd"'
+    lab.on("kvm2", "sh", "-c", LISTEN, "sh", folder)
     try:
         async with session_to(entry(lab, "kvm2", "opspw"), tmp_path) as session:
-            channel = await session.open_unix("/run/nf-transport.sock")
+            channel = await session.open_unix(f"{folder}/nf-transport.sock")
             await channel.write(b"ping")
             assert await channel.read() == b"ping"
             await channel.close()
         async with session_to(entry(lab, "kvm2", "opspw", Become()), tmp_path) as session:
             with pytest.raises(ChannelError) as caught:
-                await session.open_unix("/run/nf-transport.sock")
+                await session.open_unix(f"{folder}/nf-transport.sock")
             assert "permission denied" in caught.value.cause
     finally:
-        lab.on("kvm2", "sh", "-c", "pkill -f nf-[t]ransport.sock; rm -f /run/nf-transport.sock", check=False)
+        lab.on("kvm2", "sh", "-c", 'pkill -f nf-[t]ransport.sock; rm -rf "$1"', "sh", folder, check=False)
 
 
 @pytest.mark.disturbs

@@ -57,7 +57,8 @@ class GuestNic:
 @dataclass(frozen=True, slots=True)
 class Guest:
     """Sizes in bytes. ``cpu`` is its ``<cpu>`` element as text, ``cpu_mode`` that element's; ``tied`` names devices
-    that hold it to its host, ``frozen`` those with which QEMU cannot migrate while running."""
+    that hold it to its host, ``frozen`` those with which QEMU cannot migrate while running; ``firmware`` is ``efi``
+    where libvirt is to choose it."""
 
     name: str
     uuid: str
@@ -79,6 +80,7 @@ class Guest:
     dtb: str = ""
     tpm: str = ""
     hugepages: bool = False
+    firmware: str = ""
 
 
 def read(xml: str) -> Guest:
@@ -110,6 +112,7 @@ def read(xml: str) -> Guest:
         dtb=_text(root, "os/dtb"),
         tpm=_tpm(root),
         hugepages=root.find("memoryBacking/hugepages") is not None,
+        firmware=_attribute(root, "os", "firmware"),
     )
 
 
