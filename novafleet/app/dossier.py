@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from novafleet.app.context import Reached, reach
+from novafleet.app.context import reach
+from novafleet.app.figures import UNMEASURED, Figures, Rates
 from novafleet.app.migrategates import with_gates
 from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
 from novafleet.capability.migration.closed import heed
 from novafleet.capability.migration.decide import decide
 from novafleet.capability.migration.look import OFF, look
-from novafleet.capability.migration.measure import Links, dirty_rate
 from novafleet.capability.migration.observed import Observed
 from novafleet.capability.migration.route import choose
 from novafleet.capability.migration.survey import Surveys
@@ -36,12 +36,12 @@ async def dossier_of(
     wanted: Wanted,
     surveys: Surveys,
     *,
-    links: Links | None = None,
+    figures: Figures | None = None,
     known: Mapping[str, HostFacts] = MappingProxyType({}),
 ) -> Dossier:
     """The dossier of one VM's way to host ``to``, with a fresh job name in its ``move``.
 
-    ``surveys`` are those of this run. Without ``links`` neither link nor dirty rate is measured (a second or two).
+    ``surveys`` and ``figures`` are those of this run; without ``figures`` neither link nor dirty rate is measured.
     ``known`` are facts of hosts that were asked a moment ago (collectors ``system`` and ``libvirt``), and are not asked
     again.
 
@@ -62,12 +62,19 @@ async def dossier_of(
         facts = await _facts(world, hosts, known)
         return facts, await look(ends, facts, name, wanted, surveys, **named)
 
-    measuring = _measured(links, ends, name, running=running) if links else _unmeasured()
-    (facts, observed), ground, (rate, changed) = await together(looked(), surveys.of(*ends), measuring)
-    paths = ground.paths
-    observed = replace(observed, paths=paths, path=_path(paths, wanted), link_rate=rate, dirty_rate=changed)
-    dossier = decide(await with_gates(world, observed, ends[0]), wanted)
-    return heed(dossier, facts[destination].values.get("maintenance"))
+    measuring = figures.of(named["job"], ends, name, running=running) if figures else _unmeasured()
+    (facts, observed), ground, measured = await together(looked(), surveys.of(*ends), measuring)
+    observed = replace(observed, paths=ground.paths, path=_path(ground.paths, wanted))
+    observed = await with_gates(world, observed, ends[0])
+
+    def judged(rates: Rates) -> Dossier:
+        link, changed = rates
+        dossier = decide(replace(observed, link_rate=link, dirty_rate=changed), wanted)
+        return heed(dossier, facts[destination].values.get("maintenance"))
+
+    if figures:
+        figures.judge(named["job"], judged)
+    return judged(measured)
 
 
 def _destination(world: World, chosen: Chosen, to: str) -> str:
@@ -102,15 +109,5 @@ def _path(paths: Mapping[str, str], wanted: Wanted) -> str:
     return choose(paths, wanted.path).value
 
 
-async def _measured(links: Links, ends: tuple[Reached, Reached], name: str, *, running: bool) -> tuple[float, float]:
-    """Bytes a second of the link, and of memory that the guest changes."""
-    return await together(links.rate(*ends), dirty_rate(ends[0], name) if running else _still())
-
-
-async def _unmeasured() -> tuple[float, float]:
-    return 0.0, 0.0
-
-
-async def _still() -> float:
-    """What is off changes nothing."""
-    return 0.0
+async def _unmeasured() -> Rates:
+    return UNMEASURED

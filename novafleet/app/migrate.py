@@ -16,6 +16,7 @@ from typing import Any
 from novafleet.app.bringing import Bringing
 from novafleet.app.context import Emit, Reached, StepContext, reach
 from novafleet.app.dossier import dossier_of
+from novafleet.app.figures import Figures
 from novafleet.app.migrategates import GIVEN_UP, UNVERIFIED
 from novafleet.app.migratehistory import remember
 from novafleet.app.migratetrip import PATIENCE, Trip, unclear
@@ -24,7 +25,6 @@ from novafleet.app.vmselect import GLOB, Chosen, select
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.capability.migration.decide import refuse
 from novafleet.capability.migration.downtime import Watcher
-from novafleet.capability.migration.measure import Links
 from novafleet.capability.migration.route import close_route
 from novafleet.capability.migration.sides import Place, place_of
 from novafleet.capability.migration.survey import Surveys
@@ -58,7 +58,7 @@ ARRIVED = frozenset(("done", "unverified"))
 @dataclass(frozen=True, slots=True)
 class Request:
     """``patterns`` as ``vmselect`` understands them; ``to`` a host or a group. ``undo`` seconds the source keeps the
-    disks of what left."""
+    disks of what left. ``agreed``: nobody is going to be asked."""
 
     inventory: tuple[Path, ...]
     patterns: tuple[str, ...]
@@ -67,11 +67,17 @@ class Request:
     undo: float = DAY
     at_once: int = AT_ONCE
     lock_wait: float = 0.0
+    agreed: bool = False
 
     @property
     def single(self) -> bool:
         """Is one VM meant, by its name?"""
         return len(self.patterns) == 1 and not GLOB & set(self.patterns[0])
+
+    @property
+    def figures(self) -> Figures:
+        """What is measured for it: late, where neither a person nor a choice of mode waits for figures."""
+        return Figures(late=self.agreed and self.wanted.mode is not Mode.AUTO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ async def dossiers(request: Request) -> tuple[Dossier, ...]:
     """``--plan``: what each VM's migration would be like. Raises ConfigError NF-VM-006 and -007, NF-MIG-301, -302."""
     async with open_world(request.inventory) as world:
         chosen, _ = await together(select(world, request.patterns), _greet(world, request.to))
-        return await _dossiers(world, chosen, request, Surveys())
+        return await _dossiers(world, chosen, request, Surveys(), Figures())
 
 
 async def _greet(world: World, to: str) -> None:
@@ -122,26 +128,28 @@ async def _greet(world: World, to: str) -> None:
     await reach(world, [to] if to in world.fleet.hosts else [])
 
 
-async def _dossiers(world: World, chosen: Sequence[Chosen], request: Request, surveys: Surveys) -> tuple[Dossier, ...]:
+async def _dossiers(
+    world: World, chosen: Sequence[Chosen], request: Request, surveys: Surveys, figures: Figures
+) -> tuple[Dossier, ...]:
     """A few at a time. What a glob finds at the destination already is left out, unless it finds nothing else."""
-    slots, links = asyncio.Semaphore(LOOKS), Links()
+    slots = asyncio.Semaphore(LOOKS)
 
     async def one(each: Chosen) -> Dossier:
         async with slots:
-            return await _dossier(world, each, request, surveys, links)
+            return await _dossier(world, each, request, surveys, figures)
 
     elsewhere = [each for each in chosen if request.single or each.host.name != request.to]
     return await together(*(one(each) for each in elsewhere or chosen))
 
 
-async def _dossier(world: World, chosen: Chosen, request: Request, surveys: Surveys, links: Links) -> Dossier:
+async def _dossier(world: World, chosen: Chosen, request: Request, surveys: Surveys, figures: Figures) -> Dossier:
     """The way to the host named, or to the first host of the group where nothing is in its way."""
     names = destinations(world, request.to, chosen.host.name)
-    found = await dossier_of(world, chosen, names[0], request.wanted, surveys, links=links)
+    found = await dossier_of(world, chosen, names[0], request.wanted, surveys, figures=figures)
     for name in names[1:]:
         if found.move.ladder:
             break
-        found = await dossier_of(world, chosen, name, request.wanted, surveys, links=links)
+        found = await dossier_of(world, chosen, name, request.wanted, surveys, figures=figures)
     return found
 
 
@@ -161,17 +169,17 @@ async def migrate(request: Request, watch: Watch, confirm: Confirm) -> Done:
     Raises what looking and refusing raise, before anything is touched: with several VMs one that cannot move refuses
     them all. LockHeldError NF-LOCK-003 when a VM is being backed up, snapshotted or moved.
     """
-    async with open_world(request.inventory) as world:
+    async with open_world(request.inventory) as world, request.figures as figures:
         chosen, _ = await together(settled(world, request.patterns, request.lock_wait), _greet(world, request.to))
         surveys = Surveys()
-        found = await _dossiers(world, chosen, request, surveys)
+        found = await _dossiers(world, chosen, request, surveys, figures)
         for dossier in found:
             refuse(dossier)
         run_id = new_run_id(world.clock.now())
         if not confirm([line for dossier in found for line in said(dossier)]):
             return Done(run_id, single=request.single, declined=True)
         async with open_journal(world.places) as journal:
-            return await Migrations(world, request, journal, run_id, surveys).run(found, watch)
+            return await Migrations(world, request, journal, run_id, surveys, figures=figures).run(found, watch)
 
 
 def said(dossier: Dossier) -> Sequence[str]:
@@ -197,9 +205,10 @@ class Migrations:
         surveys: Surveys,
         cancellation: Cancellation | None = None,
         bringing: Bringing | None = None,
+        figures: Figures | None = None,
     ) -> None:
         self._world, self._request, self._journal, self._run_id = world, request, journal, run_id
-        self._surveys = surveys
+        self._surveys, self._figures = surveys, figures or Figures()
         self._places = asyncio.Semaphore(max(1, request.at_once))
         self._bringing = bringing or Bringing()
         self._cancellation = cancellation or Cancellation()
@@ -243,7 +252,7 @@ class Migrations:
             if row.state in ARRIVED:
                 self._bringing.arrived(move)
         if row.outcome is not None:
-            remember(self._world.places, dossier, row.outcome, self._world.clock.now())
+            remember(self._world.places, self._figures.completed(dossier), row.outcome, self._world.clock.now())
         return row
 
     @asynccontextmanager

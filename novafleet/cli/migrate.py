@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -165,7 +166,8 @@ def _migrate(request: Request, output: OutputForm, timeout: float, *, yes: bool)
     from novafleet.app.migrate import migrate
     from novafleet.report.progress import RunProgress
 
-    finish(run(lambda: migrate(request, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
+    asked = replace(request, agreed=yes)
+    finish(run(lambda: migrate(asked, RunProgress, confirmation(yes=yes)), form=output, timeout=timeout), output)
 
 
 def finish(done: Done, form: str) -> None:

@@ -168,6 +168,7 @@ def test_live_with_its_own_disks_through_the_controller(pair: Fleet) -> None:
     assert "goes on" not in pair.lab.on(there, "cat", pair.guest.log), "it was booted, not moved"
     assert (told["mode"], told["path"]) == ("live", "relay")
     assert told["downtimes"].keys() >= {"libvirt", "events"}
+    assert pair.run("history")["migrations"][-1]["foretold_seconds"] > 0, "its figures did not come while it moved"
     pair.nothing_stays(before)
 
 

@@ -14,7 +14,7 @@ from novafleet.ports import Streaming
 
 log = logging.getLogger(__name__)
 
-BYTES = 48 << 20
+BYTES = 16 << 20
 SECONDS = 1.0
 SAMPLE = 1
 """Seconds QEMU looks at the guest's memory."""
