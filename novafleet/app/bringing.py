@@ -1,5 +1,5 @@
-"""Files that several VMs of one run stand on: a base image, a kernel, an installer's CD. The first VM that goes to a
-host brings them, the others wait for it and find them there."""
+"""Files that several VMs of one run stand on: a base image, a template of linked clones, a kernel, an installer's CD.
+The first VM that goes to a host brings them, the others wait for it and find them there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from novafleet.capability.migration.prepare import MADE_LATER
 from novafleet.model.migration import Move
 
-OWN = MADE_LATER | {"layer"}
-"""Kinds of files that no other VM has."""
 Place = tuple[str, str]
 """A host and a path on it."""
 
@@ -68,7 +66,7 @@ class Bringing:
 
 
 def _brings(move: Move) -> Mapping[Place, Brought]:
-    files = [each for each in move.files if not (each.shared or each.present or each.kind in OWN)]
+    files = [each for each in move.files if not (each.shared or each.present or each.kind in MADE_LATER)]
     disks = [each for each in move.disks if each.readonly and not each.shared]
     told = [(each.path, each.source, each.sha256) for each in files] + [(each.path, each.source, "") for each in disks]
     return {(move.destination, path): Brought((move.source, source), digest) for path, source, digest in told}

@@ -21,6 +21,26 @@ vms:
   a: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
   b: {{host: kvm2, memory: 96MiB, disks: {{root: {{image: mini-disk}}}}}}
 """
+TEMPLATE = f"{POOL}/lc-template.qcow2"
+CLONES = f"""\
+cd {POOL} && qemu-img create -q -f qcow2 {TEMPLATE} 64M && qemu-io -f qcow2 -c 'write -q -P 7 1M 1M' {TEMPLATE}
+for name in lc-a lc-b; do
+  qemu-img create -q -f qcow2 -b {TEMPLATE} -F qcow2 "$name.qcow2"
+  virsh -q -c qemu:///system define /dev/stdin <<XML
+<domain type="qemu">
+  <name>$name</name><memory unit="MiB">64</memory><os><type arch="x86_64" machine="pc">hvm</type></os>
+  <devices><disk type="file" device="disk">
+    <driver name="qemu" type="qcow2"/><source file="{POOL}/$name.qcow2"/><target dev="vda" bus="virtio"/>
+  </disk></devices>
+</domain>
+XML
+  virsh -q -c qemu:///system start "$name"
+done
+"""
+NO_CLONES = f"""\
+for name in lc-a lc-b; do virsh -q destroy "$name"; virsh -q undefine "$name"; done >/dev/null 2>&1
+rm -f {POOL}/lc-*
+"""
 
 
 @pytest.fixture
@@ -46,3 +66,23 @@ def test_one_brings_the_image_and_the_others_find_it(lab: Lab, controller: Contr
     assert lab.on(THERE, "sha256sum", image).split()[0] == digest
     assert lab.on(THERE, "sh", "-c", 'ls -A "$1" | grep nf-migrate; :', "sh", POOL) == ""
     controller.ok("vm", "stop", "together/*", "--force", "--yes")  # `down` would wait for them to boot
+
+
+@pytest.fixture
+def clones(lab: Lab) -> Iterator[tuple[str, ...]]:
+    """Two guests whose disks stand on a template that NovaFleet knows nothing of."""
+    lab.on(HERE, "sh", "-c", CLONES)
+    yield "lc-a", "lc-b"
+    for host in (HERE, THERE):
+        lab.on(host, "sh", "-c", NO_CLONES)
+
+
+def test_linked_clones_stay_linked(lab: Lab, tmp_path: Path, clones: tuple[str, ...]) -> None:
+    named = (f"{HERE}/{name}" for name in clones)
+    moved = Controller(lab, tmp_path).json("migrate", *named, "--to", THERE, "--mode", "live", "--undo", "0", "--yes")
+    assert [vm["state"] for vm in moved["vms"]] == ["done", "done"], moved
+    for name in clones:
+        disk = f"{POOL}/{name}.qcow2"
+        assert f"backing file: {TEMPLATE}" in lab.on(THERE, "qemu-img", "info", "-U", disk)
+        assert "failed" not in lab.on(THERE, "qemu-io", "-r", "-U", "-c", "read -P 7 1M 1M", disk)
+    assert lab.on(HERE, "ls", TEMPLATE), "other clones may stand on it"

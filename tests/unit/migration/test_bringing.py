@@ -45,6 +45,11 @@ async def test_the_second_finds_what_the_first_brought() -> None:
     assert [each.present for each in found.files] == [True, False]
 
 
+async def test_linked_clones_share_their_template() -> None:
+    template = image("layer", "/images/template.qcow2")
+    assert (await follow(Bringing(), move("a", template), move("b", template))).files[0].present
+
+
 async def test_it_brings_it_itself_where_the_first_failed() -> None:
     found = await follow(Bringing(), move("a", image()), move("b", image()), arrives=False)
     assert not found.files[0].present
