@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 ALONE = (
     "tests/contract/",
     "tests/lab/test_backup",
+    "tests/lab/test_collectors",
+    "tests/lab/test_lab.py",
+    "tests/lab/test_lease",
+    "tests/lab/test_network",
     "tests/lab/test_restore",
     "tests/lab/test_snapshot.py",
     "tests/lab/test_snapshot_archive",
