@@ -37,6 +37,13 @@ ip link set ma-vx master ma-br
 ip link set ma-vx up && ip link set ma-br up && ip addr add "10.77.0.$own/24" dev ma-br
 for peer; do bridge fdb append 00:00:00:00:00:00 dev ma-vx dst "$peer"; done
 """
+NAT = """\
+virsh -q -c qemu:///system net-create /dev/stdin <<XML
+<network><name>ma-nat</name><forward mode="nat"/><bridge name="ma-nat" stp="off" delay="0"/>
+<ip address="10.78.0.1" netmask="255.255.255.0"/></network>
+XML
+"""
+NO_NAT = "virsh -q -c qemu:///system net-destroy ma-nat 2>/dev/null; :"
 NO_NETWORK = "ip link del ma-br; ip link del ma-vx; :"
 FALL = "nft delete table inet ma 2>/dev/null; :"
 
@@ -44,21 +51,32 @@ FALL = "nft delete table inet ma 2>/dev/null; :"
 class Reachable(Pinned):
     """On a network that all hosts are on."""
 
-    address = "10.77.0.9"
+    address, mac = "10.77.0.9", "52:54:00:77:00:09"
+    source = "bridge", "ma-br"
+    calls = ""
+    """Whom it pings."""
 
     def _xml(self) -> Element:
         root = super()._xml()
         devices = root.find("devices")
         assert devices is not None
-        card = SubElement(devices, "interface", type="bridge")
-        SubElement(card, "mac", address="52:54:00:77:00:09")
-        SubElement(card, "source", bridge="ma-br")
+        kind, name = self.source
+        card = SubElement(devices, "interface", type=kind)
+        SubElement(card, "mac", address=self.mac)
+        SubElement(card, "source", {kind: name})
         SubElement(card, "model", type="virtio")
         return root
 
     def _user_data(self) -> bytes:
         network = f"ip link set eth0 up; ip addr add {self.address}/24 dev eth0; "
+        network += f"setsid ping {self.calls} >/dev/null 2>&1 & " if self.calls else ""
         return super()._user_data().replace(b"setsid sh /run/count", network.encode() + b"setsid sh /run/count")
+
+
+class BehindNat(Reachable):
+    """On a network of libvirt's, of which every host has its own; it talks to its gateway all the time."""
+
+    address, mac, source, calls = "10.78.0.9", "52:54:00:78:00:09", ("network", "ma-nat"), "10.78.0.1"
 
 
 @dataclass
@@ -221,6 +239,28 @@ def test_a_third_host_sees_the_pause(reachable: Fleet) -> None:
     told = reachable.move("kvm2", "kvm3", "--mode", "live", "--path", "relay")
     assert told["downtimes"].keys() == {"libvirt", "events", "probe"}
     assert told["downtime_ms"] == max(told["downtimes"].values())
+
+
+@pytest.fixture
+def behind_nat(lab: Lab, fleet_home: Path) -> Iterator[Fleet]:
+    """A guest on kvm2 whose gateway has the same address on every host, and another hardware address."""
+    for name in ("kvm2", "kvm3"):
+        lab.on(name, "sh", "-c", f"{NO_NAT}; {NAT}")
+    yield from made(lab, fleet_home, BehindNat(lab, "ma-nat"), "kvm2", "kvm3")
+    for name in ("kvm2", "kvm3"):
+        lab.on(name, "sh", "-c", NO_NAT)
+
+
+def test_the_gateway_of_its_new_host_is_known_to_the_guest_at_once(behind_nat: Fleet) -> None:
+    """The worst case: the destination has known the guest for a moment, and so has no reason to ask for it."""
+    guest = behind_nat.guest
+    assert isinstance(guest, BehindNat)
+    ping = ("ping", "-c", "1", "-W", "1", guest.address)
+    known = ("ip", "neigh", "replace", guest.address, "lladdr", guest.mac, "dev", "ma-nat", "nud", "reachable")
+    behind_nat.until(lambda: "1 received" in behind_nat.lab.on("kvm2", *ping, check=False))
+    behind_nat.lab.on("kvm3", *known)
+    behind_nat.run(f"kvm2/{guest.name}", "--to", "kvm3", "--mode", "live", "--path", "relay", "--yes")
+    behind_nat.until(lambda: "1 received" in behind_nat.lab.on("kvm3", *ping, check=False), seconds=5)
 
 
 @pytest.mark.disturbs

@@ -12,11 +12,13 @@ from novafleet.capability.migration.budget import Budget
 from novafleet.capability.migration.definition import arriving
 from novafleet.capability.migration.downtime import UNKNOWN, EventClock, Silence, Watcher, event_clock, outside
 from novafleet.capability.migration.ends import Ends
+from novafleet.capability.migration.neighbours import greet, neighbours
 from novafleet.capability.migration.route import Route
 from novafleet.capability.migration.sides import OFF
 from novafleet.errors import DeadlineError, HypervisorError, MigrationError, NovaFleetError, Retry
 from novafleet.model.migration import Mode, Move, MoveDisk, Path, Progress
 from novafleet.ports import Hypervisor
+from novafleet.together import together
 
 POLL = 0.2
 MIB = 1 << 20
@@ -61,7 +63,7 @@ async def migrate_live(
     unless post-copy had begun the guest stays. After an error look at both hosts.
     """
     source, destination = ends.source.hypervisor, ends.destination.hypervisor
-    parameters = await _parameters(source, move, route, mode)
+    parameters, known = await together(_parameters(source, move, route, mode), neighbours(ends.source, move))
     async with (
         outside(ends.source, move.domain, watchers) as silence,
         event_clock(source, destination, move.domain) as clock,
@@ -76,6 +78,7 @@ async def migrate_live(
             call.result()
             if hold:
                 await destination.resume_domain(move.domain)
+            await greet(ends.destination, move, known)
         except HypervisorError as error:
             raise drive.verdict or _explained(error, route) from error
         finally:

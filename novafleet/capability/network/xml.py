@@ -71,8 +71,9 @@ def bridge_name(environment: str, libvirt_name: str) -> str:
     return "nf" + _hash(environment, libvirt_name)[:8]
 
 
-def _bridge_mac(environment: str, libvirt_name: str, host: str) -> str:
-    digits = _hash(environment, libvirt_name, host)
+def _bridge_mac(environment: str, libvirt_name: str) -> str:
+    """The same on every host: a guest that moves finds its gateway where it was."""
+    digits = _hash(environment, libvirt_name)
     return ":".join(("52", "54", "00", digits[0:2], digits[2:4], digits[4:6]))
 
 
@@ -91,7 +92,7 @@ def definition(environment: str, network: Network, host: str) -> str:
     SubElement(root, "bridge", name=bridge_name(environment, network.libvirt_name), stp="off", delay="0")
     if network.mtu:
         SubElement(root, "mtu", size=str(network.mtu))
-    SubElement(root, "mac", address=_bridge_mac(environment, network.libvirt_name, host))
+    SubElement(root, "mac", address=_bridge_mac(environment, network.libvirt_name))
     if network.domain:
         SubElement(root, "domain", name=network.domain, localOnly="yes")
     leases = _leases(network, host)
