@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from novafleet.app.context import Reached, StepContext, reach, silent
 from novafleet.app.errand import Errand, carry_out
@@ -28,10 +28,10 @@ from novafleet.errors import ConfigError, Location
 from novafleet.execute.fence import fence, fence_hypervisor
 from novafleet.execute.gather import gather
 from novafleet.execute.nested import hold_one
-from novafleet.model.encode import encode
+from novafleet.model.encode import decode, encode
 from novafleet.model.environment import Environment
 from novafleet.model.facts import HostFacts
-from novafleet.model.migration import Mode, Outcome
+from novafleet.model.migration import GateSeen, Mode, Outcome
 from novafleet.model.migration import Path as Carrier
 from novafleet.observe.facts import error_of
 from novafleet.observe.registry import collectors
@@ -104,8 +104,13 @@ async def migrate_stack(request: StackRequest, watch: Watch, confirm: Confirm) -
         known = (move.name, f"stack.{move.project}", move.source, move.destination)
         if ended.state != "done":
             return Done(run_id, (VmMove(*known, "rolled-back", error=ended.error),), True, ended.state == "cancelled")
-        outcome = Outcome(move.job, *known[:2], *known[2:], Mode.WARM, Carrier.RELAY, **ended.outcome)
-        return Done(run_id, (VmMove(*known, "done", outcome),), single=True)
+        return Done(run_id, (VmMove(*known, "done", outcome_of(move, ended.outcome)),), single=True)
+
+
+def outcome_of(move: StackMove, told: Mapping[str, Any]) -> Outcome:
+    """Of a move that ended well, from what its step told."""
+    name, own = f"stack.{move.project}", {**told, "gates": tuple(decode(GateSeen, each) for each in told["gates"])}
+    return Outcome(move.job, move.name, name, move.source, move.destination, Mode.WARM, Carrier.RELAY, **own)
 
 
 async def _party(world: World, request: StackRequest) -> _Party:

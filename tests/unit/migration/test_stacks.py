@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import pytest
 
+from novafleet.app.migrate import Done, VmMove
+from novafleet.app.migratestack import outcome_of
 from novafleet.app.recoverstack import meant
 from novafleet.capability.migration import stackjob
 from novafleet.capability.migration.recover import Action, Facts, Seen, decide_recovery
@@ -21,7 +23,8 @@ from novafleet.model.command import Command, Completed
 from novafleet.model.encode import decode, encode
 from novafleet.model.environment import Gate, GateKind
 from novafleet.model.fleet import Host
-from novafleet.model.migration import GateAhead, Mode, Phase
+from novafleet.model.migration import GateAhead, GateSeen, Mode, Phase
+from novafleet.report import migrate as report
 from tests.unit.report.migrations import STACK, STACK_GATE, STACK_MOVE, STACK_SEEN
 
 MIB = 1 << 20
@@ -61,6 +64,17 @@ def test_blockers_refuse_with_their_fixes_and_warnings_do_not() -> None:
     assert caught.value.code == "NF-MIG-420"
     assert "8080/tcp" in caught.value.cause
     assert len(caught.value.hints) == 2
+
+
+def test_a_stack_that_moved_is_told_with_its_gates(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a step tells has been through the journal: it is data."""
+    gate = GateSeen("http:8080", "200", 0.4)
+    step = {"total_ms": 2100.0, "downtime_ms": 900.0, "downtimes": {"controller": 900.0}, "verified": True}
+    told = outcome_of(STACK_MOVE, {**step, "undo_until": 0.0, "gates": encode((gate,))})
+    assert told.gates == (gate,)
+    row = VmMove(told.vm, told.domain, told.source, told.destination, "done", told)
+    report.done(Done("r", (row,), single=True), "table")
+    assert "gates met: http:8080 after 0.4 s" in capsys.readouterr().out
 
 
 def test_only_what_is_not_there_is_carried_and_foretold() -> None:
