@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from novafleet.model.fleet import Notice
 from novafleet.source.schema import Findings
 
 _NEVER = (".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".retry")
-_SETTINGS_OF_PROGRAMS = (".ini", ".cfg")
-"""Ansible skips these in a directory (INVENTORY_IGNORE_EXTS): beside a program they are its configuration."""
+"""Ansible skips these in a directory (INVENTORY_IGNORE_EXTS), and ``.cfg``, which we say."""
+_NOT_HOSTS = (*variables.FOLDERS, "vars_plugins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,19 @@ class _Reader:
             return
         for children in self.findings.attempt(lambda: listing(path)):
             for child in children:
-                if self._counts(child):
+                if self._counts(child, children):
                     yield from self.files(child, {*above, here})
 
-    def _counts(self, child: Path) -> bool:
-        if child.name.startswith(".") or child.name in variables.FOLDERS or child.name.endswith(_NEVER):
+    def _counts(self, child: Path, beside: Sequence[Path]) -> bool:
+        if child.name.startswith(".") or child.name in _NOT_HOSTS or child.name.endswith(_NEVER):
             return False
-        if child.name.endswith(_SETTINGS_OF_PROGRAMS):
-            text = f"not read: in a directory {child.suffix} files are settings of programs, as for Ansible"
-            self.notices.append(Notice(text, Location(str(child))))
+        if child.suffix == ".cfg" or (child.suffix == ".ini" and _has_program(child, beside)):
+            self.notices.append(Notice("not read: taken for the settings of a program", Location(str(child))))
             return False
         return True
+
+
+def _has_program(settings: Path, beside: Sequence[Path]) -> bool:
+    """Is there an ``ec2.py`` to this ``ec2.ini``?"""
+    programs = (path for path in beside if path.stem == settings.stem and path.is_file())
+    return any(path != settings and os.access(path, os.X_OK) for path in programs)
