@@ -7,6 +7,7 @@ Groups go by depth, ``ansible_group_priority`` and name, the later winning; of s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from novafleet.source.suggest import nearest
 Chains = dict[str, Chain]
 
 _PRIORITY = "vars.ansible_group_priority"
+_NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 _SECRETS = frozenset(
     f"vars.ansible_{name}"
     for name in ("password", "ssh_pass", "ssh_password", "become_password", "become_pass", "sudo_pass")
@@ -134,7 +136,7 @@ class _Merger:
         for settings in self._inline.get(group, ()):
             setting = settings.get(_PRIORITY)
             text = str(setting.value) if setting else ""
-            priority = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else priority
+            priority = int(text) if _NUMBER.fullmatch(text) else priority
         return self._graph.depth[group], priority, group
 
     def _host(self, name: str, found: Chains, shared: _Shared, ancestors: Collection[str]) -> Host:

@@ -125,3 +125,12 @@ def test_later_inventories_win(tmp_path: Path) -> None:
         str(root / "a/hosts"),
         str(root / "b/hosts.yml"),
     ]
+
+
+def test_a_group_may_have_a_priority_below_zero(tmp_path: Path) -> None:
+    text = "[a]\nh\n[b]\nh\n[a:vars]\nx=a\n[b:vars]\nx=b\nansible_group_priority=-1\n"
+    assert fleet(tmp_path, text, "hosts").hosts["h"].vars["x"] == "a"
+
+
+def test_what_only_begins_like_a_literal_is_text(tmp_path: Path) -> None:
+    assert fleet(tmp_path, "[all:vars]\nx={{ 'hello' }}\n[kvm]\nh\n", "hosts").hosts["h"].vars["x"] == "{{ 'hello' }}"
