@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
-from novafleet.inventory import ansible
 from novafleet.inventory.detect import unreadable
-from novafleet.inventory.document import MAX_NODES, refuse_vault
+from novafleet.inventory.document import MAX_NODES, ansible_tree, refuse_vault
 from novafleet.inventory.layer import VarFile, variables
 from novafleet.model.fleet import Notice
 from novafleet.source.load import parse, read_text
 from novafleet.source.node import describe
-from novafleet.source.scalar import resolve
 from novafleet.source.schema import Findings
 
 FOLDERS = {"group_vars": False, "host_vars": True}
@@ -78,7 +76,7 @@ def _is_hidden(path: Path) -> bool:
 def _read(path: Path, name: str, *, host: bool, own: bool) -> VarFile:
     text = read_text(path)
     refuse_vault(text, str(path))
-    root = parse(text, str(path), scalar=resolve if own else ansible.scalar, most=MAX_NODES)
+    root = parse(text, str(path), most=MAX_NODES) if own else ansible_tree(text, str(path))
     if root.value is not None and not isinstance(root.value, Mapping):
         raise ConfigError(
             f"variables are a mapping, this is {describe(root)}",

@@ -134,3 +134,9 @@ def test_a_group_may_have_a_priority_below_zero(tmp_path: Path) -> None:
 
 def test_what_only_begins_like_a_literal_is_text(tmp_path: Path) -> None:
     assert fleet(tmp_path, "[all:vars]\nx={{ 'hello' }}\n[kvm]\nh\n", "hosts").hosts["h"].vars["x"] == "{{ 'hello' }}"
+
+
+def test_unsafe_text_is_text(tmp_path: Path) -> None:
+    write(tmp_path, {"group_vars/all.yml": "ansible_user: !unsafe root\nlist: !unsafe ['{{ a']\n"})
+    host = fleet(tmp_path, "all: {hosts: {h: {motd: !unsafe '{{ b'}}}").hosts["h"]
+    assert (host.user, host.vars["list"], host.vars["motd"]) == ("root", ["{{ a"], "{{ b")
