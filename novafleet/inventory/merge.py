@@ -114,7 +114,7 @@ class _Merger:
             _put(found, entry.settings)
         for settings in self._files.get((True, name), ()):
             _put(found, settings)
-        left_out = connection.not_over_ssh(name, found)
+        left_out = connection.not_over_ssh(self._declared[name][0], found)
         if left_out:
             self.notices.append(left_out)
             return ()
@@ -140,7 +140,7 @@ class _Merger:
         return self._graph.depth[group], priority, group
 
     def _host(self, name: str, found: Chains, shared: _Shared, ancestors: Collection[str]) -> Host:
-        chains, notices = connection.chains(name, found)
+        chains, notices = connection.chains(self._declared[name][0], found)
         self.notices.extend(notices)
         own = {key: chain for key, chain in found.items() if chain is not shared.chains.get(key)}
         own.update(chains)

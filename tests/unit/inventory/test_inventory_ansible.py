@@ -67,6 +67,19 @@ def test_unfollowed_trust_is_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "ignored"),
+    [
+        ("-F ssh.cfg -J bastion", "-F ssh.cfg"),
+        ("-o 'ProxyCommand=ssh -i keys/jump -W %h:%p bastion'", "-i keys/jump of bastion"),
+    ],
+)
+def test_unfollowed_arguments_are_said(tmp_path: Path, arguments: str, ignored: str) -> None:
+    found = fleet(tmp_path, json.dumps({"all": {"hosts": {"h": {"ansible_ssh_common_args": arguments}}}}))
+    assert found.hosts["h"].jump == ("bastion",)
+    assert [notice.text for notice in found.notices] == [f"ansible_ssh_common_args: {ignored} is not followed"]
+
+
 def test_connection_variables(tmp_path: Path) -> None:
     text = """
         [all:vars]
@@ -83,6 +96,13 @@ def test_connection_variables(tmp_path: Path) -> None:
     assert "hunter2" not in json.dumps(encode(hosts)) + repr(hosts)
 
 
+def test_variables_that_hold_nothing_are_not_set(tmp_path: Path) -> None:
+    names = ("host", "ssh_host", "port", "become", "connection", "ssh_common_args")
+    text = "all:\n  hosts:\n    h:\n" + "".join(f"      ansible_{name}:\n" for name in names)
+    host = fleet(tmp_path, f"{text}      ansible_user: ''\n      ansible_ssh_private_key_file: ''\n").hosts["h"]
+    assert (host.address, host.port, host.user, host.key, host.become.enabled) == ("h", 0, "", "", False)
+
+
 def test_names_in_braces_are_replaced(tmp_path: Path) -> None:
     text = """
 all:
@@ -97,11 +117,22 @@ all:
     assert (host.address, host.jump) == ("h1.lan", ("ops@gate.lan",))
 
 
+def test_the_place_of_the_inventory_is_a_variable(tmp_path: Path) -> None:
+    host = fleet(tmp_path, "h ansible_ssh_private_key_file='{{ inventory_dir }}/id'\n", "inv/hosts").hosts["h"]
+    assert (host.key, "inventory_dir" in host.vars) == (str(tmp_path / "inv/id"), False)
+
+
 def test_hosts_not_reached_over_ssh_are_left_out(tmp_path: Path) -> None:
     found = fleet(tmp_path, "localhost ansible_connection=local\nw1\n", "hosts")
     assert list(found.hosts) == ["w1"]
     assert found.groups["all"].hosts == ("w1",)
     assert "ansible_connection=local" in found.notices[0].text
+
+
+@pytest.mark.parametrize("plugin", ["ansible.builtin.ssh", "ansible.netcommon.libssh", '"{{ how }}" how=ssh'])
+def test_any_name_of_ssh_is_ssh(tmp_path: Path, plugin: str) -> None:
+    found = fleet(tmp_path, f"h ansible_connection={plugin} ansible_become_method=ansible.builtin.sudo\n", "hosts")
+    assert (list(found.hosts), found.notices) == (["h"], ())
 
 
 def test_variable_files_of_nobody_are_said_when_nearly_somebodys(tmp_path: Path) -> None:
