@@ -9,6 +9,7 @@ from pathlib import Path
 
 from novafleet.errors import Location
 from novafleet.inventory import document, variables
+from novafleet.inventory.graph import ALL, UNGROUPED
 from novafleet.inventory.layer import Document, VarFile
 from novafleet.inventory.variables import listing
 from novafleet.model.fleet import Notice
@@ -32,10 +33,13 @@ class Sources:
 def read(paths: Sequence[Path]) -> Sources:
     """Read every file. Raises ConfigError, or everything that keeps hosts or groups unknown as ConfigErrors."""
     reader = _Reader()
+    beside: dict[Path, Sequence[Document]] = {}
     for path in paths:
         documents = [found for file in reader.files(path, set()) for found in reader.document(file)]
         reader.documents.extend(documents)
-        reader.variables_beside(path if path.is_dir() else path.parent, documents)
+        beside.setdefault(path if path.is_dir() else path.parent, documents)
+    for directory, inside in beside.items():
+        reader.variables_beside(directory, inside)
     if reader.findings.errors:
         reader.findings.errors.extend(error for document in reader.documents for error in document.errors)
     reader.findings.check()
@@ -50,19 +54,19 @@ class _Reader:
         self.documents: list[Document] = []
         self.variables: list[VarFile] = []
         self.notices: list[Notice] = []
-        self._beside: set[Path] = set()
 
     def document(self, file: Path) -> tuple[Document, ...]:
         return self.findings.attempt(lambda: document.read(file))
 
     def variables_beside(self, directory: Path, documents: Sequence[Document]) -> None:
-        """Once for each directory; plain scalars are YAML 1.2's where all hosts are from our own files."""
-        if directory in self._beside:
-            return
-        self._beside.add(directory)
+        """Plain scalars are YAML 1.2's where all hosts are from our own files."""
+        known = {
+            False: {ALL, UNGROUPED, *(entry.name for found in self.documents for entry in found.groups)},
+            True: {entry.name for found in self.documents for entry in found.hosts},
+        }
         own = any(found.own for found in documents) and not any(found.hosts and not found.own for found in documents)
         for files, notices in self.findings.attempt(
-            lambda: variables.read_beside(directory, self.findings, own=own),
+            lambda: variables.read_beside(directory, known, self.findings, own=own),
         ):
             self.variables.extend(files)
             self.notices.extend(notices)

@@ -6,7 +6,7 @@ the first that exists; a directory stands for all files in it, by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
@@ -22,13 +22,21 @@ FOLDERS = {"group_vars": False, "host_vars": True}
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 
-def read_beside(directory: Path, findings: Findings, *, own: bool) -> tuple[tuple[VarFile, ...], tuple[Notice, ...]]:
-    """The variable files of an inventory in ``directory``. With ``own`` plain scalars are YAML 1.2's."""
+def read_beside(
+    directory: Path, known: Mapping[bool, Collection[str]], findings: Findings, *, own: bool
+) -> tuple[tuple[VarFile, ...], tuple[Notice, ...]]:
+    """The variable files of an inventory in ``directory``. With ``own`` plain scalars are YAML 1.2's.
+
+    Those of nobody that is ``known`` (groups at False, hosts at True) stay closed: they may be another inventory's.
+    """
     files: list[VarFile] = []
     notices: list[Notice] = []
     for folder, host in FOLDERS.items():
         for name, paths in sorted(_by_name(directory / folder).items()):
             chosen, *shadowed = paths
+            if name not in known[host]:
+                files.append(VarFile(name, host, Location(str(chosen)), {}))
+                continue
             notices.extend(Notice(f"not read, {chosen.name} is read instead", Location(str(path))) for path in shadowed)
             for path in _files(chosen):
                 files.extend(findings.attempt(lambda p=path, n=name, h=host: _read(p, n, host=h, own=own)))  # type: ignore[misc]
@@ -63,8 +71,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for child in listing(path):
-        if child.is_dir() and not _is_hidden(child):
-            yield from _files(child)
+        if child.is_dir():
+            yield from _files(child) if not child.suffix and not _is_hidden(child) else ()
         elif not _is_hidden(child) and child.suffix in _EXTENSIONS:
             yield child
 

@@ -141,6 +141,18 @@ def test_variable_files_of_nobody_are_said_when_nearly_somebodys(tmp_path: Path)
     assert ["'web'" in notice.text for notice in found.notices] == [True]
 
 
+def test_variable_files_of_nobody_stay_closed(tmp_path: Path) -> None:
+    vault = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
+    write(tmp_path, {"group_vars/README.md": "# x", "group_vars/prod/vault.yml": vault, "host_vars/gone.yml": "x: ["})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert (list(found.hosts), found.notices) == (["w1"], ())
+
+
+def test_variable_files_of_a_later_inventory(tmp_path: Path) -> None:
+    write(tmp_path, {"a/hosts": "w1\n", "a/group_vars/db.yml": "x: 1", "b": "[db]\nd1\n"})
+    assert load_fleet([tmp_path / "a/hosts", tmp_path / "b"]).hosts["d1"].vars == {"x": 1}
+
+
 def test_a_shadowed_variable_file_is_said(tmp_path: Path) -> None:
     write(tmp_path, {"group_vars/web/a.yml": "x: 1", "group_vars/web.yml": "x: 2"})
     found = fleet(tmp_path, "[web]\nw1\n", "hosts")
