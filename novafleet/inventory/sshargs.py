@@ -78,7 +78,7 @@ def _jump_of(command: str) -> tuple[str, tuple[str, ...]]:
     parts = list(_parts(words))
     flags = dict(parts)
     targets = [word for flag, word in parts if not flag]
-    if program != "ssh" or flags.get("W") not in ("%h:%p", "[%h]:%p") or len(targets) != 1:
+    if program.rpartition("/")[2] != "ssh" or flags.get("W") not in ("%h:%p", "[%h]:%p") or len(targets) != 1:
         return "", ()
     login = f"{flags['l']}@" if "l" in flags else ""
     port = f":{flags['p']}" if "p" in flags else ""

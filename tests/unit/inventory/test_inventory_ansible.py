@@ -50,6 +50,7 @@ def test_every_value_knows_its_place(case: Path) -> None:
         ("-o ProxyCommand='ssh -l me -W [%h]:%p bastion'", ("me@bastion",), "", "strict"),
         ("-o UserKnownHostsFile=/srv/known -o StrictHostKeyChecking=accept-new", (), "/srv/known", "accept-new"),
         ("-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null", (), "", "strict"),
+        ("-o ProxyCommand='/usr/bin/ssh -W %h:%p bastion'", ("bastion",), "", "strict"),
         ("-o ProxyJump=none", (), "", "strict"),
         ("-o ControlMaster=auto -o ControlPersist=60s", (), "", "strict"),
     ],
