@@ -11,7 +11,7 @@ from novafleet.model.fleet import Host
 
 
 def ls(inventory: Sequence[Path], limit: str = "") -> tuple[Host, ...]:
-    """The selected hosts in inventory order. Raises ConfigError."""
+    """The selected hosts in the pattern's order, all of them in inventory order. Raises ConfigError."""
     return select(load_fleet(inventory), "all", limit)
 
 

@@ -24,10 +24,9 @@ _FLAGS = {
     for word, value in (("yes", True), ("on", True), ("no", False), ("off", False))
     for spelling in (word, word.capitalize(), word.upper())
 }
-_OCTAL = re.compile(r"([-+]?)0([0-7_]+)")
+_RADIX = re.compile(r"([-+]?)0(b[01_]{1,99}|x[0-9a-fA-F_]{1,99}|[0-7_]{0,99})")
 _DECIMAL = re.compile(r"[-+]?[1-9][0-9_]{0,30}")
-_BINARY = re.compile(r"([-+]?)0b([01_]+)")
-_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9][0-9_]*([eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*\.([eE][-+][0-9]+)?")
+_FLOAT = re.compile(r"([-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+][0-9]+)?")
 _BASE_60 = re.compile(r"[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+")
 
 
@@ -35,10 +34,10 @@ def scalar(text: str) -> Scalar:
     """A plain scalar by YAML 1.1 (https://yaml.org/type/), dates excepted: they stay text."""
     if text in _FLAGS:
         return _FLAGS[text]
-    if match := _OCTAL.fullmatch(text):
-        return int(match[1] + (match[2].replace("_", "") or "0"), 8)
-    if match := _BINARY.fullmatch(text):
-        return int(match[1] + (match[2].replace("_", "") or "0"), 2)
+    if match := _RADIX.fullmatch(text):
+        digits = match[2].replace("_", "").lower()
+        base = {"b": 2, "x": 16}.get(digits[:1], 8)
+        return int(match[1] + (digits.removeprefix("b").removeprefix("x") or "0"), base)
     if _DECIMAL.fullmatch(text):
         return int(text.replace("_", ""))
     if len(text) < 32 and _BASE_60.fullmatch(text):

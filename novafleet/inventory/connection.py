@@ -10,7 +10,7 @@ from typing import Any
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory import names, sshargs
-from novafleet.inventory.layer import Setting
+from novafleet.inventory.layer import HostEntry, Setting
 from novafleet.model.fleet import Become, Notice, TrustPolicy
 
 Chain = tuple[Setting, ...]
@@ -36,7 +36,7 @@ _OPTIONS = {
     "user": "user",
     "identityfile": "key",
 }
-_OVER_SSH = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh", "libssh", "ansible.builtin.ssh"})
+_OVER_SSH = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh", "libssh"})
 _BRACES = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _NESTED = 4
 """Variables that name variables: this deep."""
@@ -45,51 +45,65 @@ _PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pa
 _TRUE = frozenset({"true", "yes", "on", "1", "y", "t"})
 
 
-def chains(host: str, found: Mapping[str, Chain]) -> tuple[dict[str, Chain], tuple[Notice, ...]]:
+def chains(entry: HostEntry, found: Mapping[str, Chain]) -> tuple[dict[str, Chain], tuple[Notice, ...]]:
     """The chains of connection keys: our own keys, else Ansible's variables. Raises ConfigError NF-INV-009 to -011."""
     result = {key: found[key] for key in KEYS if key in found}
     for key, variables in _VARIABLES.items():
         for variable in variables:
-            if key not in result and f"vars.{variable}" in found:
-                result[key] = _followed(host, found[f"vars.{variable}"], found)
+            chain = _set(variable, found)
+            if chain and key not in result:
+                result[key] = _followed(entry, chain, found)
     notices: list[Notice] = []
     for variable in _ARGUMENTS:
-        for setting in found.get(f"vars.{variable}", ())[-1:]:
-            (followed,) = _followed(host, (setting,), found)
-            for key, value in _arguments(host, variable, followed, notices).items():
+        for setting in _set(variable, found)[-1:]:
+            (followed,) = _followed(entry, (setting,), found)
+            for key, value in _arguments(entry.name, variable, followed, notices).items():
                 result.setdefault(key, (replace(followed, value=value),))
     notices.extend(_ignored(found))
     return result, tuple(notices)
 
 
-def _followed(host: str, chain: Chain, found: Mapping[str, Chain]) -> Chain:
+def _set(variable: str, found: Mapping[str, Chain]) -> Chain:
+    """Its chain; a variable that is null is not set, as for Ansible."""
+    chain = found.get(f"vars.{variable}", ())
+    return chain if chain and chain[-1].value is not None else ()
+
+
+def _followed(entry: HostEntry, chain: Chain, found: Mapping[str, Chain]) -> Chain:
     """The winner as Ansible would use it: names in braces replaced, paths starting at the working directory."""
     winner = chain[-1]
-    value = substitute(winner.value, host, found) if isinstance(winner.value, str) else winner.value
+    value = substitute(winner.value, entry, found) if isinstance(winner.value, str) else winner.value
     return (*chain[:-1], replace(winner, value=value, base="."))
 
 
-def substitute(text: str, host: str, found: Mapping[str, Chain]) -> str:
+def substitute(text: str, entry: HostEntry, found: Mapping[str, Chain]) -> str:
     """``{{ NAME }}`` replaced by that variable; what needs more of Jinja than that stays as it is."""
+    if "{{" not in text:
+        return text
+    file = Path(entry.source.file).absolute()
+    magic = {
+        "inventory_hostname": entry.name,
+        "inventory_hostname_short": entry.name.split(".")[0],
+        "inventory_file": str(file),
+        "inventory_dir": str(file.parent),
+    }
 
     def value(match: re.Match[str]) -> str:
-        if match[1] == "inventory_hostname":
-            return host
-        if match[1] == "inventory_hostname_short":
-            return host.split(".")[0]
         named = found.get(f"vars.{match[1]}", ())
-        return str(named[-1].value) if named and isinstance(named[-1].value, str | int) else match[0]
+        known = magic.get(match[1], named[-1].value if named else None)
+        return str(known) if isinstance(known, str | int) else match[0]
 
     for _ in range(_NESTED):
         text = _BRACES.sub(value, text[:_LONGEST])
     return text
 
 
-def not_over_ssh(host: str, found: Mapping[str, Chain]) -> Notice | None:
+def not_over_ssh(entry: HostEntry, found: Mapping[str, Chain]) -> Notice | None:
     """Why a host is left out: Ansible would reach it otherwise (``local``, ``docker``, ``winrm`` …)."""
-    for setting in found.get("vars.ansible_connection", ())[-1:]:
-        if str(setting.value) not in _OVER_SSH:
-            text = f"{host} is left out: ansible_connection={setting.value}, but hosts are managed over SSH"
+    for setting in _set("ansible_connection", found)[-1:]:
+        plugin = substitute(str(setting.value), entry, found)
+        if plugin.rpartition(".")[2] not in _OVER_SSH:
+            text = f"{entry.name} is left out: ansible_connection={plugin}, but hosts are managed over SSH"
             return Notice(text, setting.source)
     return None
 
@@ -104,6 +118,7 @@ def _arguments(host: str, variable: str, setting: Setting, notices: list[Notice]
             where=setting.source,
             hints=("write -o ProxyJump=BASTION, or move it to ~/.ssh/config, which is read",),
         )
+    notices.extend(Notice(f"{variable}: {option} is not followed", setting.source) for option in parsed.ignored)
     values = {key: parsed.options[option] for option, key in _OPTIONS.items() if option in parsed.options}
     if values.get("trust", "").lower() in ("no", "off"):
         notices.append(
@@ -131,7 +146,7 @@ def _ignored(found: Mapping[str, Chain]) -> list[Notice]:
         notices.extend(
             Notice(f"{name}={setting.value} is not followed: root is reached by sudo", setting.source)
             for setting in found.get(f"vars.{name}", ())[-1:]
-            if setting.value != followed
+            if str(setting.value).rpartition(".")[2] != followed
         )
     for name in ("ansible_host_key_checking", "ansible_ssh_host_key_checking"):
         notices.extend(
@@ -180,13 +195,14 @@ def _port(host: str, key: str, setting: Setting) -> int:
 
 
 def _user(host: str, key: str, setting: Setting) -> str:
-    return names.check_user(_text(host, key, setting), setting.source)
+    text = _text(host, key, setting)
+    return text and names.check_user(text, setting.source)
 
 
 def _path(host: str, key: str, setting: Setting) -> str:
-    path = Path(_text(host, key, setting))
+    text = _text(host, key, setting)
     try:
-        return str(Path(setting.base or Path(setting.source.file).parent) / path.expanduser())
+        return text and str(Path(setting.base or Path(setting.source.file).parent) / Path(text).expanduser())
     except RuntimeError as exc:
         raise _bad(host, key, f"the home directory in {setting.value!r} is unknown", setting.source) from exc
 

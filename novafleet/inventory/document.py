@@ -38,7 +38,7 @@ def read(path: Path) -> Document:
 
 
 def _yaml(text: str, file: str) -> Document:
-    root = parse(text, file, most=MAX_NODES)
+    root = _tree(text, file)
     if root.value is None or root.value == {}:
         return Document()
     if not root.fields:
@@ -51,7 +51,23 @@ def _yaml(text: str, file: str) -> Document:
     _refuse_plugin(root)
     if own.is_own(root):
         return own.read(root)
-    return ansible.read(parse(text, file, scalar=ansible.scalar, most=MAX_NODES))
+    return ansible.read(ansible_tree(text, file))
+
+
+def _tree(text: str, file: str) -> Node:
+    """By our rules, where they hold; Ansible takes more."""
+    try:
+        return parse(text, file, most=MAX_NODES)
+    except ConfigError:
+        root = ansible_tree(text, file)
+        if own.is_own(root):
+            raise
+        return root
+
+
+def ansible_tree(text: str, file: str) -> Node:
+    """YAML as Ansible means it. Raises ConfigError NF-CFG-003, -01x."""
+    return parse(text, file, scalar=ansible.scalar, most=MAX_NODES, loose=True)
 
 
 def _refuse_plugin(root: Node) -> None:

@@ -93,13 +93,18 @@ def _json(program: str, arguments: tuple[str, ...], run: Runner) -> dict[str, An
     if not output.strip() and arguments[0] == "--host":
         return {}
     try:
-        value = json.loads(output)
+        value = json.loads(output, object_hook=_unwrapped)
     except (ValueError, RecursionError) as exc:
         what = f"{' '.join(arguments)} did not print JSON"
         raise _wrong(what, where, cause=f"{exc}; it began with {output[:80]!r}") from exc
     if not isinstance(value, dict):
         raise _wrong(f"{' '.join(arguments)} printed JSON that is not an object", where)
     return value
+
+
+def _unwrapped(found: dict[str, Any]) -> Any:
+    """``ansible-inventory --list`` writes texts of its plugins as ``{"__ansible_unsafe": TEXT}``."""
+    return found["__ansible_unsafe"] if found.keys() == {"__ansible_unsafe"} else found
 
 
 def _output(program: str, arguments: tuple[str, ...], run: Runner) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 from novafleet.errors import ConfigError, Location
@@ -164,11 +163,17 @@ def same_names(documents: Sequence[Document], graph: GroupGraph, findings: Findi
 
 
 def members(graph: GroupGraph, hosts: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The hosts of every group, those of its children among them, in inventory order."""
-    ancestors = cache(graph.with_ancestors)
-    found: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for host in hosts:
-        found[ALL].append(host)
-        for group in ancestors(graph.groups_of[host]):
-            found[group].append(host)
-    return {name: tuple(inside) for name, inside in found.items()}
+    """The hosts of every group: its own in their order there, then those of its children; of ``all`` as declared."""
+    kept = frozenset(hosts)
+    found = {name: tuple(host for host in _inside(graph, name) if host in kept) for name in graph.nodes}
+    return {**found, ALL: tuple(hosts)}
+
+
+def _inside(graph: GroupGraph, group: str) -> Iterable[str]:
+    """Breadth first, as Ansible does: its ``web[0]`` is ours."""
+    below = {group: None}
+    level = [group]
+    while level:
+        level = [child for name in level for child in graph.nodes[name].children if child not in below]
+        below.update(dict.fromkeys(level))
+    return dict.fromkeys(host for name in below for host in graph.nodes[name].hosts)

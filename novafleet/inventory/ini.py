@@ -21,6 +21,7 @@ from novafleet.source.schema import Findings
 from novafleet.source.suggest import nearest
 
 _SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:#.*)?")
+_NO_SECTION = re.compile(r"\[[^]]*|\[.*\]|\[[^]]*\]\s*;.*")
 _WORD = re.compile(r"\S+")
 _NEEDS_SHELL_RULES = re.compile(r"[\"'\\#]")
 _SURELY_TEXT = re.compile(r"(?!(?:True|False|None)$)[A-Za-z_][\w./@-]*")
@@ -58,10 +59,9 @@ class _Reader:
             return
         if match := _SECTION.fullmatch(line):
             self._section(self._at(number, raw), match[1], match[2] or "hosts")
-        elif line.startswith("[") and (line.endswith("]") or "]" not in line):
-            raise self._error(
-                "this is not a section", self._at(number, raw), "write [NAME], [NAME:children] or [NAME:vars]"
-            )
+        elif _NO_SECTION.fullmatch(line):
+            hint = "write [NAME], [NAME:children] or [NAME:vars], and # before a comment"
+            raise self._error("this is not a section", self._at(number, raw), hint)
         elif self._kind in self._by_kind:
             self._by_kind[self._kind](number, raw)
 
@@ -153,7 +153,7 @@ def literal(text: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             return _plain(ast.literal_eval(text))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

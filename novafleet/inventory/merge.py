@@ -7,6 +7,7 @@ Groups go by depth, ``ansible_group_priority`` and name, the later winning; of s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from novafleet.source.suggest import nearest
 Chains = dict[str, Chain]
 
 _PRIORITY = "vars.ansible_group_priority"
+_NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 _SECRETS = frozenset(
     f"vars.ansible_{name}"
     for name in ("password", "ssh_pass", "ssh_password", "become_password", "become_pass", "sudo_pass")
@@ -112,7 +114,7 @@ class _Merger:
             _put(found, entry.settings)
         for settings in self._files.get((True, name), ()):
             _put(found, settings)
-        left_out = connection.not_over_ssh(name, found)
+        left_out = connection.not_over_ssh(self._declared[name][0], found)
         if left_out:
             self.notices.append(left_out)
             return ()
@@ -134,11 +136,11 @@ class _Merger:
         for settings in self._inline.get(group, ()):
             setting = settings.get(_PRIORITY)
             text = str(setting.value) if setting else ""
-            priority = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else priority
+            priority = int(text) if _NUMBER.fullmatch(text) else priority
         return self._graph.depth[group], priority, group
 
     def _host(self, name: str, found: Chains, shared: _Shared, ancestors: Collection[str]) -> Host:
-        chains, notices = connection.chains(name, found)
+        chains, notices = connection.chains(self._declared[name][0], found)
         self.notices.extend(notices)
         own = {key: chain for key, chain in found.items() if chain is not shared.chains.get(key)}
         own.update(chains)

@@ -9,6 +9,7 @@ from novafleet.errors import ConfigError, Location
 
 _HOST = re.compile(r"\w[\w.:%+-]*")
 _GROUP = re.compile(r"\w[\w.+-]*")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[\w.-]+)?")
 _USER = re.compile(r"\w[\w.@\\+-]*\$?")
 _MAX = 253
 """RFC 1035: the length of a domain name."""
@@ -32,8 +33,10 @@ def check_user(name: str, where: Location) -> str:
 def check_address(address: str, where: Location) -> str:
     """A host name or IP address without port; brackets around IPv6 are dropped. Raises ConfigError NF-INV-004."""
     bare = bare_ipv6(address) or address
+    if is_ipv6(bare):
+        return bare
     _check(bare, "an address", _HOST, where)
-    if ":" in bare and not is_ipv6(bare):
+    if ":" in bare:
         host, _, port = bare.rpartition(":")
         hints = (f"write address: {host} and port: {port}",) if port.isdigit() else ()
         raise ConfigError(f"{address!r} is not an address", code="NF-INV-004", where=where, hints=hints)
@@ -46,7 +49,7 @@ def is_ipv6(text: str) -> bool:
         ipaddress.IPv6Address(text)
     except ValueError:
         return False
-    return True
+    return _IPV6.fullmatch(text) is not None and len(text) <= _MAX
 
 
 def bare_ipv6(text: str) -> str:
@@ -60,19 +63,19 @@ def _check(name: str, what: str, allowed: re.Pattern[str], where: Location) -> s
     if allowed.fullmatch(name) and len(name) <= _MAX:
         return name
     raise ConfigError(
-        f"{name[:80]!r} cannot be {what}: {_problem(name)}",
+        f"{name[:80]!r} cannot be {what}: {_problem(name, allowed)}",
         code="NF-INV-004",
         where=where,
         hints=("letters, digits, '.', '_' and '-' are allowed, the first must be a letter or digit",),
     )
 
 
-def _problem(name: str) -> str:
+def _problem(name: str, allowed: re.Pattern[str]) -> str:
     if not name:
         return "it is empty"
     if len(name) > _MAX:
         return f"it has {len(name)} characters, {_MAX} are allowed"
-    bad = next((char for char in name if not re.fullmatch(r"[\w.+-]", char)), "")
+    bad = next((char for char in name if not allowed.fullmatch(f"a{char}a")), "")
     if bad:
         return f"the character {bad!r} is not allowed"
     return f"it starts with {name[0]!r}"

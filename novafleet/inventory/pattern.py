@@ -23,7 +23,7 @@ MAX = 100_000
 
 
 def select(fleet: Fleet, pattern: str, limit: str = "") -> tuple[Host, ...]:
-    """The hosts of a pattern in inventory order, those of ``limit`` only. Raises ConfigError NF-INV-016."""
+    """The hosts of a pattern in its order, those of ``limit`` only. Raises ConfigError NF-INV-016."""
     chosen = matching(fleet, pattern)
     allowed = frozenset(matching(fleet, limit)) if limit.strip() else frozenset(chosen)
     hosts = tuple(fleet.hosts[name] for name in chosen if name in allowed)

@@ -6,31 +6,37 @@ the first that exists; a directory stands for all files in it, by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
-from novafleet.inventory import ansible
 from novafleet.inventory.detect import unreadable
-from novafleet.inventory.document import MAX_NODES, refuse_vault
+from novafleet.inventory.document import MAX_NODES, ansible_tree, refuse_vault
 from novafleet.inventory.layer import VarFile, variables
 from novafleet.model.fleet import Notice
 from novafleet.source.load import parse, read_text
 from novafleet.source.node import describe
-from novafleet.source.scalar import resolve
 from novafleet.source.schema import Findings
 
 FOLDERS = {"group_vars": False, "host_vars": True}
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 
-def read_beside(directory: Path, findings: Findings, *, own: bool) -> tuple[tuple[VarFile, ...], tuple[Notice, ...]]:
-    """The variable files of an inventory in ``directory``. With ``own`` plain scalars are YAML 1.2's."""
+def read_beside(
+    directory: Path, known: Mapping[bool, Collection[str]], findings: Findings, *, own: bool
+) -> tuple[tuple[VarFile, ...], tuple[Notice, ...]]:
+    """The variable files of an inventory in ``directory``. With ``own`` plain scalars are YAML 1.2's.
+
+    Those of nobody that is ``known`` (groups at False, hosts at True) stay closed: they may be another inventory's.
+    """
     files: list[VarFile] = []
     notices: list[Notice] = []
     for folder, host in FOLDERS.items():
         for name, paths in sorted(_by_name(directory / folder).items()):
             chosen, *shadowed = paths
+            if name not in known[host]:
+                files.append(VarFile(name, host, Location(str(chosen)), {}))
+                continue
             notices.extend(Notice(f"not read, {chosen.name} is read instead", Location(str(path))) for path in shadowed)
             for path in _files(chosen):
                 files.extend(findings.attempt(lambda p=path, n=name, h=host: _read(p, n, host=h, own=own)))  # type: ignore[misc]
@@ -65,8 +71,8 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for child in listing(path):
-        if child.is_dir() and not _is_hidden(child):
-            yield from _files(child)
+        if child.is_dir():
+            yield from _files(child) if not child.suffix and not _is_hidden(child) else ()
         elif not _is_hidden(child) and child.suffix in _EXTENSIONS:
             yield child
 
@@ -78,7 +84,7 @@ def _is_hidden(path: Path) -> bool:
 def _read(path: Path, name: str, *, host: bool, own: bool) -> VarFile:
     text = read_text(path)
     refuse_vault(text, str(path))
-    root = parse(text, str(path), scalar=resolve if own else ansible.scalar, most=MAX_NODES)
+    root = parse(text, str(path), most=MAX_NODES) if own else ansible_tree(text, str(path))
     if root.value is not None and not isinstance(root.value, Mapping):
         raise ConfigError(
             f"variables are a mapping, this is {describe(root)}",

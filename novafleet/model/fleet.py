@@ -55,7 +55,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A named set of hosts; ``hosts`` includes those of child groups, in inventory order."""
+    """A named set of hosts; ``hosts`` are its own in their order there, then those of child groups."""
 
     name: str
     hosts: tuple[str, ...]

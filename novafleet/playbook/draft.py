@@ -135,8 +135,8 @@ class Draft:
         assert spec.place is not None
         networks = [self.sheet.networks[nic.network].network for nic in spec.vm.nics.values()]
         bound = [set(self._network_hosts(network)) for network in networks if network.hosts]
-        group = self.fleet.groups[spec.place.group].hosts
-        return tuple(host for host in group if all(host in hosts for hosts in bound))
+        bound.append(set(self.fleet.groups[spec.place.group].hosts))
+        return tuple(host for host in self.fleet.hosts if all(host in hosts for hosts in bound))
 
     def _network_hosts(self, network: Network) -> tuple[str, ...]:
         """The hosts a network names, groups resolved; empty when it names none."""

@@ -32,12 +32,14 @@ class Composer:
         *,
         scalar: Callable[[str], Scalar] = resolve,
         most: int = MAX_NODES,
+        loose: bool = False,
     ) -> None:
         self._events = events
         self._text = text
         self._file = file
         self._scalar = scalar
         self._most = most
+        self._loose = loose
         self._count = 0
         self._anchors: dict[str, tuple[Node, int] | None] = {}
 
@@ -112,8 +114,11 @@ class Composer:
 
     def _key(self, event: Any, depth: int) -> str:
         node = self._node(event, depth + 1)
+        if self._loose and isinstance(event, yaml.ScalarEvent):
+            return str(event.value)
         if not isinstance(node.value, str):
-            hint = f'write "{event.value}" in quotes' if isinstance(event, yaml.ScalarEvent) else ""
+            plain = isinstance(event, yaml.ScalarEvent)
+            hint = f'write "{event.value}" in quotes' if plain else "a template needs quotes"
             raise self._error(f"a key must be text, this is {describe(node)}", "NF-CFG-013", event, hint)
         return node.value
 
@@ -134,7 +139,7 @@ class Composer:
 
     def _check_tag(self, event: Any) -> None:
         tag = event.tag
-        if tag is None or tag == "!":
+        if tag is None or tag == "!" or (self._loose and tag == "!unsafe"):
             return
         expected = _PLAIN_TAGS.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
         if expected is None or not isinstance(event, expected):

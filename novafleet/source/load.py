@@ -60,13 +60,16 @@ def read_text(path: Path) -> str:
         ) from exc
 
 
-def parse(text: str, file: str, *, scalar: Callable[[str], Scalar] = resolve, most: int = MAX_NODES) -> Node:
+def parse(
+    text: str, file: str, *, scalar: Callable[[str], Scalar] = resolve, most: int = MAX_NODES, loose: bool = False
+) -> Node:
     """The single document in ``text``; ``file`` names it in locations and errors.
 
-    ``scalar`` says what a plain scalar means (YAML 1.2 by default), ``most`` how many values a file may hold.
+    ``scalar`` says what a plain scalar means (YAML 1.2 by default), ``most`` how many values a file may hold. With
+    ``loose`` every scalar may be a key, as it is written, and Ansible's ``!unsafe`` is passed over.
     """
     try:
-        return Composer(_events(text), text, file, scalar=scalar, most=most).document()
+        return Composer(_events(text), text, file, scalar=scalar, most=most, loose=loose).document()
     except yaml.YAMLError as exc:
         raise _syntax_error(exc, text, file) from exc
 

@@ -50,6 +50,7 @@ def test_every_value_knows_its_place(case: Path) -> None:
         ("-o ProxyCommand='ssh -l me -W [%h]:%p bastion'", ("me@bastion",), "", "strict"),
         ("-o UserKnownHostsFile=/srv/known -o StrictHostKeyChecking=accept-new", (), "/srv/known", "accept-new"),
         ("-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null", (), "", "strict"),
+        ("-o ProxyCommand='/usr/bin/ssh -W %h:%p bastion'", ("bastion",), "", "strict"),
         ("-o ProxyJump=none", (), "", "strict"),
         ("-o ControlMaster=auto -o ControlPersist=60s", (), "", "strict"),
     ],
@@ -65,6 +66,19 @@ def test_unfollowed_trust_is_said(tmp_path: Path) -> None:
     assert [notice.text for notice in found.notices] == [
         "ansible_ssh_common_args: StrictHostKeyChecking=no is not followed, host keys are checked"
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ignored"),
+    [
+        ("-F ssh.cfg -J bastion", "-F ssh.cfg"),
+        ("-o 'ProxyCommand=ssh -i keys/jump -W %h:%p bastion'", "-i keys/jump of bastion"),
+    ],
+)
+def test_unfollowed_arguments_are_said(tmp_path: Path, arguments: str, ignored: str) -> None:
+    found = fleet(tmp_path, json.dumps({"all": {"hosts": {"h": {"ansible_ssh_common_args": arguments}}}}))
+    assert found.hosts["h"].jump == ("bastion",)
+    assert [notice.text for notice in found.notices] == [f"ansible_ssh_common_args: {ignored} is not followed"]
 
 
 def test_connection_variables(tmp_path: Path) -> None:
@@ -83,6 +97,13 @@ def test_connection_variables(tmp_path: Path) -> None:
     assert "hunter2" not in json.dumps(encode(hosts)) + repr(hosts)
 
 
+def test_variables_that_hold_nothing_are_not_set(tmp_path: Path) -> None:
+    names = ("host", "ssh_host", "port", "become", "connection", "ssh_common_args")
+    text = "all:\n  hosts:\n    h:\n" + "".join(f"      ansible_{name}:\n" for name in names)
+    host = fleet(tmp_path, f"{text}      ansible_user: ''\n      ansible_ssh_private_key_file: ''\n").hosts["h"]
+    assert (host.address, host.port, host.user, host.key, host.become.enabled) == ("h", 0, "", "", False)
+
+
 def test_names_in_braces_are_replaced(tmp_path: Path) -> None:
     text = """
 all:
@@ -97,6 +118,11 @@ all:
     assert (host.address, host.jump) == ("h1.lan", ("ops@gate.lan",))
 
 
+def test_the_place_of_the_inventory_is_a_variable(tmp_path: Path) -> None:
+    host = fleet(tmp_path, "h ansible_ssh_private_key_file='{{ inventory_dir }}/id'\n", "inv/hosts").hosts["h"]
+    assert (host.key, "inventory_dir" in host.vars) == (str(tmp_path / "inv/id"), False)
+
+
 def test_hosts_not_reached_over_ssh_are_left_out(tmp_path: Path) -> None:
     found = fleet(tmp_path, "localhost ansible_connection=local\nw1\n", "hosts")
     assert list(found.hosts) == ["w1"]
@@ -104,10 +130,28 @@ def test_hosts_not_reached_over_ssh_are_left_out(tmp_path: Path) -> None:
     assert "ansible_connection=local" in found.notices[0].text
 
 
+@pytest.mark.parametrize("plugin", ["ansible.builtin.ssh", "ansible.netcommon.libssh", '"{{ how }}" how=ssh'])
+def test_any_name_of_ssh_is_ssh(tmp_path: Path, plugin: str) -> None:
+    found = fleet(tmp_path, f"h ansible_connection={plugin} ansible_become_method=ansible.builtin.sudo\n", "hosts")
+    assert (list(found.hosts), found.notices) == (["h"], ())
+
+
 def test_variable_files_of_nobody_are_said_when_nearly_somebodys(tmp_path: Path) -> None:
     write(tmp_path, {"group_vars/wbe.yml": "x: 1", "group_vars/other.yml": "x: 1", "host_vars/zz.yml": "x: 1"})
     found = fleet(tmp_path, "[web]\nw1\n", "hosts")
     assert ["'web'" in notice.text for notice in found.notices] == [True]
+
+
+def test_variable_files_of_nobody_stay_closed(tmp_path: Path) -> None:
+    vault = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
+    write(tmp_path, {"group_vars/README.md": "# x", "group_vars/prod/vault.yml": vault, "host_vars/gone.yml": "x: ["})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert (list(found.hosts), found.notices) == (["w1"], ())
+
+
+def test_variable_files_of_a_later_inventory(tmp_path: Path) -> None:
+    write(tmp_path, {"a/hosts": "w1\n", "a/group_vars/db.yml": "x: 1", "b": "[db]\nd1\n"})
+    assert load_fleet([tmp_path / "a/hosts", tmp_path / "b"]).hosts["d1"].vars == {"x": 1}
 
 
 def test_a_shadowed_variable_file_is_said(tmp_path: Path) -> None:
@@ -125,3 +169,18 @@ def test_later_inventories_win(tmp_path: Path) -> None:
         str(root / "a/hosts"),
         str(root / "b/hosts.yml"),
     ]
+
+
+def test_a_group_may_have_a_priority_below_zero(tmp_path: Path) -> None:
+    text = "[a]\nh\n[b]\nh\n[a:vars]\nx=a\n[b:vars]\nx=b\nansible_group_priority=-1\n"
+    assert fleet(tmp_path, text, "hosts").hosts["h"].vars["x"] == "a"
+
+
+def test_what_only_begins_like_a_literal_is_text(tmp_path: Path) -> None:
+    assert fleet(tmp_path, "[all:vars]\nx={{ 'hello' }}\n[kvm]\nh\n", "hosts").hosts["h"].vars["x"] == "{{ 'hello' }}"
+
+
+def test_unsafe_text_is_text(tmp_path: Path) -> None:
+    write(tmp_path, {"group_vars/all.yml": "ansible_user: !unsafe root\nlist: !unsafe ['{{ a']\n"})
+    host = fleet(tmp_path, "all: {hosts: {h: {motd: !unsafe '{{ b'}}}").hosts["h"]
+    assert (host.user, host.vars["list"], host.vars["motd"]) == ("root", ["{{ a"], "{{ b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import reduce
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from novafleet.errors import ConfigError
 from novafleet.inventory import load_fleet, select
 from novafleet.inventory.pattern import matching
-from tests.unit.inventory.places import CONTENT
+from tests.unit.inventory.places import CONTENT, fleet
 
 FLEET = load_fleet([CONTENT / "pattern" / "hosts"])
 EXPECTED = json.loads((CONTENT / "pattern" / "expected.json").read_text())
@@ -106,6 +107,11 @@ def test_errors(pattern: str, what: str, hint: str) -> None:
 def test_brackets_count_in_a_group_and_else_name_hosts() -> None:
     assert matching(FLEET, "kvm[1:2]") == ("kvm02", "kvm03")
     assert matching(FLEET, "w[1:3]") == ("w1", "w2", "w3")
+
+
+def test_an_index_counts_in_the_order_of_the_group(tmp_path: Path) -> None:
+    found = fleet(tmp_path, "[prod]\nb\na\n[web]\na\nb\n[top]\nc\n[top:children]\nprod\n", "hosts")
+    assert [matching(found, pattern) for pattern in ("prod[0]", "web[0]", "top")] == [("b",), ("a",), ("c", "b", "a")]
 
 
 def test_addresses() -> None:

@@ -94,6 +94,13 @@ def test_hosts_are_asked_for_one_by_one_without_meta() -> None:
     ]
 
 
+def test_texts_that_ansible_inventory_wraps() -> None:
+    values = {"ansible_host": {"__ansible_unsafe": "192.0.2.1"}, "tags": [{"__ansible_unsafe": "{{ x }}"}]}
+    document = dynamic.read("./p", answering({"--list": {"web": ["w1"], "_meta": {"hostvars": {"w1": values}}}}))
+    found = {key: setting.value for key, setting in document.hosts[0].settings.items()}
+    assert found == {"vars.ansible_host": "192.0.2.1", "vars.tags": ["{{ x }}"]}
+
+
 @pytest.mark.parametrize(
     ("output", "code"),
     [
