@@ -178,6 +178,9 @@ def _identity(root: Element, wish: Wish) -> None:
         found = root.find(tag)
         (found if found is not None else SubElement(root, tag)).text = value
     root.attrib.pop("id", None)
+    for backend in root.findall("devices/tpm/backend[@type='emulator']"):
+        for source in backend.findall("source"):  # where the original has its state
+            backend.remove(source)
     for entry in root.findall("sysinfo/system/entry[@name='uuid']"):
         entry.text = wish.uuid
     metadata = root.find("metadata")
@@ -199,12 +202,20 @@ def _boot(root: Element, wish: Wish) -> Iterator[str]:
             raise _cannot(f"it has no {path}, the VM's {tag}", f"copy {path} there from the VM's old host")
     nvram, loader = os.find("nvram"), os.find("loader")
     if nvram is not None and wish.nvram:
-        nvram.text = wish.nvram
+        _put_variables(nvram, wish.nvram)
         if nvram.get("template", "") in wish.missing:
             del nvram.attrib["template"]
     if loader is not None and (loader.text or "").strip() in wish.missing:
         yield f"firmware {loader.text} is not on the host: libvirt chooses another one"
         _choose_firmware(os, loader)
+
+
+def _put_variables(nvram: Element, path: str) -> None:
+    """As text: a source (libvirt 8.5) would still name the original's."""
+    for source in nvram.findall("source"):
+        nvram.remove(source)
+    nvram.attrib.pop("type", None)
+    nvram.text = path
 
 
 def _choose_firmware(os: Element, loader: Element) -> None:

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.errors import BackupError
 from novafleet.nbd.pulljob import checkpoint_xml
+from novafleet.plan.firmware import tpm_state, variables
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
@@ -44,11 +45,11 @@ def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What belongs to a VM besides its disks. ``tpm``: it has an emulated one; ``agent``: its guest agent answers
-    (known of a running VM only)."""
+    """What belongs to a VM besides its disks. ``nvram`` and ``tpm`` are the paths of its UEFI variables
+    and of its emulated TPM's state; ``agent``: its guest agent answers (known of a running VM only)."""
 
     nvram: str = ""
-    tpm: bool = False
+    tpm: str = ""
     agent: bool = False
     networks: tuple[str, ...] = ()
 
@@ -69,12 +70,11 @@ def disks_of(xml: str) -> tuple[GuestDisk, ...]:
 def around(xml: str) -> Around:
     """NVRAM, TPM, agent and networks of a domain definition."""
     root = parse(xml)
-    tpm = root.find("devices/tpm/backend")
     channels = [each for each in root.findall("devices/channel/target") if each.get("name") == AGENT_CHANNEL]
     sources = root.findall("devices/interface[@type='network']/source")
     return Around(
-        nvram=(root.findtext("os/nvram") or "").strip(),
-        tpm=tpm is not None and tpm.get("type") == "emulator",
+        nvram=variables(root),
+        tpm=tpm_state(root),
         agent=any(each.get("state") == "connected" for each in channels),
         networks=tuple(sorted({name for each in sources if (name := each.get("network", ""))})),
     )

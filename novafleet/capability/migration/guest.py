@@ -12,11 +12,7 @@ from xml.etree.ElementTree import Element
 
 from novafleet.errors import MigrationError
 from novafleet.model.facts import PoolFact
-
-TPM_STATE = "/var/lib/libvirt/swtpm"
-"""Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
-NVRAM = "/var/lib/libvirt/qemu/nvram"
-"""Where libvirt puts the UEFI variables of a domain by default (qemuDomainNVRAMPathFormat)."""
+from novafleet.plan.firmware import tpm_state, variables
 
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1 << 10, "KiB": 1 << 10, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}
@@ -106,11 +102,11 @@ def read(xml: str) -> Guest:
         tied=tuple(_tied(root)),
         frozen=tuple(_frozen(root)),
         loader=_text(root, "os/loader"),
-        nvram=_variables(root),
+        nvram=variables(root),
         kernel=_text(root, "os/kernel"),
         initrd=_text(root, "os/initrd"),
         dtb=_text(root, "os/dtb"),
-        tpm=_tpm(root),
+        tpm=tpm_state(root),
         hugepages=root.find("memoryBacking/hugepages") is not None,
         firmware=_attribute(root, "os", "firmware"),
     )
@@ -195,18 +191,3 @@ def _frozen(root: Element) -> Iterator[str]:
 
 def _fixed_clock(root: Element) -> bool:
     return root.find("clock/timer[@name='tsc'][@frequency]") is not None
-
-
-def _tpm(root: Element) -> str:
-    emulated = root.find("devices/tpm/backend[@type='emulator']")
-    if emulated is None:
-        return ""
-    told = _attribute(emulated, "source", "path")
-    return told or f"{TPM_STATE}/{_text(root, 'uuid')}"
-
-
-def _variables(root: Element) -> str:
-    """libvirt 9.0 does not tell the file of a VM that is off and whose firmware it chooses."""
-    told = _text(root, "os/nvram") or _attribute(root, "os/nvram/source", "file")
-    chosen = f"{NVRAM}/{_text(root, 'name')}_VARS.fd"
-    return told or (chosen if root.find("os[@firmware='efi']") is not None else "")

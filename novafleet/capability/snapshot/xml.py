@@ -12,13 +12,10 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.errors import SnapshotError
+from novafleet.plan.firmware import tpm_state, variables
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
-NVRAM = "/var/lib/libvirt/qemu/nvram"
-"""Where libvirt puts the UEFI variables of a domain by default (qemuDomainNVRAMPathFormat)."""
-TPM_STATE = "/var/lib/libvirt/swtpm"
-"""Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +85,7 @@ def _attribute(element: Element, path: str, name: str) -> str:
 
 def extras(domain: Element) -> tuple[str, ...]:
     """What is part of a VM beside its disks: the file of its UEFI variables, the directory of its emulated TPM."""
-    emulated = domain.find("devices/tpm/backend[@type='emulator']") is not None
-    tpm = f"{TPM_STATE}/{domain.findtext('uuid', '').strip()}" if emulated else ""
-    return tuple(path for path in (_variables(domain), tpm) if path)
-
-
-def _variables(domain: Element) -> str:
-    """libvirt 9.0 does not tell the file of a VM that is off and whose firmware it chooses."""
-    told = domain.findtext("os/nvram", "").strip()
-    chosen = f"{NVRAM}/{domain.findtext('name', '').strip()}_VARS.fd"
-    return told or (chosen if domain.find("os[@firmware='efi']") is not None else "")
+    return tuple(path for path in (variables(domain), tpm_state(domain)) if path)
 
 
 def definition(snapshot: Element) -> Element:

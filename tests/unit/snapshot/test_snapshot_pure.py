@@ -20,6 +20,7 @@ from novafleet.errors import SnapshotError, SpaceError
 from novafleet.model.facts import Domain
 from novafleet.model.policy import Keep
 from novafleet.model.snapshot import DomainSnapshot
+from novafleet.plan.firmware import NVRAM, TPM_STATE
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 BASE, ONE, TWO = "/p/d.qcow2", "/p/d.qcow2.nf-00000001", "/p/d.qcow2.nf-00000002"
@@ -69,8 +70,9 @@ def test_only_disks_a_guest_writes_to_count() -> None:
     ("system", "wanted"),
     [
         ("<os/>", ()),
-        ("<os firmware='efi'/>", (f"{xml.NVRAM}/db_VARS.fd",)),
+        ("<os firmware='efi'/>", (f"{NVRAM}/db_VARS.fd",)),
         ("<os firmware='efi'><nvram>/n/x.fd</nvram></os>", ("/n/x.fd",)),
+        ("<os firmware='efi'><nvram type='file'><source file='/n/y.fd'/></nvram></os>", ("/n/y.fd",)),
     ],
 )
 def test_uefi_variables_are_found_where_libvirt_puts_them(system: str, wanted: tuple[str, ...]) -> None:
@@ -172,7 +174,7 @@ def test_a_creation_lays_an_overlay_over_each_disk_and_copies_the_variables() ->
     made = plan_creation(survey(), "a", "crash", "0000000a")
     assert dict(made.overlays) == {"vda": f"{BASE}.nf-0000000a"}
     assert dict(made.under) == {"vda": (BASE, "raw")}
-    kept = {"/n/db.fd": "/n/db.fd.nf-0000000a", f"{xml.TPM_STATE}/u": f"{xml.TPM_STATE}/u.nf-0000000a"}
+    kept = {"/n/db.fd": "/n/db.fd.nf-0000000a", f"{TPM_STATE}/u": f"{TPM_STATE}/u.nf-0000000a"}
     assert (made.copies, made.memory) == (kept, "")
 
 
