@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from novafleet.capability.backup.restore_devices import fit_disks, fit_interfaces, log_console, separate
+from novafleet.capability.backup.restore_devices import cut_off, fit_disks, fit_interfaces, log_console, separate
 from novafleet.capability.backup.xml import SOURCES, parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
 from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
+from novafleet.plan.pins import Topology, topology, unpin
 from novafleet.plan.record import RESOURCE
 
+NEEDED = ("kernel", "initrd", "dtb", "table")
+"""Files without which it does not start."""
 HOST_CPUS = frozenset(("host-passthrough", "host-model"))
 
 ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
@@ -32,15 +35,18 @@ class Abilities:
     emulator: str
     kvm: bool
     owner: str = ""
+    topology: Topology = field(default_factory=Topology)
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a definition names on its host: files by what they are for, networks and bridges of its NICs."""
+    """What a definition names on its host: files by what they are for, networks and bridges of its NICs, and
+    the interfaces they are put on (macvtap)."""
 
     files: Mapping[str, str]
     networks: frozenset[str]
     bridges: frozenset[str]
+    devices: frozenset[str]
     macs: frozenset[str]
     uuid: str
     name: str
@@ -89,7 +95,9 @@ def abilities(capabilities: str, definition: str) -> Abilities:
         raise _cannot(f"it has no QEMU for {arch}", "install qemu-system for that architecture there")
     names = {name for each in found[0].findall("machine") for name in (each.text, each.get("canonical")) if name}
     kvm = any(each.get("type") == "kvm" for each in found[0].findall("domain"))
-    return Abilities(frozenset(names), found[0].findtext("emulator", ""), kvm, _owner(root, kvm=kvm))
+    return Abilities(
+        frozenset(names), found[0].findtext("emulator", ""), kvm, _owner(root, kvm=kvm), topology(capabilities)
+    )
 
 
 def _owner(root: Element, *, kvm: bool) -> str:
@@ -111,6 +119,7 @@ def needs(definition: str) -> Needs:
         files=dict(_files(root)),
         networks=frozenset(name for each in sources if (name := each.get("network", ""))),
         bridges=frozenset(name for each in sources if (name := each.get("bridge", ""))),
+        devices=frozenset(each.get("dev", "") for each in root.findall("devices/interface[@type='direct']/source")),
         macs=frozenset(mac.get("address", "").lower() for each in interfaces if (mac := each.find("mac")) is not None),
         uuid=root.findtext("uuid", ""),
         name=root.findtext("name", ""),
@@ -121,6 +130,10 @@ def _files(root: Element) -> Iterator[tuple[str, str]]:
     for tag in ("kernel", "initrd", "dtb", "loader"):
         if path := (root.findtext(f"os/{tag}") or "").strip():
             yield path, tag
+    for table in root.findall("os/acpi/table"):
+        yield (table.text or "").strip(), "table"
+    for entry in root.findall("sysinfo[@type='fwcfg']/entry[@file]"):
+        yield entry.get("file", ""), "table"
     nvram = root.find("os/nvram")
     if nvram is not None and (template := nvram.get("template", "")):
         yield template, "template"
@@ -161,7 +174,10 @@ def fit(definition: str, wish: Wish) -> Fitted:
     root = parse(definition)
     before = root.findtext("name", "")
     notes = [*_boot(root, wish), *_machine(root, wish.abilities), *_accelerator(root, wish.abilities)]
-    notes += fit_disks(root, wish.disks, wish.missing)
+    notes += fit_disks(root, wish.disks, wish.missing, copy=wish.copy)
+    notes += (f"it is not pinned any more: {pin}" for pin in unpin(root, wish.abilities.topology))
+    if wish.apart:
+        notes += cut_off(root, wish.networks)
     _identity(root, wish)
     macs = [new_mac(wish.uuid, index) for index in range(len(root.findall("devices/interface")))]
     used = fit_interfaces(root, wish.networks, macs if wish.copy and not wish.apart else ())
@@ -187,18 +203,23 @@ def _identity(root: Element, wish: Wish) -> None:
     if wish.copy and metadata is not None:  # the environment knows nothing of a copy
         for record in metadata.findall(RESOURCE):
             metadata.remove(record)
+    renew(root)
+
+
+def renew(root: Element) -> bool:
+    """Let libvirt choose another generation ID, by which a guest knows that it goes on from a backup."""
     genid = root.find("genid")
-    if wish.copy and genid is not None:
+    if genid is not None:
         genid.text = None
+    return genid is not None
 
 
 def _boot(root: Element, wish: Wish) -> Iterator[str]:
     os = root.find("os")
     if os is None:
         return
-    for tag in ("kernel", "initrd", "dtb"):
-        path = (os.findtext(tag) or "").strip()
-        if path in wish.missing:
+    for path, tag in _files(root):
+        if tag in NEEDED and path in wish.missing:
             raise _cannot(f"it has no {path}, the VM's {tag}", f"copy {path} there from the VM's old host")
     nvram, loader = os.find("nvram"), os.find("loader")
     if nvram is not None and wish.nvram:

@@ -17,6 +17,9 @@ from novafleet.plan.firmware import tpm_state, variables
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+UNREADABLE = {"vhostuser": "of another program (vhost-user)", "vhostvdpa": "of another program (vDPA)"}
+UNREADABLE |= {"dir": "a directory of the host"}
+"""By a disk's type, why QEMU cannot be asked for what is on it."""
 SOURCES = {"file": "file", "block": "dev"}
 """By a disk's type, the attribute of ``<source>`` that holds a path on the host."""
 
@@ -35,6 +38,7 @@ class GuestDisk:
     chain: tuple[str, ...] = ()
     skip: str = ""
     volume: tuple[str, str] | None = None
+    encrypted: bool = False
 
 
 def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
@@ -104,6 +108,7 @@ def _disk(disk: Element) -> GuestDisk:
         path=source.get(SOURCES[kind], "") if source is not None and kind in SOURCES else "",
         chain=_chain(disk),
         skip=_skip(disk, source),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
         volume=(source.get("pool", ""), source.get("volume", "")) if source is not None and kind == "volume" else None,
     )
 
@@ -127,7 +132,21 @@ def _skip(disk: Element, source: Element | None) -> str:
         return "read-only"
     if source is None:
         return "empty"
-    return "made anew at each start" if disk.find("transient") is not None else ""
+    if disk.find("transient") is not None:
+        return "made anew at each start"
+    return UNREADABLE.get(disk.get("type", ""), "")
+
+
+def beside(xml: str) -> dict[str, str]:
+    """What the guest writes to that is no disk, by path, and why it is not backed up."""
+    root, found = parse(xml), {}
+    for source in root.iterfind("devices/filesystem/source"):
+        if name := source.get("dir") or source.get("socket") or source.get("file") or source.get("name"):
+            found[name] = "shared with the guest by its host"
+    for memory in root.iterfind("devices/memory"):
+        if path := (memory.findtext("source/path") or "").strip():
+            found[path] = f"memory kept in a file ({memory.get('model', '')})"
+    return found
 
 
 def known_checkpoint_xml(name: str, created: int, targets: Sequence[str], others: Sequence[str]) -> str:
