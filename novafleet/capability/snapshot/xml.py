@@ -30,6 +30,7 @@ class Disk:
     format: str
     chain: tuple[str, ...] = ()
     mirror: str = ""
+    encrypted: bool = False
 
 
 def parse(text: str) -> Element:
@@ -52,8 +53,15 @@ def disks(domain: Element) -> tuple[Disk, ...]:
 
 def _written(domain: Element) -> Iterator[Element]:
     for disk in domain.iterfind("devices/disk"):
-        if disk.get("device", "disk") == "disk" and disk.find("readonly") is None and disk.find("shareable") is None:
+        kept = any(disk.find(tag) is not None for tag in ("readonly", "shareable"))
+        if disk.get("device", "disk") in ("disk", "lun") and not kept:
             yield disk
+
+
+def others(domain: Element) -> tuple[str, ...]:
+    """The targets of all other drives: libvirt lays overlays over those that are not listed too, shareable or not."""
+    targets = [_attribute(each, "target", "dev") for each in domain.iterfind("devices/disk")]
+    return tuple(sorted({*targets} - {each.target for each in disks(domain)} - {""}))
 
 
 def _disk(disk: Element) -> Disk:
@@ -67,6 +75,7 @@ def _disk(disk: Element) -> Disk:
         format=_attribute(disk, "driver", "type") or "raw",
         chain=tuple(_chain(disk)),
         mirror=_attribute(disk, "mirror/source", "file"),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
     )
 
 
@@ -144,7 +153,7 @@ def snapshot(name: str, description: str, overlays: Mapping[str, str], others: t
     return root
 
 
-def internal(name: str, description: str, targets: Iterable[str]) -> Element:
+def internal(name: str, description: str, targets: Iterable[str], others: Iterable[str] = ()) -> Element:
     """Asks for a snapshot inside the images, with the memory of a guest that runs."""
     root = Element("domainsnapshot")
     SubElement(root, "name").text = name
@@ -152,6 +161,8 @@ def internal(name: str, description: str, targets: Iterable[str]) -> Element:
     listed = SubElement(root, "disks")
     for target in targets:
         SubElement(listed, "disk", name=target, snapshot="internal")
+    for target in others:
+        SubElement(listed, "disk", name=target, snapshot="no")
     return root
 
 

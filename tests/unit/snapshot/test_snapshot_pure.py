@@ -192,6 +192,38 @@ def test_what_cannot_be_made_is_refused(seen: Survey, code: str) -> None:
     assert caught.value.code == code
 
 
+DRIVES = """<domain><name>db</name><devices>
+<disk type="file" device="disk"><source file="/p/d.qcow2"/><target dev="vda"/>{}</disk>
+<disk type="file" device="disk"><source file="/p/quorum"/><target dev="vdb"/><shareable/></disk>
+<disk type="file" device="cdrom"><target dev="sda"/></disk>{}</devices></domain>"""
+LUN = '<disk type="block" device="lun"><source dev="/dev/sdb"/><target dev="sdc"/></disk>'
+SECRET = '<encryption format="luks"/>'
+
+
+def looked(secret: str = "", more: str = "") -> Survey:
+    tree = ElementTree.fromstring(DRIVES.format(secret, more))
+    drives = {each.target: each for each in xml.disks(tree)}
+    return Survey(Domain("db", "u", "running", ""), drives, (), others=xml.others(tree))
+
+
+def test_libvirt_is_told_which_drives_to_leave_alone() -> None:
+    made = plan_creation(looked(), "a", "crash", "0000000a")
+    for asked in (
+        xml.snapshot("a", "", made.overlays, made.others, ""),
+        xml.internal("a", "", made.overlays, made.others),
+    ):
+        listed = {each.get("name"): each.get("snapshot") for each in asked.iterfind("disks/disk")}
+        assert listed.pop("vda") in ("internal", "external")
+        assert listed == {"vdb": "no", "sda": "no"}
+
+
+@pytest.mark.parametrize("seen", [looked(SECRET), looked(more=LUN)], ids=["encrypted", "lun"])
+def test_disks_no_overlay_can_stand_for(seen: Survey) -> None:
+    with pytest.raises(SnapshotError) as caught:
+        plan_creation(seen, "a", "crash", "0000000a")
+    assert caught.value.code == "NF-SNAP-004"
+
+
 def test_going_back_needs_the_images() -> None:
     back = plan_return(survey(), taken("a", 1, None), "0000000b")
     assert dict(back.under) == {"vda": (BASE, "raw")}
