@@ -46,6 +46,7 @@ async def wished(ctx: ActionContext, order: Order, definition: str, disks: Mappi
         networks=order.networks,
         missing=await _missing(ctx, sorted(needs.files)),
         nvram=variables_default(order.name),
+        addresses=frozenset(each.partition("/")[0] for found in ctx.facts.subnets.values() for each in found),
     )
 
 

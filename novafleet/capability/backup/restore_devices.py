@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.capability.backup.xml import SOURCES, parse
+from novafleet.plan.listening import CHARACTER
 
 if TYPE_CHECKING:
     from novafleet.capability.backup.restore_xml import NewDisk
 
 LOGS = "/var/log/libvirt/qemu"
 REMOVABLE = frozenset(("cdrom", "floppy"))
-CHARACTER = ("serial", "parallel", "console", "channel")
 
 
 def fit_disks(

@@ -17,6 +17,7 @@ from novafleet.capability.backup.xml import SOURCES, parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
 from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
+from novafleet.plan.listening import unlisten
 from novafleet.plan.pins import Topology, topology, unpin
 from novafleet.plan.record import RESOURCE
 
@@ -75,6 +76,8 @@ class Wish:
     missing: frozenset[str] = frozenset()
     nvram: str = ""
     apart: bool = False
+    addresses: frozenset[str] = frozenset()
+    """The host's, IPv4; empty when nobody told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,7 @@ def fit(definition: str, wish: Wish) -> Fitted:
     notes = [*_boot(root, wish), *_machine(root, wish.abilities), *_accelerator(root, wish.abilities)]
     notes += fit_disks(root, wish.disks, wish.missing, copy=wish.copy)
     notes += (f"it is not pinned any more: {pin}" for pin in unpin(root, wish.abilities.topology))
+    notes += (f"the host has no {each}: it listens on 127.0.0.1" for each in unlisten(root, wish.addresses))
     if wish.apart:
         notes += cut_off(root, wish.networks)
     _identity(root, wish)

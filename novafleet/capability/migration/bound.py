@@ -6,11 +6,11 @@ Pure. Format: https://libvirt.org/formatdomain.html. Refusals are of libvirt's `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from xml.etree.ElementTree import Element
 
+from novafleet.plan.listening import CHARACTER
+
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
-CHARACTER = ("serial", "parallel", "console", "channel")
 MEDIA = ("cdrom", "floppy")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -120,28 +120,3 @@ def _plumbing(root: Element) -> Iterator[str]:
                 yield f"socket {attribute(device, 'source', 'path')}"
     if root.find(f"{QEMU}commandline") is not None:
         yield "what QEMU's own arguments (qemu:commandline) name"
-
-
-def listens(root: Element) -> frozenset[str]:
-    """IPv4 addresses of the host that it listens on, without those every host has."""
-    return frozenset(each for each in _listens(root) if _own(each))
-
-
-def _listens(root: Element) -> Iterator[str]:
-    for graphics in root.iterfind("devices/graphics"):
-        told = graphics.findall("listen")
-        yield from (each.get("address", "") for each in told if each.get("type") == "address")
-        if not told:
-            yield graphics.get("listen", "")
-    for tag in CHARACTER:
-        for device in root.iterfind(f"devices/{tag}"):
-            if device.get("type") in ("tcp", "udp"):
-                yield attribute(device, "source[@mode='bind']", "host")
-
-
-def _own(address: str) -> bool:
-    try:
-        found = IPv4Address(address)
-    except ValueError:
-        return False
-    return not (found.is_loopback or found.is_unspecified)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from novafleet.capability.migration.bound import attribute, frozen, listens, tied, unlooked
+from novafleet.capability.migration.bound import attribute, frozen, tied, unlooked
 from novafleet.errors import MigrationError
 from novafleet.model.facts import PoolFact
 from novafleet.plan.firmware import tpm_state, variables
+from novafleet.plan.listening import listens
 
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1 << 10, "KiB": 1 << 10, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}

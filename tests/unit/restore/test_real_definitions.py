@@ -151,6 +151,24 @@ def test_pins_the_host_cannot_keep_are_dropped() -> None:
     assert abilities(capabilities, domain()).topology == Topology(frozenset((7,)), frozenset((0,)))
 
 
+def test_a_display_does_not_listen_on_an_address_of_the_old_host() -> None:
+    given = """<graphics type='vnc' listen='10.0.0.1'><listen type='address' address='10.0.0.1'/></graphics>
+<graphics type='spice' listen='10.0.0.2'/><graphics type='vnc' listen='::'/>
+<graphics type='vnc' listen='10.0.0.1'><listen type='network' network='lan' address='10.0.0.1'/></graphics>
+<serial type='udp'><source mode='bind' host='10.0.0.1' service='1'/></serial>"""
+    root, notes = made(domain(given), replace(SAME, addresses=frozenset(("10.0.0.2",))))
+    assert [each.get("listen") for each in root.findall("devices/graphics")] == [
+        "127.0.0.1",
+        "10.0.0.2",
+        "::",
+        "10.0.0.1",
+    ]
+    assert root.find("devices/graphics/listen[@address='127.0.0.1']") is not None
+    assert attributes(root, "devices/serial/source")[0]["host"] == "127.0.0.1"
+    assert notes == "the host has no 10.0.0.1: it listens on 127.0.0.1"
+    assert made(domain(given), SAME)[1] == ""
+
+
 def test_a_guest_is_told_that_it_goes_on_from_a_backup() -> None:
     root, _ = made(domain(head="<genid>43dc0cf8-809b-4adb-9bea-a9abb5f3d90e</genid>"), SAME)
     assert root.findtext("genid") == ""
