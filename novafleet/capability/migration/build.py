@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
+from shlex import quote
 from xml.etree import ElementTree
 
 from novafleet.capability.migration import place
@@ -33,6 +34,11 @@ class Case:
     def destination(self) -> Side:
         """Where it is to go."""
         return self.observed.destination
+
+    @property
+    def word(self) -> str:
+        """Its name as a word of a shell's line."""
+        return quote(self.guest.name)
 
     @property
     def copied(self) -> tuple[MoveDisk, ...]:

@@ -6,6 +6,7 @@ A blocker without modes refuses them all; one with modes only those. Every block
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from shlex import quote
 from xml.etree import ElementTree
 
 from novafleet.capability.migration.build import Case
@@ -36,16 +37,16 @@ def check(case: Case) -> tuple[Finding, ...]:
 def _state(case: Case) -> Iterator[Finding]:
     domain = case.observed.domain
     if case.observed.busy:
-        fix = f"wait for it, or end it: virsh -c qemu:///system domjobinfo {domain.name}   # on {case.source.host}"
+        fix = f"wait for it, or end it: virsh -c qemu:///system domjobinfo {case.word}   # on {case.source.host}"
         yield blocker("NF-MIG-303", f"{domain.name} is held by {case.observed.busy}", fix)
     if not domain.persistent:
-        fix = f"virsh dumpxml {domain.name} >vm.xml; virsh define vm.xml   # on {case.source.host}"
+        fix = f"virsh dumpxml {case.word} >vm.xml; virsh define vm.xml   # on {case.source.host}"
         yield blocker("NF-MIG-308", f"{domain.name} is transient: it is forgotten when it stops", fix)
     if domain.state not in MOVABLE:
         fix = f"novafleet vm ls -l {case.source.host}   # wait until it runs or is off"
         yield blocker("NF-MIG-309", f"{domain.name} is {domain.state} ({domain.reason})", fix)
     elif domain.state == "paused" and domain.reason not in ("user", "unknown"):
-        fix = f"find out why it paused ({domain.reason}), then: virsh resume {domain.name}   # on {case.source.host}"
+        fix = f"find out why it paused ({domain.reason}), then: virsh resume {case.word}   # on {case.source.host}"
         yield blocker("NF-MIG-309", f"{domain.name} is paused ({domain.reason})", fix)
 
 
@@ -68,7 +69,7 @@ def _name_there(case: Case) -> Iterator[Finding]:
         same = other.name == domain.name, other.uuid == domain.uuid
         if any(same):
             what = "has the same " + " and ".join(w for w, is_so in zip(("name", "UUID"), same, strict=True) if is_so)
-            fix = f"look at it first: virsh dominfo {other.name}   # on {host}; then undefine or rename it"
+            fix = f"look at it first: virsh dominfo {quote(other.name)}   # on {host}; then undefine or rename it"
             yield blocker("NF-MIG-305", f"{host} has a domain {other.name} ({other.state}) that {what}", fix)
 
 
@@ -104,9 +105,7 @@ def _machine(case: Case) -> Iterator[Finding]:
         family = "q35" if "q35" in guest.machine else "i440fx"
         near = sorted(name for name in there.machines if family in name)
         what = f"QEMU on {there.host} does not know machine type {guest.machine} ({guest.arch})"
-        fix = (
-            f"shut it down and set a machine type both know: virsh edit {guest.name}   # there: {', '.join(near[-3:])}"
-        )
+        fix = f"shut it down and set a machine type both know: virsh edit {case.word}   # there: {', '.join(near[-3:])}"
         yield blocker("NF-MIG-311", what, fix, RUNNING if instead else ())
         if instead:
             what = f"it boots there as the newest {instead} that QEMU knows, instead of {guest.machine}"
@@ -141,12 +140,12 @@ def _memory(case: Case) -> Iterator[Finding]:
 def _devices(case: Case) -> Iterator[Finding]:
     defined = read(case.observed.domain.xml).tied
     for device in case.guest.tied:
-        fix = f"detach it first (a medium: eject it): virsh detach-device {case.guest.name} DEVICE.xml --config --live"
+        fix = f"detach it first (a medium: eject it): virsh detach-device {case.word} DEVICE.xml --config --live"
         modes = () if device in defined else RUNNING  # a start takes it of a network's pool, or not at all
         yield blocker("NF-MIG-340", f"{device} belongs to {case.source.host}", fix, modes)
     addresses = case.destination.addresses
     for address in sorted(case.guest.listens - addresses) if addresses else ():
-        fix = f"virsh edit {case.guest.name}   # let it listen on 127.0.0.1, 0.0.0.0 or a network"
+        fix = f"virsh edit {case.word}   # let it listen on 127.0.0.1, 0.0.0.0 or a network"
         yield blocker(
             "NF-MIG-340", f"a display or console listens on {address}, which {case.destination.host} has not", fix
         )
@@ -165,7 +164,7 @@ def _devices(case: Case) -> Iterator[Finding]:
 def _pinned(case: Case) -> Iterator[Finding]:
     host = case.destination
     for pin in unmet(ElementTree.fromstring(case.observed.active_xml), host.topology):
-        fix = f"virsh edit {case.guest.name}   # its cputune, numatune; there: virsh capabilities"
+        fix = f"virsh edit {case.word}   # its cputune, numatune; there: virsh capabilities"
         yield blocker("NF-MIG-310", f"it is pinned to {pin}, which {host.host} does not have", fix)
 
 
@@ -174,7 +173,9 @@ def _address_there(case: Case) -> Iterator[Finding]:
     for other in case.destination.domains.values() if case.guest.cid else ():
         if other.state not in OFF and read(other.xml).cid == case.guest.cid:
             what = f"{case.destination.host} has a domain {other.name} ({other.state}) that has the same vsock CID"
-            yield blocker("NF-MIG-305", f"{what} {case.guest.cid}", f"virsh edit {other.name}   # <cid auto='yes'/>")
+            yield blocker(
+                "NF-MIG-305", f"{what} {case.guest.cid}", f"virsh edit {quote(other.name)}   # <cid auto='yes'/>"
+            )
 
 
 def _protection(case: Case) -> Iterator[Finding]:

@@ -70,7 +70,7 @@ def _defined_only(case: Case) -> Iterator[Finding]:
     for disk in defined:
         if disk.target not in running and not disk.medium and (disk.path or any(disk.volume)):
             what = f"disk {disk.target} is in the definition only: it comes with the next start, and is not copied"
-            fix = f"shut it down, then --mode cold; or: virsh detach-disk {case.guest.name} {disk.target} --config"
+            fix = f"shut it down, then --mode cold; or: virsh detach-disk {case.word} {disk.target} --config"
             yield blocker("NF-MIG-322", what, fix)
 
 
@@ -80,7 +80,7 @@ def _gone(case: Case) -> Iterator[Finding]:
     for disk in guest.disks:
         if disk.medium and disk.kind == "file" and plain(disk.path) and disk.path not in there:
             fix = (
-                f"virsh change-media {guest.name} {disk.target} --eject --config --force   # --live, too, while it runs"
+                f"virsh change-media {case.word} {disk.target} --eject --config --force   # --live, too, while it runs"
             )
             modes = {"mandatory": (), "requisite": (Mode.WARM, Mode.COLD)}
             if disk.startup in modes:
@@ -89,7 +89,7 @@ def _gone(case: Case) -> Iterator[Finding]:
     for path in (guest.kernel, guest.initrd, guest.dtb, *guest.tables):
         if path and path not in there:
             yield blocker(
-                "NF-MIG-313", f"{path}, which it starts with, is not there any more", f"virsh edit {guest.name}"
+                "NF-MIG-313", f"{path}, which it starts with, is not there any more", f"virsh edit {case.word}"
             )
 
 
@@ -153,9 +153,7 @@ def _snapshots(case: Case) -> Iterator[Finding]:
     if SNAPSHOTS in case.wanted.consent:
         yield warning("NF-MIG-324", what, "", COPIES)
     else:
-        fix = (
-            f"--mode cold keeps them; --consent {SNAPSHOTS} gives them up; or: novafleet snapshot rm {case.guest.name}"
-        )
+        fix = f"--mode cold keeps them; --consent {SNAPSHOTS} gives them up; or: novafleet snapshot rm {case.word}"
         yield blocker("NF-MIG-324", what, fix, COPIES)
 
 

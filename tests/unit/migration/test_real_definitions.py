@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
@@ -279,3 +280,11 @@ def test_an_equal_read_only_disk_elsewhere_is_the_one_it_gets() -> None:
     files = {EMULATOR: Seen(1), "/srv/vm/lab.db.seed.iso": Seen(57344, "5e" * 32, 77)}
     root = arrived(there(seen, pools=pools, files=files, room={"/srv/vm": 50 * GIB}))
     assert root.find("devices/disk/source[@file='/srv/vm/lab.db.seed.iso']") is not None
+
+
+@pytest.mark.parametrize("name", ["my vm", 'the "new" one', "büro's"])
+def test_lines_that_fix_something_can_be_run_whatever_the_vm_is_called(name: str) -> None:
+    definition = xml(DISKS + NIC + '<hostdev mode="subsystem" type="usb"/>', head="")
+    seen = observed(definition.replace("<name>lab-db</name>", f"<name>{name}</name>"))
+    [found] = [each for each in dossier(seen).findings if each.severity is Severity.BLOCKER]
+    assert name in shlex.split(found.fix.rpartition(": ")[2])
