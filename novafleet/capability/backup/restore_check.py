@@ -60,8 +60,10 @@ async def exists(ctx: ActionContext, name: str) -> bool:
 
 
 async def _missing(ctx: ActionContext, paths: Sequence[str]) -> frozenset[str]:
-    done = await ctx.session.run(Command.script(MISSING, *paths, become=True))
-    return frozenset(done.text.splitlines())
+    pools = {f"pool {name}" for name in ctx.facts.pools}
+    files = [path for path in paths if not path.startswith("pool ")]
+    done = await ctx.session.run(Command.script(MISSING, *files, become=True))
+    return frozenset((*done.text.splitlines(), *({*paths} - {*files} - pools)))
 
 
 def _refuse_unconnected(ctx: ActionContext, needs: Needs, networks: Mapping[str, str]) -> None:

@@ -32,8 +32,7 @@ def fit_disks(
             devices.remove(disk)
             yield f"{name} is not part of the backup, and its original may write to it: it is left out"
             continue
-        source = disk.find("source")
-        path = source.get(SOURCES.get(disk.get("type", ""), ""), "") if source is not None else ""
+        source, path = disk.find("source"), place(disk)
         if source is None or path not in missing:
             continue
         if disk.get("device") in REMOVABLE:
@@ -42,6 +41,16 @@ def fit_disks(
         elif devices is not None:
             devices.remove(disk)
             yield f"{path} is not on the host: {name} is left out"
+
+
+def place(disk: Element) -> str:
+    """What of its host a disk lies on: a path, or ``pool NAME``; "" for none."""
+    source = disk.find("source")
+    if source is None:
+        return ""
+    if disk.get("type") == "volume":
+        return f"pool {source.get('pool', '')}"
+    return source.get(SOURCES.get(disk.get("type", ""), ""), "")
 
 
 def _written(disk: Element) -> bool:

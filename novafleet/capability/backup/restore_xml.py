@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from novafleet.capability.backup.restore_devices import cut_off, fit_disks, fit_interfaces, log_console, separate
-from novafleet.capability.backup.xml import SOURCES, parse
+from novafleet.capability.backup.restore_devices import cut_off, fit_disks, fit_interfaces, log_console, place, separate
+from novafleet.capability.backup.xml import parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
 from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
@@ -143,9 +143,7 @@ def _files(root: Element) -> Iterator[tuple[str, str]]:
     if emulator := root.findtext("devices/emulator"):
         yield emulator, "emulator"
     for disk in root.findall("devices/disk"):
-        source = disk.find("source")
-        attribute = SOURCES.get(disk.get("type", ""))
-        if source is not None and attribute and (path := source.get(attribute, "")):
+        if path := place(disk):
             yield path, "disk"
 
 

@@ -187,3 +187,12 @@ def test_what_a_backup_does_not_contain() -> None:
     text = domain(given, root="".join(disk("type='x'", kind) for kind in kinds))
     assert {each.kind: bool(each.skip) for each in xml.disks_of(text)} == dict(zip(kinds, (1, 1, 0, 0), strict=True))
     assert set(xml.beside(text)) == {"/srv/share", "/run/fs", "/srv/nv"}
+
+
+def test_media_of_a_pool_the_host_does_not_have_are_ejected() -> None:
+    given = disk("pool='iso' volume='a.iso'", "volume", device="cdrom")
+    assert "pool iso" in needs(domain(given)).files
+    root, notes = made(domain(given), replace(SAME, missing=frozenset(("pool iso",))))
+    assert root.find("devices/disk[@device='cdrom']/source") is None
+    assert "pool iso is not on the host" in notes
+    assert made(domain(given), SAME)[1] == ""
