@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 
 from novafleet.capability.backup.look import Sight
@@ -9,9 +10,8 @@ from novafleet.errors import CommandError, NotFoundError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext
 
-TPM = 'cd /var/lib/libvirt/swtpm && exec tar -cf - -- "$1"'
-"""libvirt keeps the state of an emulated TPM there by the domain's UUID (qemu_tpm.c). Read while the VM runs it is a
-best effort: swtpm replaces the file whole, so it is never torn."""
+TPM = 'cd -- "$1" && exec tar -cf - -- "$2"'
+"""Read while the VM runs the state is a best effort: swtpm replaces the file whole, so it is never torn."""
 
 
 async def files(ctx: ActionContext, sight: Sight) -> Mapping[str, bytes]:
@@ -22,7 +22,7 @@ async def files(ctx: ActionContext, sight: Sight) -> Mapping[str, bytes]:
     if sight.around.nvram:
         found |= await _nvram(ctx, sight.around.nvram)
     if sight.around.tpm:
-        found |= await _output(ctx, "tpm.tar", Command.script(TPM, sight.domain.uuid, become=True))
+        found |= await _output(ctx, "tpm.tar", Command.script(TPM, *posixpath.split(sight.around.tpm), become=True))
     for name in sight.around.networks:
         virsh = ("virsh", "-q", "-c", "qemu:///system", "net-dumpxml", "--inactive", "--network", name)
         found |= await _output(ctx, f"networks/{name}.xml", Command(virsh, become=True))

@@ -25,9 +25,9 @@ def drill_name(snapshot: Snapshot) -> str:
 
 
 async def wanted_networks(repository: Repository, snapshot: Snapshot) -> tuple[str, ...]:
-    """The networks and bridges the VM is connected to."""
+    """The networks, bridges and interfaces the VM is connected to."""
     needed = needs(await _file(repository, snapshot, "domain.xml"))
-    return tuple(sorted(needed.networks | needed.bridges))
+    return tuple(sorted(needed.networks | needed.bridges | needed.devices))
 
 
 async def rehearse(

@@ -48,8 +48,8 @@ class Sight:
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Why a disk, by target, is not."""
-        return {disk.target: disk.skip for disk in self.disks if disk.skip}
+        """Why a disk, by target, is not, nor a folder or file the guest writes to, by path."""
+        return {disk.target: disk.skip for disk in self.disks if disk.skip} | xml.beside(self.xml)
 
     @property
     def scratch_directories(self) -> tuple[str, ...]:

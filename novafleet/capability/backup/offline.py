@@ -83,10 +83,11 @@ async def _written(ctx: ActionContext, paths: Sequence[str]) -> str:
 
 
 def _path(ctx: ActionContext, plan: DiskPlan) -> str:
-    if plan.disk.path:
+    if plan.disk.path and not plan.disk.encrypted:
         return plan.disk.path
+    why = "is encrypted" if plan.disk.encrypted else f"lies on {plan.disk.kind}"
     raise BackupError(
-        f"disk {plan.disk.target} lies on {plan.disk.kind}, which can be read only while the VM runs",
+        f"disk {plan.disk.target} {why}, which can be read only while the VM runs",
         code="NF-BAK-016",
         where=ctx.host.name,
         hints=("start the VM and back it up then",),

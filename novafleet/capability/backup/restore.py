@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from novafleet.capability.backup.clean import if_possible
 from novafleet.capability.backup.look import script
 from novafleet.capability.backup.pour import content
-from novafleet.capability.backup.restore_check import NVRAM, fitting, refuse_files, refuse_full
+from novafleet.capability.backup.restore_check import fitting, refuse_files, refuse_full
 from novafleet.capability.backup.restore_disks import Progress, RestoredDisk, write_disks
 from novafleet.capability.backup.restore_names import Names, Order
 from novafleet.capability.backup.restore_xml import Fitted
 from novafleet.capability.backup.xml import around, parse
 from novafleet.model.backup import Snapshot
 from novafleet.model.command import Command
+from novafleet.plan.firmware import NVRAM
 from novafleet.ports import ActionContext
 from novafleet.repository.repository import Repository
 from novafleet.swtpm import own
 
 FORGET = 'rm -rf -- "$@"'
 FOLDER = 'mkdir -p -- "$1"'
-TPM = "/var/lib/libvirt/swtpm"
-TPM_STATE = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --strip-components=1 --no-same-owner'
+UNPACK = 'rm -rf -- "$1" && mkdir -m 711 -p -- "$1" && exec tar -xf - -C "$1" --strip-components=1 --no-same-owner'
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,10 @@ async def _put_beside(ctx: ActionContext, fitted: Fitted, files: Mapping[str, by
         undo.push_async_callback(_drop, ctx, needed.nvram)
         await ctx.session.push(files["nvram"], needed.nvram, mode=0o600, become=True)
     if needed.tpm and "tpm.tar" in files:
-        state = f"{TPM}/{uuid}"
-        undo.push_async_callback(_drop, ctx, state)
-        put = Command.script(TPM_STATE, state, become=True, mutates=True)
+        undo.push_async_callback(_drop, ctx, needed.tpm)
+        put = Command.script(UNPACK, needed.tpm, become=True, mutates=True)
         await ctx.session.run(put, stdin=files["tpm.tar"])
-        await ctx.session.run(own(state))
+        await ctx.session.run(own(needed.tpm))
     return uuid
 
 

@@ -11,10 +11,10 @@ from novafleet.capability.backup.restore_xml import Fitted, Needs, NewDisk, Wish
 from novafleet.errors import BackupError, NotFoundError, Retry
 from novafleet.model.backup import Snapshot
 from novafleet.model.command import Command
+from novafleet.plan.firmware import variables_default
 from novafleet.ports import ActionContext
 
 MISSING = 'for each; do [ -e "$each" ] || printf "%s\\n" "$each"; done'
-NVRAM = "/var/lib/libvirt/qemu/nvram"
 SPARE = 64 << 20
 """Bytes that stay free in a pool."""
 
@@ -45,7 +45,8 @@ async def wished(ctx: ActionContext, order: Order, definition: str, disks: Mappi
         abilities=restore_xml.abilities(await ctx.hypervisor.capabilities(), definition),
         networks=order.networks,
         missing=await _missing(ctx, sorted(needs.files)),
-        nvram=f"{NVRAM}/{order.name}_VARS.fd",
+        nvram=variables_default(order.name),
+        addresses=frozenset(each.partition("/")[0] for found in ctx.facts.subnets.values() for each in found),
     )
 
 
@@ -59,8 +60,10 @@ async def exists(ctx: ActionContext, name: str) -> bool:
 
 
 async def _missing(ctx: ActionContext, paths: Sequence[str]) -> frozenset[str]:
-    done = await ctx.session.run(Command.script(MISSING, *paths, become=True))
-    return frozenset(done.text.splitlines())
+    pools = {f"pool {name}" for name in ctx.facts.pools}
+    files = [path for path in paths if not path.startswith("pool ")]
+    done = await ctx.session.run(Command.script(MISSING, *files, become=True))
+    return frozenset((*done.text.splitlines(), *({*paths} - {*files} - pools)))
 
 
 def _refuse_unconnected(ctx: ActionContext, needs: Needs, networks: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from xml.etree import ElementTree
 
 from novafleet.capability.backup.clean import if_possible
 from novafleet.capability.backup.look import OFF, script
@@ -14,8 +15,8 @@ from novafleet.capability.backup.restore import Restored
 from novafleet.capability.backup.restore_check import refuse_full
 from novafleet.capability.backup.restore_disks import Progress, write_disks
 from novafleet.capability.backup.restore_names import FORMATS, Names, Order
-from novafleet.capability.backup.restore_xml import NewDisk, needs
-from novafleet.capability.backup.xml import GuestDisk, around, disks_of
+from novafleet.capability.backup.restore_xml import NewDisk, needs, renew
+from novafleet.capability.backup.xml import GuestDisk, around, disks_of, parse
 from novafleet.errors import BackupError, CommandError, Retry
 from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.model.command import Command
@@ -57,6 +58,9 @@ async def restore_in_place(
         disks = await write_disks(ctx, names, {copy.name: copy for copy in copies}, sources, progress)
         await _refuse_running(ctx, name)
         await _exchange(ctx, names, exchanges, kept)
+        definition = parse(domain.xml)
+        if renew(definition):
+            await ctx.hypervisor.define_domain(ElementTree.tostring(definition, encoding="unicode"))
         undo.pop_all()
     notes = [f"what {each.copy.name} was is kept {KEPT_DAYS} days: {each.image.path}{kept}" for each in exchanges]
     if len(copies) == len(snapshot.disks):
@@ -72,8 +76,9 @@ def _exchanges(ctx: ActionContext, copies: Sequence[DiskCopy], disks: Sequence[G
     found = []
     for copy in copies:
         disk = there.get(copy.target)
-        if disk is None or disk.kind != "file" or disk.format not in FORMATS:
-            what = f"a {disk.format} disk on a {disk.kind}" if disk else "not there"
+        if disk is None or disk.kind != "file" or disk.format not in FORMATS or disk.encrypted:
+            form = "encrypted" if disk and disk.encrypted else disk.format if disk else ""
+            what = f"a {form} disk on a {disk.kind}" if disk else "not there"
             raise BackupError(
                 f"disk {copy.target} cannot be exchanged in place",
                 code="NF-BAK-037",

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from novafleet.capability.backup.restore_devices import fit_disks, fit_interfaces, log_console, separate
-from novafleet.capability.backup.xml import SOURCES, parse
+from novafleet.capability.backup.restore_devices import cut_off, fit_disks, fit_interfaces, log_console, place, separate
+from novafleet.capability.backup.xml import parse
 from novafleet.errors import BackupError, Retry
 from novafleet.model.address import METADATA_NS
 from novafleet.plan.elsewhere import fit_machine, for_older_libvirt
+from novafleet.plan.listening import unlisten
+from novafleet.plan.pins import Topology, topology, unpin
 from novafleet.plan.record import RESOURCE
 
+NEEDED = ("kernel", "initrd", "dtb", "table")
+"""Files without which it does not start."""
 HOST_CPUS = frozenset(("host-passthrough", "host-model"))
 
 ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
@@ -32,15 +36,18 @@ class Abilities:
     emulator: str
     kvm: bool
     owner: str = ""
+    topology: Topology = field(default_factory=Topology)
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a definition names on its host: files by what they are for, networks and bridges of its NICs."""
+    """What a definition names on its host: files by what they are for, networks and bridges of its NICs, and
+    the interfaces they are put on (macvtap)."""
 
     files: Mapping[str, str]
     networks: frozenset[str]
     bridges: frozenset[str]
+    devices: frozenset[str]
     macs: frozenset[str]
     uuid: str
     name: str
@@ -69,6 +76,8 @@ class Wish:
     missing: frozenset[str] = frozenset()
     nvram: str = ""
     apart: bool = False
+    addresses: frozenset[str] = frozenset()
+    """The host's, IPv4; empty when nobody told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,9 @@ def abilities(capabilities: str, definition: str) -> Abilities:
         raise _cannot(f"it has no QEMU for {arch}", "install qemu-system for that architecture there")
     names = {name for each in found[0].findall("machine") for name in (each.text, each.get("canonical")) if name}
     kvm = any(each.get("type") == "kvm" for each in found[0].findall("domain"))
-    return Abilities(frozenset(names), found[0].findtext("emulator", ""), kvm, _owner(root, kvm=kvm))
+    return Abilities(
+        frozenset(names), found[0].findtext("emulator", ""), kvm, _owner(root, kvm=kvm), topology(capabilities)
+    )
 
 
 def _owner(root: Element, *, kvm: bool) -> str:
@@ -111,6 +122,7 @@ def needs(definition: str) -> Needs:
         files=dict(_files(root)),
         networks=frozenset(name for each in sources if (name := each.get("network", ""))),
         bridges=frozenset(name for each in sources if (name := each.get("bridge", ""))),
+        devices=frozenset(each.get("dev", "") for each in root.findall("devices/interface[@type='direct']/source")),
         macs=frozenset(mac.get("address", "").lower() for each in interfaces if (mac := each.find("mac")) is not None),
         uuid=root.findtext("uuid", ""),
         name=root.findtext("name", ""),
@@ -121,15 +133,17 @@ def _files(root: Element) -> Iterator[tuple[str, str]]:
     for tag in ("kernel", "initrd", "dtb", "loader"):
         if path := (root.findtext(f"os/{tag}") or "").strip():
             yield path, tag
+    for table in root.findall("os/acpi/table"):
+        yield (table.text or "").strip(), "table"
+    for entry in root.findall("sysinfo[@type='fwcfg']/entry[@file]"):
+        yield entry.get("file", ""), "table"
     nvram = root.find("os/nvram")
     if nvram is not None and (template := nvram.get("template", "")):
         yield template, "template"
     if emulator := root.findtext("devices/emulator"):
         yield emulator, "emulator"
     for disk in root.findall("devices/disk"):
-        source = disk.find("source")
-        attribute = SOURCES.get(disk.get("type", ""))
-        if source is not None and attribute and (path := source.get(attribute, "")):
+        if path := place(disk):
             yield path, "disk"
 
 
@@ -161,7 +175,11 @@ def fit(definition: str, wish: Wish) -> Fitted:
     root = parse(definition)
     before = root.findtext("name", "")
     notes = [*_boot(root, wish), *_machine(root, wish.abilities), *_accelerator(root, wish.abilities)]
-    notes += fit_disks(root, wish.disks, wish.missing)
+    notes += fit_disks(root, wish.disks, wish.missing, copy=wish.copy)
+    notes += (f"it is not pinned any more: {pin}" for pin in unpin(root, wish.abilities.topology))
+    notes += (f"the host has no {each}: it listens on 127.0.0.1" for each in unlisten(root, wish.addresses))
+    if wish.apart:
+        notes += cut_off(root, wish.networks)
     _identity(root, wish)
     macs = [new_mac(wish.uuid, index) for index in range(len(root.findall("devices/interface")))]
     used = fit_interfaces(root, wish.networks, macs if wish.copy and not wish.apart else ())
@@ -178,33 +196,49 @@ def _identity(root: Element, wish: Wish) -> None:
         found = root.find(tag)
         (found if found is not None else SubElement(root, tag)).text = value
     root.attrib.pop("id", None)
+    for backend in root.findall("devices/tpm/backend[@type='emulator']"):
+        for source in backend.findall("source"):  # where the original has its state
+            backend.remove(source)
     for entry in root.findall("sysinfo/system/entry[@name='uuid']"):
         entry.text = wish.uuid
     metadata = root.find("metadata")
     if wish.copy and metadata is not None:  # the environment knows nothing of a copy
         for record in metadata.findall(RESOURCE):
             metadata.remove(record)
+    renew(root)
+
+
+def renew(root: Element) -> bool:
+    """Let libvirt choose another generation ID, by which a guest knows that it goes on from a backup."""
     genid = root.find("genid")
-    if wish.copy and genid is not None:
+    if genid is not None:
         genid.text = None
+    return genid is not None
 
 
 def _boot(root: Element, wish: Wish) -> Iterator[str]:
     os = root.find("os")
     if os is None:
         return
-    for tag in ("kernel", "initrd", "dtb"):
-        path = (os.findtext(tag) or "").strip()
-        if path in wish.missing:
+    for path, tag in _files(root):
+        if tag in NEEDED and path in wish.missing:
             raise _cannot(f"it has no {path}, the VM's {tag}", f"copy {path} there from the VM's old host")
     nvram, loader = os.find("nvram"), os.find("loader")
     if nvram is not None and wish.nvram:
-        nvram.text = wish.nvram
+        _put_variables(nvram, wish.nvram)
         if nvram.get("template", "") in wish.missing:
             del nvram.attrib["template"]
     if loader is not None and (loader.text or "").strip() in wish.missing:
         yield f"firmware {loader.text} is not on the host: libvirt chooses another one"
         _choose_firmware(os, loader)
+
+
+def _put_variables(nvram: Element, path: str) -> None:
+    """As text: a source (libvirt 8.5) would still name the original's."""
+    for source in nvram.findall("source"):
+        nvram.remove(source)
+    nvram.attrib.pop("type", None)
+    nvram.text = path
 
 
 def _choose_firmware(os: Element, loader: Element) -> None:

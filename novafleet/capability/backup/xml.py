@@ -12,10 +12,14 @@ from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.errors import BackupError
 from novafleet.nbd.pulljob import checkpoint_xml
+from novafleet.plan.firmware import tpm_state, variables
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+UNREADABLE = {"vhostuser": "of another program (vhost-user)", "vhostvdpa": "of another program (vDPA)"}
+UNREADABLE |= {"dir": "a directory of the host"}
+"""By a disk's type, why QEMU cannot be asked for what is on it."""
 SOURCES = {"file": "file", "block": "dev"}
 """By a disk's type, the attribute of ``<source>`` that holds a path on the host."""
 
@@ -34,6 +38,7 @@ class GuestDisk:
     chain: tuple[str, ...] = ()
     skip: str = ""
     volume: tuple[str, str] | None = None
+    encrypted: bool = False
 
 
 def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
@@ -44,11 +49,11 @@ def left_out(disk: GuestDisk, names: Collection[str]) -> GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What belongs to a VM besides its disks. ``tpm``: it has an emulated one; ``agent``: its guest agent answers
-    (known of a running VM only)."""
+    """What belongs to a VM besides its disks. ``nvram`` and ``tpm`` are the paths of its UEFI variables
+    and of its emulated TPM's state; ``agent``: its guest agent answers (known of a running VM only)."""
 
     nvram: str = ""
-    tpm: bool = False
+    tpm: str = ""
     agent: bool = False
     networks: tuple[str, ...] = ()
 
@@ -69,12 +74,11 @@ def disks_of(xml: str) -> tuple[GuestDisk, ...]:
 def around(xml: str) -> Around:
     """NVRAM, TPM, agent and networks of a domain definition."""
     root = parse(xml)
-    tpm = root.find("devices/tpm/backend")
     channels = [each for each in root.findall("devices/channel/target") if each.get("name") == AGENT_CHANNEL]
     sources = root.findall("devices/interface[@type='network']/source")
     return Around(
-        nvram=(root.findtext("os/nvram") or "").strip(),
-        tpm=tpm is not None and tpm.get("type") == "emulator",
+        nvram=variables(root),
+        tpm=tpm_state(root),
         agent=any(each.get("state") == "connected" for each in channels),
         networks=tuple(sorted({name for each in sources if (name := each.get("network", ""))})),
     )
@@ -104,6 +108,7 @@ def _disk(disk: Element) -> GuestDisk:
         path=source.get(SOURCES[kind], "") if source is not None and kind in SOURCES else "",
         chain=_chain(disk),
         skip=_skip(disk, source),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
         volume=(source.get("pool", ""), source.get("volume", "")) if source is not None and kind == "volume" else None,
     )
 
@@ -127,7 +132,21 @@ def _skip(disk: Element, source: Element | None) -> str:
         return "read-only"
     if source is None:
         return "empty"
-    return "made anew at each start" if disk.find("transient") is not None else ""
+    if disk.find("transient") is not None:
+        return "made anew at each start"
+    return UNREADABLE.get(disk.get("type", ""), "")
+
+
+def beside(xml: str) -> dict[str, str]:
+    """What the guest writes to that is no disk, by path, and why it is not backed up."""
+    root, found = parse(xml), {}
+    for source in root.iterfind("devices/filesystem/source"):
+        if name := source.get("dir") or source.get("socket") or source.get("file") or source.get("name"):
+            found[name] = "shared with the guest by its host"
+    for memory in root.iterfind("devices/memory"):
+        if path := (memory.findtext("source/path") or "").strip():
+            found[path] = f"memory kept in a file ({memory.get('model', '')})"
+    return found
 
 
 def known_checkpoint_xml(name: str, created: int, targets: Sequence[str], others: Sequence[str]) -> str:

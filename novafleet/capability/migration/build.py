@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
+from shlex import quote
 from xml.etree import ElementTree
 
 from novafleet.capability.migration import place
-from novafleet.capability.migration.guest import Guest, GuestDisk, located, read
+from novafleet.capability.migration.guest import Guest, GuestDisk, whole
 from novafleet.capability.migration.observed import Image, Observed, Side
 from novafleet.model.migration import MoveDisk, MoveFile, Wanted
 from novafleet.plan.storage import IMAGE_PREFIX
@@ -35,6 +36,11 @@ class Case:
         return self.observed.destination
 
     @property
+    def word(self) -> str:
+        """Its name as a word of a shell's line."""
+        return quote(self.guest.name)
+
+    @property
     def copied(self) -> tuple[MoveDisk, ...]:
         """The disks that have to be carried."""
         return tuple(disk for disk in self.disks if not disk.shared)
@@ -47,7 +53,7 @@ class Case:
 
 def lay_out(observed: Observed, wanted: Wanted) -> Case:
     """Raises MigrationError NF-MIG-300 for a definition that cannot be read."""
-    guest = located(read(observed.active_xml), observed.source.pools)
+    guest = whole(observed.active_xml, observed.domain.xml, observed.source.pools)
     drives = [disk for disk in guest.disks if not disk.medium]
     disks = tuple(_disk(observed, wanted, disk) for disk in drives)
     layers = {each.source: each for disk in disks if not disk.shared for each in _layers(observed, wanted, disk)}
@@ -94,7 +100,12 @@ def _stands(observed: Observed, wanted: Wanted, chain: tuple[Image, ...]) -> boo
     lower = chain[1:]
     kept = all(_arrival(observed, wanted, image.path) == image.path for image in lower)
     known = all(_present(observed, wanted, image.path) or _free(observed, wanted, image.path) for image in lower)
-    return known and (kept or len(lower) == 1)
+    return known and all(plain(image.path) for image in lower) and (kept or len(lower) == 1)
+
+
+def plain(path: str) -> bool:
+    """Is it a file, neither a device nor reached over a network?"""
+    return path.startswith("/") and not path.startswith("/dev/")
 
 
 def _digest(side: Side, path: str) -> str:
@@ -124,6 +135,7 @@ def _layers(observed: Observed, wanted: Wanted, disk: MoveDisk) -> Iterator[Move
 def _files(observed: Observed, wanted: Wanted, guest: Guest) -> Iterator[MoveFile]:
     named = [(disk.device, disk.path) for disk in guest.disks if disk.medium and disk.kind == "file"]
     named += [("kernel", guest.kernel), ("initrd", guest.initrd), ("dtb", guest.dtb)]
+    named += [("table", path) for path in guest.tables]
     named += [("nvram", guest.nvram), ("tpm", guest.tpm)]
     seen: set[str] = set()
     for kind, path in named:

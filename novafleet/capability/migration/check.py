@@ -6,6 +6,8 @@ A blocker without modes refuses them all; one with modes only those. Every block
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from shlex import quote
+from xml.etree import ElementTree
 
 from novafleet.capability.migration.build import Case
 from novafleet.capability.migration.check_disks import DISK_CHECKS
@@ -13,10 +15,13 @@ from novafleet.capability.migration.check_networks import NETWORK_CHECKS
 from novafleet.capability.migration.filters import check_filters
 from novafleet.capability.migration.findings import RUNNING, blocker, note, warning
 from novafleet.capability.migration.gates import foretold
+from novafleet.capability.migration.guest import read
 from novafleet.capability.migration.known_bad import known_bad
+from novafleet.capability.migration.power import OFF
 from novafleet.model.migration import Finding, Mode, Path
 from novafleet.plan import moving
 from novafleet.plan.elsewhere import machine_for
+from novafleet.plan.pins import unmet
 
 Check = Callable[[Case], Iterator[Finding]]
 MOVABLE = frozenset(("running", "blocked", "idle", "paused", "shutoff"))
@@ -32,16 +37,16 @@ def check(case: Case) -> tuple[Finding, ...]:
 def _state(case: Case) -> Iterator[Finding]:
     domain = case.observed.domain
     if case.observed.busy:
-        fix = f"wait for it, or end it: virsh -c qemu:///system domjobinfo {domain.name}   # on {case.source.host}"
+        fix = f"wait for it, or end it: virsh -c qemu:///system domjobinfo {case.word}   # on {case.source.host}"
         yield blocker("NF-MIG-303", f"{domain.name} is held by {case.observed.busy}", fix)
     if not domain.persistent:
-        fix = f"virsh dumpxml {domain.name} >vm.xml; virsh define vm.xml   # on {case.source.host}"
+        fix = f"virsh dumpxml {case.word} >vm.xml; virsh define vm.xml   # on {case.source.host}"
         yield blocker("NF-MIG-308", f"{domain.name} is transient: it is forgotten when it stops", fix)
     if domain.state not in MOVABLE:
         fix = f"novafleet vm ls -l {case.source.host}   # wait until it runs or is off"
         yield blocker("NF-MIG-309", f"{domain.name} is {domain.state} ({domain.reason})", fix)
     elif domain.state == "paused" and domain.reason not in ("user", "unknown"):
-        fix = f"find out why it paused ({domain.reason}), then: virsh resume {domain.name}   # on {case.source.host}"
+        fix = f"find out why it paused ({domain.reason}), then: virsh resume {case.word}   # on {case.source.host}"
         yield blocker("NF-MIG-309", f"{domain.name} is paused ({domain.reason})", fix)
 
 
@@ -64,7 +69,7 @@ def _name_there(case: Case) -> Iterator[Finding]:
         same = other.name == domain.name, other.uuid == domain.uuid
         if any(same):
             what = "has the same " + " and ".join(w for w, is_so in zip(("name", "UUID"), same, strict=True) if is_so)
-            fix = f"look at it first: virsh dominfo {other.name}   # on {host}; then undefine or rename it"
+            fix = f"look at it first: virsh dominfo {quote(other.name)}   # on {host}; then undefine or rename it"
             yield blocker("NF-MIG-305", f"{host} has a domain {other.name} ({other.state}) that {what}", fix)
 
 
@@ -100,9 +105,7 @@ def _machine(case: Case) -> Iterator[Finding]:
         family = "q35" if "q35" in guest.machine else "i440fx"
         near = sorted(name for name in there.machines if family in name)
         what = f"QEMU on {there.host} does not know machine type {guest.machine} ({guest.arch})"
-        fix = (
-            f"shut it down and set a machine type both know: virsh edit {guest.name}   # there: {', '.join(near[-3:])}"
-        )
+        fix = f"shut it down and set a machine type both know: virsh edit {case.word}   # there: {', '.join(near[-3:])}"
         yield blocker("NF-MIG-311", what, fix, RUNNING if instead else ())
         if instead:
             what = f"it boots there as the newest {instead} that QEMU knows, instead of {guest.machine}"
@@ -113,7 +116,8 @@ def _machine(case: Case) -> Iterator[Finding]:
 
 def _programs(case: Case) -> Iterator[Finding]:
     guest, there = case.guest, case.destination
-    for what, path in (("emulator", guest.emulator), ("firmware", guest.loader)):
+    sources = (("random number generator", path) for path in guest.random)
+    for what, path in (("emulator", guest.emulator), ("firmware", guest.loader), *sources):
         if path and path not in there.files:
             fix = f"install it there (dpkg -S {path} on {case.source.host} names its package)"
             yield blocker("NF-MIG-313", f"{there.host} has no {what} {path}", fix)
@@ -134,12 +138,44 @@ def _memory(case: Case) -> Iterator[Finding]:
 
 
 def _devices(case: Case) -> Iterator[Finding]:
+    defined = read(case.observed.domain.xml).tied
     for device in case.guest.tied:
-        fix = f"detach it first: virsh detach-device {case.guest.name} DEVICE.xml --config --live"
-        yield blocker("NF-MIG-340", f"{device} belongs to {case.source.host}", fix)
+        fix = f"detach it first (a medium: eject it): virsh detach-device {case.word} DEVICE.xml --config --live"
+        modes = () if device in defined else RUNNING  # a start takes it of a network's pool, or not at all
+        yield blocker("NF-MIG-340", f"{device} belongs to {case.source.host}", fix, modes)
+    addresses = case.destination.addresses
+    for address in sorted(case.guest.listens - addresses) if addresses else ():
+        fix = f"virsh edit {case.word}   # let it listen on 127.0.0.1, 0.0.0.0 or a network"
+        yield blocker(
+            "NF-MIG-340", f"a display or console listens on {address}, which {case.destination.host} has not", fix
+        )
     for device in case.guest.frozen:
         what = f"{device}: QEMU cannot carry its state over"
         yield blocker("NF-MIG-341", what, "use --mode warm or cold", RUNNING)
+    for disk in case.guest.disks if case.observed.running else ():
+        if disk.transient:
+            what = f"transient disk {disk.target}: what it starts from cannot be carried while it runs"
+            yield blocker("NF-MIG-341", what, "shut it down, then --mode cold", (Mode.WARM, Mode.COLD))
+    for need in case.guest.unlooked:
+        what = f"{need}: it does not come along, and nobody looked for it on {case.destination.host}"
+        yield warning("NF-MIG-346", what, f"see to it that {case.destination.host} has the same")
+
+
+def _pinned(case: Case) -> Iterator[Finding]:
+    host = case.destination
+    for pin in unmet(ElementTree.fromstring(case.observed.active_xml), host.topology):
+        fix = f"virsh edit {case.word}   # its cputune, numatune; there: virsh capabilities"
+        yield blocker("NF-MIG-310", f"it is pinned to {pin}, which {host.host} does not have", fix)
+
+
+def _address_there(case: Case) -> Iterator[Finding]:
+    """Two guests of a host cannot have one vsock address."""
+    for other in case.destination.domains.values() if case.guest.cid else ():
+        if other.state not in OFF and read(other.xml).cid == case.guest.cid:
+            what = f"{case.destination.host} has a domain {other.name} ({other.state}) that has the same vsock CID"
+            yield blocker(
+                "NF-MIG-305", f"{what} {case.guest.cid}", f"virsh edit {quote(other.name)}   # <cid auto='yes'/>"
+            )
 
 
 def _protection(case: Case) -> Iterator[Finding]:
@@ -172,11 +208,13 @@ CHECKS: tuple[Check, ...] = (
     _off,
     _unfinished,
     _name_there,
+    _address_there,
     _hosts,
     _cpu,
     _machine,
     _programs,
     _memory,
+    _pinned,
     *DISK_CHECKS,
     *NETWORK_CHECKS,
     check_filters,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from posixpath import dirname
 
-from novafleet.capability.migration.build import Case
+from novafleet.capability.migration.build import Case, plain
 from novafleet.capability.migration.findings import COPIES, blocker, note, warning
-from novafleet.model.migration import Finding
+from novafleet.capability.migration.guest import read
+from novafleet.capability.migration.observed import Image
+from novafleet.model.migration import Finding, Mode
 from novafleet.plan.storage import DEFAULT_PATH
 
 HEADROOM = 1.02
 """Of what is copied: images grow a little while the guest writes."""
+MADE_LATER = frozenset(("nvram", "tpm"))
+"""Kinds of files whose folder is made where it is missing."""
 SNAPSHOTS = "snapshots"
 """Consent: the snapshots may be lost."""
 
@@ -20,7 +25,7 @@ def _readable(case: Case) -> Iterator[Finding]:
     kinds = {disk.target: disk.kind for disk in case.guest.disks}
     for disk in case.copied:
         chain = case.source.chains.get(disk.source, ())
-        if kinds[disk.target] == "block":
+        if kinds[disk.target] == "block" or disk.source.startswith("/dev/"):
             fix = "use --mode cold after converting it to a file: qemu-img convert"
             yield blocker("NF-MIG-322", f"disk {disk.target} is a device ({disk.source}), which is not copied", fix)
         elif chain and chain[0].error:
@@ -32,6 +37,62 @@ def _readable(case: Case) -> Iterator[Finding]:
             yield blocker("NF-MIG-322", what, "move it to a directory pool first: virsh vol-clone")
 
 
+def _copyable(case: Case) -> Iterator[Finding]:
+    """Is a copy the same disk?"""
+    drives = {disk.target: disk for disk in case.guest.disks if not disk.medium}
+    for disk in case.copied:
+        if drives[disk.target].shareable and not disk.readonly:
+            what = (
+                f"disk {disk.target} ({disk.source}) is shareable: other VMs write to it, and a copy would be another"
+            )
+            yield blocker("NF-MIG-322", what, "move it to storage that both hosts share")
+        if drives[disk.target].encrypted:
+            what = f"disk {disk.target} is encrypted: what a running guest's copy is written to would not be"
+            yield blocker("NF-MIG-322", what, "use --mode cold", COPIES)
+        for image, below in pairwise(case.source.chains.get(disk.source, ())):
+            yield from _stands(disk.target, image, below)
+
+
+def _stands(target: str, image: Image, below: Image) -> Iterator[Finding]:
+    if not plain(below.path):
+        what = f"disk {target} stands on {below.path}, which is no file"
+        yield blocker("NF-MIG-322", what, "use --mode live or warm: it is made one image", (Mode.COLD,))
+    elif image.untold:
+        what = f"disk {target}: {image.path} does not say what format the image under it has"
+        fix = f"qemu-img rebase -u -f qcow2 -b {below.path} -F {below.format} {image.path}   # with the VM off"
+        yield blocker("NF-MIG-322", what, fix, (Mode.COLD,))
+
+
+def _defined_only(case: Case) -> Iterator[Finding]:
+    """A disk that comes with the next start is not seen in what runs."""
+    running = {disk.target for disk in case.guest.disks}
+    defined = read(case.observed.domain.xml).disks if case.observed.running else ()
+    for disk in defined:
+        if disk.target not in running and not disk.medium and (disk.path or any(disk.volume)):
+            what = f"disk {disk.target} is in the definition only: it comes with the next start, and is not copied"
+            fix = f"shut it down, then --mode cold; or: virsh detach-disk {case.word} {disk.target} --config"
+            yield blocker("NF-MIG-322", what, fix)
+
+
+def _gone(case: Case) -> Iterator[Finding]:
+    """Files it names that neither host has: a medium that was deleted while it is in the drive, a kernel."""
+    guest, there = case.guest, {*case.source.files, *case.destination.files}
+    for disk in guest.disks:
+        if disk.medium and disk.kind == "file" and plain(disk.path) and disk.path not in there:
+            fix = (
+                f"virsh change-media {case.word} {disk.target} --eject --config --force   # --live, too, while it runs"
+            )
+            modes = {"mandatory": (), "requisite": (Mode.WARM, Mode.COLD)}
+            if disk.startup in modes:
+                what = f"{disk.path}, which is in {disk.device} {disk.target}, is not there any more"
+                yield blocker("NF-MIG-313", what, fix, modes[disk.startup])
+    for path in (guest.kernel, guest.initrd, guest.dtb, *guest.tables):
+        if path and path not in there:
+            yield blocker(
+                "NF-MIG-313", f"{path}, which it starts with, is not there any more", f"virsh edit {case.word}"
+            )
+
+
 def _pools(case: Case) -> Iterator[Finding]:
     there = case.destination
     asked = case.wanted.pool
@@ -40,6 +101,7 @@ def _pools(case: Case) -> Iterator[Finding]:
         fix = f"virsh pool-define-as {asked} dir --target /srv/{asked}   # on {there.host}; pools there: {known}"
         yield blocker("NF-MIG-320", f"{there.host} has no storage pool {asked}", fix)
     homes = {dirname(disk.path) for disk in case.copied if not disk.source.startswith("/dev/")}
+    homes |= {dirname(each.path) for each in case.brought if each.kind not in MADE_LATER}
     for home in sorted(homes - there.room.keys() - {DEFAULT_PATH}):
         fix = "novafleet migrate … --pool POOL   # or make the directory there"
         yield blocker("NF-MIG-320", f"{there.host} has no directory {home}", fix)
@@ -91,9 +153,7 @@ def _snapshots(case: Case) -> Iterator[Finding]:
     if SNAPSHOTS in case.wanted.consent:
         yield warning("NF-MIG-324", what, "", COPIES)
     else:
-        fix = (
-            f"--mode cold keeps them; --consent {SNAPSHOTS} gives them up; or: novafleet snapshot rm {case.guest.name}"
-        )
+        fix = f"--mode cold keeps them; --consent {SNAPSHOTS} gives them up; or: novafleet snapshot rm {case.word}"
         yield blocker("NF-MIG-324", what, fix, COPIES)
 
 
@@ -120,6 +180,9 @@ def _checkpoints(case: Case) -> Iterator[Finding]:
 
 DISK_CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _readable,
+    _copyable,
+    _defined_only,
+    _gone,
     _pools,
     _space,
     _in_the_way,

@@ -13,7 +13,8 @@ from novafleet.capability.migration.findings import blocker, note, warning
 from novafleet.capability.migration.guest import GuestNic
 from novafleet.model.migration import Finding
 
-ON_A_DEVICE = frozenset(("bridge", "direct"))
+ON_A_DEVICE = {"bridge": "bridge", "direct": "interface", "ethernet": "tap"}
+"""What a card of this type needs, in words."""
 LOCAL = frozenset(("nat", "route", ""))
 """Forward modes of networks that reach no further than their host."""
 
@@ -24,11 +25,9 @@ def _there(case: Case) -> Iterator[Finding]:
         name = place.network(nic.source, case.wanted)
         if nic.kind == "network":
             yield from _network(case, nic, name)
-        elif nic.kind in ON_A_DEVICE and name not in case.destination.devices:
+        elif nic.kind in ON_A_DEVICE and nic.source and name not in case.destination.devices:
             fix = f"make it there, or use another: --network {nic.source}=NAME"
-            yield blocker(
-                "NF-MIG-331", f"{host} has no {'bridge' if nic.kind == 'bridge' else 'interface'} {name}", fix
-            )
+            yield blocker("NF-MIG-331", f"{host} has no {ON_A_DEVICE[nic.kind]} {name}", fix)
 
 
 def _distinct(case: Case) -> Iterator[GuestNic]:

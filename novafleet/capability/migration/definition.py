@@ -6,6 +6,7 @@ Format: https://libvirt.org/formatdomain.html, formatcaps.html.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from posixpath import basename
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -34,13 +35,17 @@ def arriving(move: Move, xml: str) -> str:
         if disk is not None:
             _put(element, disk)
         else:
-            _replace(element.find("source"), ("file", "dev"), files)
+            _medium(element, files)
     for tag in ("kernel", "initrd", "dtb", "nvram"):
         _text(root.find(f"os/{tag}"), files)
+    for table in root.iterfind("os/acpi/table"):
+        _text(table, files)
+    for named in (*root.iterfind("sysinfo/entry"), *root.iterfind("devices/interface/rom")):
+        _replace(named, ("file",), files)
     _replace(root.find("os/nvram/source"), ("file",), files)
     _replace(root.find("devices/tpm/backend/source"), ("path",), files)
-    for source in root.iterfind("devices/interface/source"):
-        _replace(source, ("network", "bridge"), move.wanted.networks)
+    for nic in root.iterfind("devices/interface"):
+        _connect(nic, move.wanted.networks)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -74,7 +79,8 @@ def _parse(xml: str) -> Element:
 
 def _put(element: Element, disk: MoveDisk) -> None:
     """The disk on its file of the destination; a volume of a pool becomes one too."""
-    if disk.shared:
+    pooled = element.get("type") == "volume" and disk.path
+    if disk.shared and disk.path == disk.source and not pooled:
         return
     if element.get("type") == "volume":
         element.set("type", "file")
@@ -89,6 +95,32 @@ def _put(element: Element, disk: MoveDisk) -> None:
     driver = element.find("driver")
     if driver is not None:
         driver.set("type", disk.format)
+
+
+def _medium(element: Element, files: Mapping[str, str]) -> None:
+    """A medium on its file of the destination, which may have no pool of that name."""
+    source = element.find("source")
+    _replace(source, ("file", "dev"), files)
+    if source is None or element.get("type") != "volume":
+        return
+    path = next((now for was, now in files.items() if basename(was) == source.get("volume")), "")
+    if path:
+        element.set("type", "file")
+        for name in ("pool", "volume", "index"):
+            source.attrib.pop(name, None)
+        source.set("file", path)
+
+
+def _connect(nic: Element, networks: Mapping[str, str]) -> None:
+    """What a running guest's network is made of here (``bridge``, ``dev``, ``portid``) says nothing of the other's."""
+    source = nic.find("source")
+    if source is not None and source.get("network", "") in networks:
+        nic.set("type", "network")
+        for name in ("bridge", "dev", "mode", "portid"):
+            source.attrib.pop(name, None)
+    _replace(source, ("network", "bridge", "dev"), networks)
+    if nic.get("type") == "ethernet":
+        _replace(nic.find("target"), ("dev",), networks)
 
 
 def _replace(element: Element | None, names: tuple[str, ...], instead: Mapping[str, str]) -> None:

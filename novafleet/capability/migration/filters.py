@@ -80,7 +80,7 @@ def check_filters(case: Case) -> Iterator[Finding]:
     """Those nobody has, those that come along, and those of the same name that say something else."""
     here, there, host = case.observed.filters, case.observed.filters_there, case.destination.host
     for name in sorted({nic.filter for nic in case.guest.nics if nic.filter} - here.keys() - there.keys()):
-        fix = f"virsh nwfilter-define FILE   # on {host}; or take <filterref> out: virsh edit {case.guest.name}"
+        fix = f"virsh nwfilter-define FILE   # on {host}; or take <filterref> out: virsh edit {case.word}"
         yield blocker("NF-MIG-335", f"nobody has the network filter {name} that a card of the VM refers to", fix)
     for name, xml in here.items():
         if name not in there:

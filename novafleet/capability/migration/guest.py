@@ -1,6 +1,6 @@
 """A domain's definition as its migration sees it: what must be the same, or there, on the destination. Pure.
 
-Format: https://libvirt.org/formatdomain.html. Refusals of libvirt are those of ``qemuMigrationSrcIsAllowed`` (9.0).
+Format: https://libvirt.org/formatdomain.html.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from novafleet.capability.migration.bound import attribute, frozen, tied, unlooked
 from novafleet.errors import MigrationError
 from novafleet.model.facts import PoolFact
-
-TPM_STATE = "/var/lib/libvirt/swtpm"
-"""Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
-NVRAM = "/var/lib/libvirt/qemu/nvram"
-"""Where libvirt puts the UEFI variables of a domain by default (qemuDomainNVRAMPathFormat)."""
+from novafleet.plan.firmware import tpm_state, variables
+from novafleet.plan.listening import listens
 
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1 << 10, "KiB": 1 << 10, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "T": 1 << 40, "TiB": 1 << 40}
@@ -36,6 +34,9 @@ class GuestDisk:
     readonly: bool = False
     shareable: bool = False
     transient: bool = False
+    encrypted: bool = False
+    startup: str = "mandatory"
+    """What becomes of a start without its medium: mandatory | requisite | optional."""
 
     @property
     def medium(self) -> bool:
@@ -45,7 +46,8 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class GuestNic:
-    """A network card. ``kind`` as libvirt's type; ``source`` the network, bridge or interface it is on; ``filter`` the
+    """A network card. ``kind`` as libvirt's type, ``network`` also where libvirt tells of a running one what that is
+    made of; ``source`` the network, bridge or interface it is on, or the tap somebody else makes; ``filter`` the
     network filter it refers to."""
 
     mac: str
@@ -57,8 +59,9 @@ class GuestNic:
 @dataclass(frozen=True, slots=True)
 class Guest:
     """Sizes in bytes. ``cpu`` is its ``<cpu>`` element as text, ``cpu_mode`` that element's; ``tied`` names devices
-    that hold it to its host, ``frozen`` those with which QEMU cannot migrate while running; ``firmware`` is ``efi``
-    where libvirt is to choose it."""
+    that hold it to its host, ``frozen`` those with which QEMU cannot migrate while running, ``unlooked`` what else it
+    needs of its host; ``firmware`` is ``efi`` where libvirt is to choose it; ``tables`` are files the guest is shown as
+    firmware tables, ``random`` devices of the host it has its randomness of, ``cid`` its fixed vsock address."""
 
     name: str
     uuid: str
@@ -81,6 +84,11 @@ class Guest:
     tpm: str = ""
     hugepages: bool = False
     firmware: str = ""
+    unlooked: tuple[str, ...] = ()
+    listens: frozenset[str] = frozenset()
+    tables: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+    cid: str = ""
 
 
 def read(xml: str) -> Guest:
@@ -103,17 +111,31 @@ def read(xml: str) -> Guest:
         cpu_mode=cpu.get("mode", "") if cpu is not None else "",
         disks=tuple(_disk(each) for each in root.iterfind("devices/disk")),
         nics=tuple(_nic(each) for each in root.iterfind("devices/interface")),
-        tied=tuple(_tied(root)),
-        frozen=tuple(_frozen(root)),
+        tied=tied(root),
+        frozen=tuple(frozen(root)),
         loader=_text(root, "os/loader"),
-        nvram=_variables(root),
+        nvram=variables(root),
         kernel=_text(root, "os/kernel"),
         initrd=_text(root, "os/initrd"),
         dtb=_text(root, "os/dtb"),
-        tpm=_tpm(root),
+        tpm=tpm_state(root),
         hugepages=root.find("memoryBacking/hugepages") is not None,
-        firmware=_attribute(root, "os", "firmware"),
+        firmware=attribute(root, "os", "firmware"),
+        unlooked=unlooked(root),
+        listens=listens(root),
+        tables=tuple(dict.fromkeys(_tables(root))),
+        random=tuple(dict.fromkeys(_random(root))),
+        cid=_cid(root),
     )
+
+
+def whole(active: str, defined: str, pools: Mapping[str, PoolFact]) -> Guest:
+    """The guest as it runs (or as it is defined), its volumes as files, with the media that only its definition has."""
+    guest, other = located(read(active), pools), located(read(defined), pools)
+    known = {disk.path for disk in guest.disks}
+    media = (disk for disk in other.disks if disk.medium and disk.path and disk.path not in known)
+    more = (replace(disk, startup=disk.startup.replace("mandatory", "requisite")) for disk in media)
+    return replace(guest, disks=(*guest.disks, *more))
 
 
 def located(guest: Guest, pools: Mapping[str, PoolFact]) -> Guest:
@@ -139,74 +161,45 @@ def _bytes(element: Element | None) -> int:
     return int((element.text or "0").strip()) * _UNITS.get(element.get("unit", "KiB"), 1 << 10)
 
 
-def _attribute(element: Element, path: str, *names: str) -> str:
-    found = element.find(path)
-    return next((found.get(name, "") for name in names if found.get(name)), "") if found is not None else ""
-
-
 def _disk(disk: Element) -> GuestDisk:
     return GuestDisk(
-        target=_attribute(disk, "target", "dev"),
+        target=attribute(disk, "target", "dev"),
         device=disk.get("device", "disk"),
         kind=disk.get("type", ""),
-        path=_attribute(disk, "source", "file", "dev"),
-        format=_attribute(disk, "driver", "type") or "raw",
-        volume=(_attribute(disk, "source", "pool"), _attribute(disk, "source", "volume")),
+        path=attribute(disk, "source", "file", "dev"),
+        format=attribute(disk, "driver", "type") or "raw",
+        volume=(attribute(disk, "source", "pool"), attribute(disk, "source", "volume")),
         readonly=disk.find("readonly") is not None,
         shareable=disk.find("shareable") is not None,
         transient=disk.find("transient") is not None,
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
+        startup=attribute(disk, "source", "startupPolicy") or "mandatory",
     )
 
 
 def _nic(nic: Element) -> GuestNic:
-    source = _attribute(nic, "source", "network", "bridge", "dev", "name", "path")
-    return GuestNic(
-        _attribute(nic, "mac", "address"), nic.get("type", ""), source, _attribute(nic, "filterref", "filter")
-    )
+    source = attribute(nic, "source", "network", "bridge", "dev", "name", "path")
+    kind = "network" if attribute(nic, "source", "network") else nic.get("type", "")
+    if kind == "ethernet" and attribute(nic, "target", "managed") == "no":
+        source = attribute(nic, "target", "dev")
+    return GuestNic(attribute(nic, "mac", "address"), kind, source, attribute(nic, "filterref", "filter"))
 
 
-def _tied(root: Element) -> Iterator[str]:
-    """Devices of this very host."""
-    for device in root.iterfind("devices/hostdev"):
-        yield f"host device ({device.get('type', device.get('mode', ''))})"
-    for nic in root.iterfind("devices/interface"):
-        if nic.get("type") in ("hostdev", "vdpa", "vhostuser"):
-            yield f"{nic.get('type')} interface {_attribute(nic, 'mac', 'address')}"
-    for disk in root.iterfind("devices/disk"):
-        if disk.get("device") == "lun" or disk.get("type") in ("nvme", "vhostuser", "vhostvdpa", "dir"):
-            yield f"disk {_attribute(disk, 'target', 'dev')} ({disk.get('type')}, {disk.get('device', 'disk')})"
-    if _attribute(root, "devices/tpm/backend", "type") == "passthrough":
-        yield "the host's TPM"
+def _tables(root: Element) -> Iterator[str]:
+    for table in root.iterfind("os/acpi/table"):
+        yield (table.text or "").strip()
+    for entry in root.iterfind("sysinfo[@type='fwcfg']/entry[@file]"):
+        yield entry.get("file", "")
+    for rom in root.iterfind("devices/interface/rom[@file]"):
+        yield rom.get("file", "")
 
 
-def _frozen(root: Element) -> Iterator[str]:
-    """Devices whose state QEMU cannot carry over while it runs."""
-    for share in root.iterfind("devices/filesystem"):
-        yield f"shared folder {_attribute(share, 'target', 'dir')}"
-    for memory in root.iterfind("devices/shmem"):
-        if _attribute(memory, "model", "type") != "ivshmem-doorbell" or memory.get("role") != "master":
-            yield f"shared memory {memory.get('name', '')}"
-    for disk in root.iterfind("devices/disk"):
-        if disk.find("transient") is not None:
-            yield f"transient disk {_attribute(disk, 'target', 'dev')}"
-    if root.find("cpu/feature[@name='invtsc'][@policy='require']") is not None and not _fixed_clock(root):
-        yield "CPU feature invtsc without a fixed TSC frequency"
+def _random(root: Element) -> Iterator[str]:
+    for backend in root.iterfind("devices/rng/backend[@model='random']"):
+        if path := (backend.text or "").strip():
+            yield path
 
 
-def _fixed_clock(root: Element) -> bool:
-    return root.find("clock/timer[@name='tsc'][@frequency]") is not None
-
-
-def _tpm(root: Element) -> str:
-    emulated = root.find("devices/tpm/backend[@type='emulator']")
-    if emulated is None:
-        return ""
-    told = _attribute(emulated, "source", "path")
-    return told or f"{TPM_STATE}/{_text(root, 'uuid')}"
-
-
-def _variables(root: Element) -> str:
-    """libvirt 9.0 does not tell the file of a VM that is off and whose firmware it chooses."""
-    told = _text(root, "os/nvram") or _attribute(root, "os/nvram/source", "file")
-    chosen = f"{NVRAM}/{_text(root, 'name')}_VARS.fd"
-    return told or (chosen if root.find("os[@firmware='efi']") is not None else "")
+def _cid(root: Element) -> str:
+    cid = root.find("devices/vsock/cid")
+    return cid.get("address", "") if cid is not None and cid.get("auto") != "yes" else ""

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from novafleet.capability.migration.budget import Budget
 from novafleet.capability.migration.definition import arriving
@@ -169,7 +170,8 @@ def _differs(move: Move) -> bool:
     """Is anything called otherwise on the destination?"""
     places = (*((each.source, each.path) for each in move.disks), *((each.source, each.path) for each in move.files))
     renamed = any(one != other for one, other in move.wanted.networks.items())
-    return renamed or any(one != other for one, other in places)
+    pooled = ElementTree.fromstring(move.xml).find("devices/disk[@type='volume']") is not None
+    return renamed or pooled or any(one != other for one, other in places)
 
 
 @asynccontextmanager

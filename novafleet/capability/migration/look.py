@@ -13,13 +13,14 @@ from xml.etree import ElementTree
 from novafleet.capability.migration import place
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.filters import filters
-from novafleet.capability.migration.guest import Guest, GuestDisk, located, read
+from novafleet.capability.migration.guest import Guest, GuestDisk, read, whole
 from novafleet.capability.migration.observed import Image, Observed, Seen, Side
 from novafleet.capability.migration.scripts import script
 from novafleet.capability.migration.survey import Surveys
 from novafleet.model.facts import HostFacts, PoolFact
 from novafleet.model.migration import Wanted
 from novafleet.plan.elsewhere import machine_for
+from novafleet.plan.pins import topology
 from novafleet.ports import Hypervisor
 from novafleet.together import together
 
@@ -79,7 +80,7 @@ async def look(
     source, destination = ends
     here, there = facts[source.host.name], facts[destination.host.name]
     observed = await _vm(source.hypervisor, name, Side(here.host), Side(there.host), (job, vm, environment))
-    guest = located(read(observed.active_xml), here.pools)
+    guest = whole(observed.active_xml, observed.domain.xml, here.pools)
     own = [disk for disk in guest.disks if not disk.medium and disk.path]
     files = (*(disk.path for disk in own), *extras(guest))
     homes = sorted({dirname(disk.path) for disk in own if disk.kind == "file"})
@@ -122,7 +123,7 @@ async def _vm(hypervisor: Hypervisor, name: str, here: Side, there: Side, named:
 def extras(guest: Guest) -> tuple[str, ...]:
     """Files the guest needs beside its disks."""
     media = [disk.path for disk in guest.disks if disk.medium and disk.kind == "file"]
-    named = (*media, guest.kernel, guest.initrd, guest.dtb, guest.nvram, guest.tpm)
+    named = (*media, guest.kernel, guest.initrd, guest.dtb, *guest.tables, guest.nvram, guest.tpm)
     return tuple(dict.fromkeys(path for path in named if path))
 
 
@@ -135,7 +136,7 @@ def arrivals(
 ) -> Question:
     """What to ask of the destination: is there room, and is something there already?"""
     paths = [place.arrival(path, here, there, wanted) for path in files]
-    programs = [path for path in (guest.loader, guest.emulator) if path]
+    programs = [path for path in (guest.loader, guest.emulator, *guest.random) if path]
     rooms = tuple(sorted({dirname(path) for path in paths}))
     return Question("", rooms, tuple(dict.fromkeys((*files, *paths, *programs))))
 
@@ -175,6 +176,8 @@ def _side(facts: HostFacts, kind: Kind, answer: Answer, arch: str) -> Side:
         machines=machines,
         lock_manager=answer.values.get("lock", ""),
         swtpm=answer.values.get("swtpm") == "yes",
+        topology=topology(capabilities),
+        addresses=frozenset(each.partition("/")[0] for found in facts.subnets.values() for each in found),
         domains=facts.domains,
         networks=facts.networks,
         pools=facts.pools,
@@ -237,6 +240,7 @@ def _image(info: Mapping[str, Any]) -> Image:
         allocated=int(info.get("actual-size", 0)),
         backing=str(info.get("full-backing-filename") or info.get("backing-filename", "")),
         internal=tuple(str(each.get("name", "")) for each in info.get("snapshots", ())),
+        untold="backing-filename" in info and "backing-filename-format" not in info,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from novafleet.model.facts import Domain, NetworkFact, PoolFact
 from novafleet.model.migration import GateAhead
 from novafleet.model.snapshot import Checkpoint, DomainSnapshot
+from novafleet.plan.pins import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Image:
     backing: str = ""
     internal: tuple[str, ...] = ()
     error: str = ""
+    untold: bool = False
+    """It does not say what format the one under it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Side:
     machines: frozenset[str] = frozenset()
     lock_manager: str = ""
     swtpm: bool = False
+    topology: Topology = field(default_factory=Topology)
+    addresses: frozenset[str] = frozenset()
+    """IPv4; empty when nobody told."""
     domains: Mapping[str, Domain] = field(default_factory=dict)
     networks: Mapping[str, NetworkFact] = field(default_factory=dict)
     pools: Mapping[str, PoolFact] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from posixpath import basename, dirname
 
 from novafleet.model.facts import PoolFact
 from novafleet.model.migration import Wanted
+from novafleet.plan.firmware import NVRAM, TPM_STATE
 from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, IMAGE_PREFIX
 
 
@@ -19,6 +20,8 @@ def directory(path: str, source: Mapping[str, PoolFact], destination: Mapping[st
     """The destination's directory for a file of the source: the pool asked for, else the same directory, else the
     pool of the same name, else the default one. A content-addressed image is in the default pool of every host."""
     home = dirname(path)
+    if home in (NVRAM, TPM_STATE):  # libvirt looks for them there, whatever a definition says of disks
+        return home
     if basename(path).startswith(IMAGE_PREFIX):
         return _path(destination, DEFAULT_POOL)
     if wanted.pool:

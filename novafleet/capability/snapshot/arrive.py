@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.manifest import Manifest, SnapshotPart
+from novafleet.plan.firmware import TPM_STATE
 from novafleet.plan.storage import OVERLAY
 
 Images = Mapping[str, tuple[str, str]]
@@ -178,7 +179,7 @@ def _described(root: Element, part: SnapshotPart, place: Place, images: Images) 
 def copies(definition: Element, part: SnapshotPart) -> Iterator[tuple[str, str, str]]:
     """Of what a snapshot keeps beside the disks: where each belongs, its copy there, and the archive's member."""
     for path in xml.extras(definition):
-        kept = part.tpm if path.startswith(f"{xml.TPM_STATE}/") else part.nvram
+        kept = part.tpm if path.startswith(f"{TPM_STATE}/") else part.nvram
         if kept is not None:
             yield path, f"{path}.nf-{part.token}", kept.member
 
@@ -186,7 +187,7 @@ def copies(definition: Element, part: SnapshotPart) -> Iterator[tuple[str, str, 
 def own(definition: Element, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Where the VM's own UEFI variables and TPM state belong, and the archive's member."""
     for path in xml.extras(definition):
-        kept = manifest.tpm if path.startswith(f"{xml.TPM_STATE}/") else manifest.nvram
+        kept = manifest.tpm if path.startswith(f"{TPM_STATE}/") else manifest.nvram
         if kept is not None:
             yield path, kept.member
 

@@ -70,7 +70,7 @@ async def _inside(ctx: ActionContext, args: Mapping[str, Json], held: Frozen, pr
     """Inside the images; why this libvirt does not, empty when it did. Raises SnapshotError NF-SNAP-014 when nothing
     else was wanted."""
     seen, creation = prepared.seen, prepared.creation
-    wanted = xml.internal(args["name"], _description(ctx, args, held, creation), seen.disks)
+    wanted = xml.internal(args["name"], _description(ctx, args, held, creation), seen.disks, creation.others)
     try:
         await ctx.hypervisor.create_snapshot(seen.domain.name, xml.text_of(wanted), SnapshotFlag.ATOMIC)
     except HypervisorError as error:

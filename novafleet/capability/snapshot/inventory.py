@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.look import Survey, Taken
 from novafleet.capability.snapshot.manifest import PACKED, ImagePart, Manifest, Part, SnapshotPart
 from novafleet.errors import SnapshotError
+from novafleet.plan.firmware import TPM_STATE
 from novafleet.plan.storage import OVERLAY, on_overlay, volume_of
 
 EXPORT = "export"
@@ -159,7 +159,7 @@ def _token(taken: Taken) -> str:
 def _beside(made: Contents, seen: Survey, taken: Taken, name: str) -> tuple[Part | None, Part | None]:
     found: dict[str, Part | None] = {"nvram": None, "tpm": None}
     for place, copy in taken.note.copies.items() if taken.note else ():
-        what = "tpm" if place.startswith(f"{xml.TPM_STATE}/") else "nvram"
+        what = "tpm" if place.startswith(f"{TPM_STATE}/") else "nvram"
         found[what] = _part(made, seen, copy, f"{what}/{name}", what)
     return found["nvram"], found["tpm"]
 

@@ -20,6 +20,7 @@ from novafleet.capability.snapshot.tidy import REMOVE, tidy
 from novafleet.errors import CommandError, NotFoundError, NovaFleetError, SnapshotError, SpaceError
 from novafleet.model.command import Command
 from novafleet.model.snapshot import SnapshotFlag
+from novafleet.plan.firmware import TPM_STATE
 from novafleet.ports import ActionContext, Outcome
 from novafleet.swtpm import own
 
@@ -228,7 +229,7 @@ async def _put_beside(ctx: ActionContext, manifest: Manifest, place: Place, fitt
     for path, member in pairs:
         undo.push_async_callback(_drop, ctx, path)
         await run_script(ctx, "copy.sh", _unpacked(place, parts[member]), path)
-        if path.startswith(f"{xml.TPM_STATE}/"):
+        if path.startswith(f"{TPM_STATE}/"):
             await ctx.session.run(own(path))
 
 

@@ -52,7 +52,8 @@ class Taken:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """A VM at one moment. ``disks`` by target are those it runs on, else those of its definition; ``beside`` are
-    files by path and bytes, ``free`` bytes by directory, ``extras`` the paths of UEFI variables and TPM state."""
+    files by path and bytes, ``free`` bytes by directory, ``extras`` the paths of UEFI variables and TPM state;
+    ``others`` are the targets of drives a snapshot does not hold."""
 
     domain: Domain
     disks: Mapping[str, Disk]
@@ -62,6 +63,7 @@ class Survey:
     free: Mapping[str, int] = field(default_factory=dict)
     configured: Mapping[str, str] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def off(self) -> bool:
@@ -116,13 +118,14 @@ async def observe(session: HostSession, hypervisor: Hypervisor, name: str) -> Su
     running = await hypervisor.running_xml(name) if domain.state not in OFF else ""
     taken = tuple(_taken(each) for each in await hypervisor.snapshots(name))
     definition = xml.parse(domain.xml)
-    disks = {each.target: each for each in xml.disks(xml.parse(running) if running else definition)}
+    active = xml.parse(running) if running else definition
+    disks = {each.target: each for each in xml.disks(active)}
     configured = {each.target: each.path for each in xml.disks(definition) if each.path}
-    extras = xml.extras(xml.parse(running) if running else definition)
+    extras = xml.extras(active)
     seen = await _files(session, disks, extras)
     formats = _formats(definition, taken)
     images = {path: _with_format(image, formats) for path, image in seen.images.items()}
-    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, extras)
+    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, extras, xml.others(active))
 
 
 def _taken(fact: DomainSnapshot) -> Taken:

@@ -52,16 +52,19 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = 
         )
     _refuse_disks(seen)
     kind, choice = choose(seen, mode, wanted)
+    if kind == EXTERNAL:
+        _refuse_encrypted(seen)
     saved = mode == LIVE and not seen.off and kind == EXTERNAL
     first = next(iter(seen.disks.values())).path
     creation = Creation(
         overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
         under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
+        others=seen.others,
         memory=f"{overlay(first, token)}.mem" if saved else "",
         copies={path: overlay(path, token) for path in seen.extras},
         kind=kind,
         choice=choice,
-        strict=wanted == INTERNAL,
+        strict=wanted == INTERNAL or any(disk.encrypted for disk in seen.disks.values()),
     )
     _refuse_space(seen, creation)
     return creation
@@ -116,6 +119,17 @@ def _refuse_disks(seen: Survey) -> None:
                 code="NF-SNAP-004",
                 cause=f"it is a {disk.kind}, not a file on the host",
                 hints=("back it up instead: novafleet backup run",),
+            )
+
+
+def _refuse_encrypted(seen: Survey) -> None:
+    for disk in seen.disks.values():
+        if disk.encrypted:
+            raise SnapshotError(
+                f"no overlay can be laid over disk {disk.name} of {seen.domain.name}",
+                code="NF-SNAP-004",
+                cause="it is encrypted, and what the guest writes from then on would not be",
+                hints=("shut it down: a snapshot inside the image is encrypted too", "or novafleet backup run"),
             )
 
 

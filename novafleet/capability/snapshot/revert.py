@@ -79,7 +79,10 @@ def _definition(seen: Survey, record: Element, wanted: Return) -> Element:
     """The definition of then on the new overlays; one that tells nothing leaves today's."""
     then = xml.definition(record)
     base = then if then.find("devices") is not None else xml.parse(seen.domain.xml)
-    return xml.on_images(base, {target: (path, "qcow2") for target, path in wanted.overlays.items()})
+    back = xml.on_images(base, {target: (path, "qcow2") for target, path in wanted.overlays.items()})
+    for genid in back.iterfind("genid"):
+        genid.text = None  # libvirt chooses another: the guest is to know that it has been here before
+    return back
 
 
 async def _make_current(ctx: ActionContext, seen: Survey, taken: Taken) -> None:

@@ -12,13 +12,10 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from novafleet.errors import SnapshotError
+from novafleet.plan.firmware import tpm_state, variables
 
 DISK_ALIAS = "ua-disk-"
 """What ``capability/vm/devices.py`` names the disks of an environment's VM."""
-NVRAM = "/var/lib/libvirt/qemu/nvram"
-"""Where libvirt puts the UEFI variables of a domain by default (qemuDomainNVRAMPathFormat)."""
-TPM_STATE = "/var/lib/libvirt/swtpm"
-"""Where libvirt keeps the state of emulated TPMs, a directory a domain's UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,7 @@ class Disk:
     format: str
     chain: tuple[str, ...] = ()
     mirror: str = ""
+    encrypted: bool = False
 
 
 def parse(text: str) -> Element:
@@ -55,8 +53,15 @@ def disks(domain: Element) -> tuple[Disk, ...]:
 
 def _written(domain: Element) -> Iterator[Element]:
     for disk in domain.iterfind("devices/disk"):
-        if disk.get("device", "disk") == "disk" and disk.find("readonly") is None and disk.find("shareable") is None:
+        kept = any(disk.find(tag) is not None for tag in ("readonly", "shareable"))
+        if disk.get("device", "disk") in ("disk", "lun") and not kept:
             yield disk
+
+
+def others(domain: Element) -> tuple[str, ...]:
+    """The targets of all other drives: libvirt lays overlays over those that are not listed too, shareable or not."""
+    targets = [_attribute(each, "target", "dev") for each in domain.iterfind("devices/disk")]
+    return tuple(sorted({*targets} - {each.target for each in disks(domain)} - {""}))
 
 
 def _disk(disk: Element) -> Disk:
@@ -70,6 +75,7 @@ def _disk(disk: Element) -> Disk:
         format=_attribute(disk, "driver", "type") or "raw",
         chain=tuple(_chain(disk)),
         mirror=_attribute(disk, "mirror/source", "file"),
+        encrypted=disk.find("encryption") is not None or disk.find("source/encryption") is not None,
     )
 
 
@@ -88,16 +94,7 @@ def _attribute(element: Element, path: str, name: str) -> str:
 
 def extras(domain: Element) -> tuple[str, ...]:
     """What is part of a VM beside its disks: the file of its UEFI variables, the directory of its emulated TPM."""
-    emulated = domain.find("devices/tpm/backend[@type='emulator']") is not None
-    tpm = f"{TPM_STATE}/{domain.findtext('uuid', '').strip()}" if emulated else ""
-    return tuple(path for path in (_variables(domain), tpm) if path)
-
-
-def _variables(domain: Element) -> str:
-    """libvirt 9.0 does not tell the file of a VM that is off and whose firmware it chooses."""
-    told = domain.findtext("os/nvram", "").strip()
-    chosen = f"{NVRAM}/{domain.findtext('name', '').strip()}_VARS.fd"
-    return told or (chosen if domain.find("os[@firmware='efi']") is not None else "")
+    return tuple(path for path in (variables(domain), tpm_state(domain)) if path)
 
 
 def definition(snapshot: Element) -> Element:
@@ -156,7 +153,7 @@ def snapshot(name: str, description: str, overlays: Mapping[str, str], others: t
     return root
 
 
-def internal(name: str, description: str, targets: Iterable[str]) -> Element:
+def internal(name: str, description: str, targets: Iterable[str], others: Iterable[str] = ()) -> Element:
     """Asks for a snapshot inside the images, with the memory of a guest that runs."""
     root = Element("domainsnapshot")
     SubElement(root, "name").text = name
@@ -164,6 +161,8 @@ def internal(name: str, description: str, targets: Iterable[str]) -> Element:
     listed = SubElement(root, "disks")
     for target in targets:
         SubElement(listed, "disk", name=target, snapshot="internal")
+    for target in others:
+        SubElement(listed, "disk", name=target, snapshot="no")
     return root
 
 

@@ -12,7 +12,7 @@ from novafleet.errors import BackupError
 from novafleet.nbd.pulljob import JobDisk, backup_xml, checkpoint_xml
 
 DOMAIN = """
-<domain type='kvm' id='7'><os><nvram>/nv/a.fd</nvram></os><devices>
+<domain type='kvm' id='7'><uuid>u-1</uuid><os><nvram>/nv/a.fd</nvram></os><devices>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/p/top'/>
   <backingStore type='file'><source file='/p/mid'/><backingStore type='file'><source file='/p/base'/><backingStore/>
   </backingStore></backingStore><target dev='vda'/><alias name='ua-disk-root'/></disk>
@@ -36,7 +36,7 @@ def test_disks() -> None:
 
 
 def test_around() -> None:
-    assert xml.around(DOMAIN) == Around("/nv/a.fd", tpm=True, agent=True, networks=("lab",))
+    assert xml.around(DOMAIN) == Around("/nv/a.fd", "/var/lib/libvirt/swtpm/u-1", agent=True, networks=("lab",))
     assert xml.around("<domain/>") == Around()
     assert (xml.domain_id(DOMAIN), xml.domain_id("<domain/>")) == ("7", "")
 
@@ -65,3 +65,10 @@ def test_a_checkpoint() -> None:
 def test_what_is_no_xml() -> None:
     with pytest.raises(BackupError):
         xml.disks_of("<domain")
+
+
+def test_variables_wherever_the_definition_tells_them() -> None:
+    source = "<domain><os><nvram type='file'><source file='/srv/nv.fd'/></nvram></os></domain>"
+    chosen = "<domain><name>my vm</name><os firmware='efi'/></domain>"
+    assert xml.around(source).nvram == "/srv/nv.fd"
+    assert xml.around(chosen).nvram == "/var/lib/libvirt/qemu/nvram/my vm_VARS.fd"

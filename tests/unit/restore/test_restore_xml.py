@@ -151,3 +151,15 @@ def test_abilities_of_a_host() -> None:
     assert (found.kvm, found.owner) == (True, "64055:108")
     with pytest.raises(BackupError, match="no QEMU for aarch64"):
         abilities(CAPABILITIES, DOMAIN.replace("x86_64", "aarch64"))
+
+
+def test_variables_and_tpm_state_are_not_those_of_the_original() -> None:
+    told = "<nvram type='file' format='qcow2'><source file='/srv/web.fd'/></nvram>"
+    before = "<nvram template='/usr/share/OVMF/VARS.fd'>/var/lib/libvirt/qemu/nvram/web_VARS.fd</nvram>"
+    text = DOMAIN.replace(before, told)
+    tpm = "<tpm><backend type='emulator'><source type='dir' path='/srv/tpm'/></backend></tpm></devices>"
+    root = ElementTree.fromstring(fit(text.replace("</devices>", tpm), COPY).xml)
+    nvram = root.find("os/nvram")
+    assert nvram is not None
+    assert (nvram.attrib, nvram.text, len(nvram)) == ({"format": "qcow2"}, "/nvram/copy_VARS.fd", 0)
+    assert root.find("devices/tpm/backend/source") is None

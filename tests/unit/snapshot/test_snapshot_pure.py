@@ -20,6 +20,7 @@ from novafleet.errors import SnapshotError, SpaceError
 from novafleet.model.facts import Domain
 from novafleet.model.policy import Keep
 from novafleet.model.snapshot import DomainSnapshot
+from novafleet.plan.firmware import NVRAM, TPM_STATE
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 BASE, ONE, TWO = "/p/d.qcow2", "/p/d.qcow2.nf-00000001", "/p/d.qcow2.nf-00000002"
@@ -69,8 +70,9 @@ def test_only_disks_a_guest_writes_to_count() -> None:
     ("system", "wanted"),
     [
         ("<os/>", ()),
-        ("<os firmware='efi'/>", (f"{xml.NVRAM}/db_VARS.fd",)),
+        ("<os firmware='efi'/>", (f"{NVRAM}/db_VARS.fd",)),
         ("<os firmware='efi'><nvram>/n/x.fd</nvram></os>", ("/n/x.fd",)),
+        ("<os firmware='efi'><nvram type='file'><source file='/n/y.fd'/></nvram></os>", ("/n/y.fd",)),
     ],
 )
 def test_uefi_variables_are_found_where_libvirt_puts_them(system: str, wanted: tuple[str, ...]) -> None:
@@ -172,7 +174,7 @@ def test_a_creation_lays_an_overlay_over_each_disk_and_copies_the_variables() ->
     made = plan_creation(survey(), "a", "crash", "0000000a")
     assert dict(made.overlays) == {"vda": f"{BASE}.nf-0000000a"}
     assert dict(made.under) == {"vda": (BASE, "raw")}
-    kept = {"/n/db.fd": "/n/db.fd.nf-0000000a", f"{xml.TPM_STATE}/u": f"{xml.TPM_STATE}/u.nf-0000000a"}
+    kept = {"/n/db.fd": "/n/db.fd.nf-0000000a", f"{TPM_STATE}/u": f"{TPM_STATE}/u.nf-0000000a"}
     assert (made.copies, made.memory) == (kept, "")
 
 
@@ -188,6 +190,38 @@ def test_what_cannot_be_made_is_refused(seen: Survey, code: str) -> None:
     with pytest.raises((SnapshotError, SpaceError)) as caught:
         plan_creation(seen, "a", "crash", "0000000a")
     assert caught.value.code == code
+
+
+DRIVES = """<domain><name>db</name><devices>
+<disk type="file" device="disk"><source file="/p/d.qcow2"/><target dev="vda"/>{}</disk>
+<disk type="file" device="disk"><source file="/p/quorum"/><target dev="vdb"/><shareable/></disk>
+<disk type="file" device="cdrom"><target dev="sda"/></disk>{}</devices></domain>"""
+LUN = '<disk type="block" device="lun"><source dev="/dev/sdb"/><target dev="sdc"/></disk>'
+SECRET = '<encryption format="luks"/>'
+
+
+def looked(secret: str = "", more: str = "") -> Survey:
+    tree = ElementTree.fromstring(DRIVES.format(secret, more))
+    drives = {each.target: each for each in xml.disks(tree)}
+    return Survey(Domain("db", "u", "running", ""), drives, (), others=xml.others(tree))
+
+
+def test_libvirt_is_told_which_drives_to_leave_alone() -> None:
+    made = plan_creation(looked(), "a", "crash", "0000000a")
+    for asked in (
+        xml.snapshot("a", "", made.overlays, made.others, ""),
+        xml.internal("a", "", made.overlays, made.others),
+    ):
+        listed = {each.get("name"): each.get("snapshot") for each in asked.iterfind("disks/disk")}
+        assert listed.pop("vda") in ("internal", "external")
+        assert listed == {"vdb": "no", "sda": "no"}
+
+
+@pytest.mark.parametrize("seen", [looked(SECRET), looked(more=LUN)], ids=["encrypted", "lun"])
+def test_disks_no_overlay_can_stand_for(seen: Survey) -> None:
+    with pytest.raises(SnapshotError) as caught:
+        plan_creation(seen, "a", "crash", "0000000a")
+    assert caught.value.code == "NF-SNAP-004"
 
 
 def test_going_back_needs_the_images() -> None:
