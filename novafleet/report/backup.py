@@ -18,6 +18,7 @@ from novafleet.report import console, findings
 from novafleet.report.console import size
 from novafleet.repository.records import Proof
 
+WELL = frozenset(("done", "planned"))
 STYLES = {"done": "green", "planned": "green", "failed": "red", "unreachable": "red", "cancelled": "yellow"}
 
 
@@ -50,8 +51,9 @@ def _remarks(done: BackedUp) -> Iterator[str]:
 
 def _add_vm(grid: Any, vm: VmBackup) -> None:
     first = [console.text(vm.vm or "?"), vm.host, console.text(vm.state, STYLES.get(vm.state, "")), vm.snapshot or "-"]
+    bare = ["-", "definition", "", "", "", "it has no disk to copy"] if vm.state in WELL else [""] * 6
     for disk in vm.disks or (None,):
-        grid.add_row(*first, *(_disk(disk) if disk else [""] * 6))
+        grid.add_row(*first, *(_disk(disk) if disk else bare))
         first = ["", "", "", ""]
 
 
@@ -62,7 +64,7 @@ def _disk(disk: DiskBackup) -> list[Any]:
 
 def _summary(done: BackedUp) -> str:
     disks = [disk for vm in done.vms for disk in vm.disks]
-    well = sum(vm.state in ("done", "planned") for vm in done.vms)
+    well = sum(vm.state in WELL for vm in done.vms)
     verb = "would be backed up" if not done.run else "backed up"
     read, stored = sum(disk.bytes_read for disk in disks), sum(disk.bytes_stored for disk in disks)
     text = f"{well} of {len(done.vms)} VMs {verb}; {size(read)} read"

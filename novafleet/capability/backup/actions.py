@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from novafleet.capability.backup.plan import DiskPlan, mending, plan, without
 from novafleet.capability.backup.read import Reading, copy, read_again
 from novafleet.capability.backup.xml import known_checkpoint_xml, left_out, sizes
 from novafleet.errors import BackupError, HypervisorError, RepositoryError, UnreachableError
-from novafleet.model.backup import Blob, DiskCopy, Snapshot
+from novafleet.model.backup import Blob, Consistency, DiskCopy, Snapshot
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, BlockSource, Clock
 from novafleet.repository.check import lost_of
@@ -113,11 +113,23 @@ async def back_up(ctx: ActionContext, repository: Repository, clock: Clock, orde
 
 def _exported(work: Work) -> AbstractAsyncContextManager[Exported]:
     ctx, sight, prepared = work.ctx, work.sight, work.prepared
+    if not prepared.plans:
+        return _undisturbed(sight)
     if prepared.note is not None:
         return online.taken_up(ctx, sight, prepared.plans, prepared.note)
     if sight.running:
         return online.exported(ctx, sight, prepared.plans, work.order, work.checkpoint)
     return offline.exported(ctx, sight, prepared.plans, work.order, work.checkpoint)
+
+
+@asynccontextmanager
+async def _undisturbed(sight: Sight) -> AsyncIterator[Exported]:
+    """A VM that keeps nothing on disks of its own: what is to be had is its definition and what lies beside it."""
+
+    async def ended() -> str:
+        return ""
+
+    yield Exported((), Consistency.CRASH if sight.running else Consistency.OFFLINE, {}, ended)
 
 
 async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:
@@ -173,8 +185,6 @@ async def _relearnt(ctx: ActionContext, sight: Sight, parent: Snapshot) -> Sight
 
 def _planned(ctx: ActionContext, sight: Sight, parent: Snapshot | None, order: Order) -> Prepared:
     sight = replace(sight, disks=tuple(left_out(disk, order.exclude) for disk in sight.disks))
-    if not sight.copied:
-        raise BackupError(f"{sight.domain.name} has no disk to back up", code="NF-BAK-011", where=ctx.host.name)
     plans = plan(sight.disks, sight.images, parent, sight.checkpoints, running=sight.running, full=order.full)
     for each in plans:
         if each.image.error:
