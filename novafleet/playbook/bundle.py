@@ -81,7 +81,7 @@ def _entry(spec: StackSpec, path: Path, folder: Path, files: tuple[BundleFile, .
             raise _bad(f"{path} does not exist", where, f"files there: {', '.join(sorted(names)[:8])}")
         return name
     if spec.kind == "quadlet":
-        if not any(name.endswith(QUADLET_SUFFIXES) for name in names):
+        if not any(name.endswith(QUADLET_SUFFIXES) and "/" not in name for name in names):
             raise _bad(f"{folder} has no Quadlet unit", where, f"units end with {', '.join(QUADLET_SUFFIXES)}")
         return ""
     if spec.kind == "kube":

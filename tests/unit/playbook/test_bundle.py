@@ -55,7 +55,9 @@ def test_links_that_stay_inside_are_followed(tmp_path: Path, folder: Path) -> No
     assert [file.path for file in stack(tmp_path).files] == ["also.yaml", "compose.yaml"]
 
 
-@pytest.mark.parametrize(("target", "code"), [("/etc/passwd", "042"), ("../env.yml", "042"), ("nowhere", "041"), ("link", "041")])
+@pytest.mark.parametrize(
+    ("target", "code"), [("/etc/passwd", "042"), ("../env.yml", "042"), ("nowhere", "041"), ("link", "041")]
+)
 def test_links_that_lead_out_or_nowhere(tmp_path: Path, folder: Path, target: str, code: str) -> None:
     (folder / "link").symlink_to(target)
     assert refusal(tmp_path).startswith(f"NF-ENV-{code} the link")
