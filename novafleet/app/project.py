@@ -14,10 +14,19 @@ EXAMPLE = "pressure"
 
 
 def scaffold(directory: Path) -> tuple[Path, ...]:
-    """Make the four folders in ``directory``. Raises ConfigError NF-CFG-004 rather than overwrite anything."""
+    """Make the four folders in ``directory``. Raises ConfigError NF-CFG-004 rather than overwrite anything, and where
+    it cannot write."""
     for name in FOLDERS:
         if (directory / name).exists():
             raise ConfigError("is already there; nothing was copied", code="NF-CFG-004", where=str(directory / name))
+    try:
+        return _copied(directory)
+    except OSError as exc:
+        cause = exc.strerror or str(exc)
+        raise ConfigError("cannot be made", code="NF-CFG-004", where=str(directory), cause=cause) from exc
+
+
+def _copied(directory: Path) -> tuple[Path, ...]:
     directory.mkdir(parents=True, exist_ok=True)
     others = (each.name for each in bundled.folder("collectors").iterdir() if each.is_dir() and each.name != EXAMPLE)
     ignored = shutil.ignore_patterns("__pycache__", "fixtures", *others)

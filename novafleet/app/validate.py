@@ -6,11 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from novafleet.capability.vm import overlay
 from novafleet.inventory import load_fleet
 from novafleet.model.request import EnvironmentRequest
 from novafleet.playbook import load_environment
 from novafleet.playbook.moves import check_inventory_policies
 from novafleet.playbook.policy import check_inventory
+from novafleet.playbook.report import refuse
+from novafleet.source.schema import Findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ def validate(request: EnvironmentRequest) -> Validated:
         var_files=tuple(Path(path) for path in request.variable_files),
         env=os.environ,
     )
+    findings = Findings()
+    for vm in environment.vms.values():
+        if vm.xml.strip():
+            findings.attempt(lambda vm=vm: overlay.parse(vm.xml, vm.origins.get("xml", vm.source)))  # type: ignore[misc]
+    refuse(findings.errors, {})
     return Validated(
         environment.name,
         request.file,

@@ -81,7 +81,7 @@ def _entry(spec: StackSpec, path: Path, folder: Path, files: tuple[BundleFile, .
             raise _bad(f"{path} does not exist", where, f"files there: {', '.join(sorted(names)[:8])}")
         return name
     if spec.kind == "quadlet":
-        if not any(name.endswith(QUADLET_SUFFIXES) for name in names):
+        if not any(name.endswith(QUADLET_SUFFIXES) and "/" not in name for name in names):
             raise _bad(f"{folder} has no Quadlet unit", where, f"units end with {', '.join(QUADLET_SUFFIXES)}")
         return ""
     if spec.kind == "kube":
@@ -107,7 +107,10 @@ def _read(root: Path, where: Location) -> Iterator[BundleFile]:
 
 
 def _walk(root: Path, where: Location) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    def unreadable(error: OSError) -> None:
+        raise _unread(Path(error.filename), error, where)
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
         for name in (*folders, *names):
             path = Path(folder, name)
             if not name.isprintable():
@@ -118,7 +121,7 @@ def _walk(root: Path, where: Location) -> Iterator[Path]:
 
 
 def _check_link(root: Path, path: Path, where: Location) -> None:
-    if not path.resolve().is_relative_to(root):
+    if not Path(os.path.realpath(path)).is_relative_to(root):  # Path.resolve raises for a link to itself
         what = f"the link {path} leads out of the bundle"
         raise ConfigError(what, code="NF-ENV-042", where=where, hints=("replace it by a copy",))
     if path.is_dir():
@@ -131,14 +134,19 @@ def _bytes(path: Path, where: Location) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise ConfigError(
-            f"cannot read {path}", code="NF-ENV-041", where=where, cause=exc.strerror or "", hints=(f"ls -l {path}",)
-        ) from exc
+        raise _unread(path, exc, where) from exc
+
+
+def _unread(path: Path, exc: OSError, where: Location) -> ConfigError:
+    cause = exc.strerror or str(exc)
+    return ConfigError(f"cannot read {path}", code="NF-ENV-041", where=where, cause=cause, hints=(f"ls -ld {path}",))
 
 
 def _check_unique(files: tuple[BundleFile, ...], where: Location) -> None:
     seen: dict[str, str] = {}
     for file in files:
+        if file.path.rpartition("/")[2] == "":
+            raise _bad(f"nothing is left of the name {file.written} without {SUFFIX}", where, "rename it")
         if file.path == RESERVED:
             raise _bad(f"{RESERVED} is a name of NovaFleet's own", where)
         if file.path in seen:

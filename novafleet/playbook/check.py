@@ -19,7 +19,8 @@ def check_references(sheet: Sheet, fleet: Fleet) -> Iterator[ConfigError]:
     for spec in sheet.vms.values():
         yield from _check_host(spec, sheet, fleet)
         yield from _check_parts(spec, sheet)
-        yield from _check_gates(spec.vm.ready, ON_STACKS_ONLY, "a VM")
+        refused = ON_STACKS_ONLY if spec.vm.agent else (*ON_STACKS_ONLY, GateKind.AGENT)
+        yield from _check_gates(spec.vm.ready, refused, "a VM" if spec.vm.agent else "a VM with agent: false")
     for network in sheet.networks.values():
         where = network.origins.get("hosts", network.network.source)
         for name in network.network.hosts:

@@ -16,10 +16,11 @@ from novafleet.source.node import Node
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """``images`` as written, perhaps with Compose's own ``${…}`` in them."""
+    """``images`` as written, perhaps with Compose's own ``${…}`` in them. ``whole``: no other file adds to it."""
 
     services: frozenset[str]
     images: frozenset[str]
+    whole: bool
 
 
 def read_compose(text: str, file: str, present: frozenset[str]) -> ComposeFile:
@@ -27,12 +28,15 @@ def read_compose(text: str, file: str, present: frozenset[str]) -> ComposeFile:
     bundle), NF-ENV-044 (no services, or a file that is not there)."""
     root = parse(text, file)
     services = root.fields.get("services")
-    if services is None or not services.fields:
+    whole = "include" not in root.fields
+    if not (services.fields if services is not None else not whole):
         raise _bad("the Compose file has no services", root.location)
     for path, required in _paths(root):
         _check(path, present, required=required)
-    images = (each.fields["image"] for each in services.fields.values() if "image" in each.fields)
-    return ComposeFile(frozenset(services.fields), frozenset(str(image.value) for image in images))
+    images = (each.fields["image"] for each in _members(root, "services") if "image" in each.fields)
+    extended = any("extends" in each.fields for each in _members(root, "services"))
+    names = services.fields if services is not None else ()
+    return ComposeFile(frozenset(names), frozenset(str(image.value) for image in images), whole and not extended)
 
 
 def _check(node: Node, present: frozenset[str], *, required: bool) -> None:

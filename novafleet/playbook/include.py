@@ -16,6 +16,7 @@ from novafleet.source.node import Node
 from novafleet.source.schema import OneOrMany, Text, wrong_type
 
 SECTIONS = ("images", "networks", "vms", "stacks")
+SETTINGS = ("vars", "defaults", "backup", "policies")
 PATH = Text(r"[^\x00-\x1f\x7f]+", "a path", empty=False)
 _PATHS = OneOrMany(PATH)
 
@@ -50,7 +51,7 @@ def _texts(read: Mapping[Path, tuple[Path, str]]) -> Mapping[str, str]:
 
 
 def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path, tuple[Path, str]]) -> list[Node]:
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # Path.resolve raises for a link that leads to itself
     if real in chain:
         names = " -> ".join(str(each) for each in (*chain[chain.index(real) :], real))
         raise ConfigError(f"{path} includes itself", code="NF-CFG-032", where=asked, cause=names)
@@ -65,10 +66,20 @@ def _visit(path: Path, asked: Location, chain: tuple[Path, ...], read: dict[Path
     root = parse(text, str(path))
     if not isinstance(root.value, Mapping):
         raise wrong_type(root, "", "a mapping with the keys environment, networks, vms …")
+    if chain:
+        _check_merged(root)
     roots: list[Node] = []
     for where, name in _includes(root):
         roots += _visit(beside(where, name), where, (*chain, real), read)
     return [*roots, root]
+
+
+def _check_merged(root: Node) -> None:
+    """What is no mapping would vanish under the including file's."""
+    for key in (*SECTIONS, *SETTINGS):
+        node = root.fields.get(key)
+        if node is not None and node.value is not None and not isinstance(node.value, Mapping):
+            raise wrong_type(node, key, "a mapping")
 
 
 def _includes(root: Node) -> list[tuple[Location, str]]:
@@ -80,10 +91,11 @@ def _includes(root: Node) -> list[tuple[Location, str]]:
 
 
 def _combine(lower: Node, upper: Node) -> Node:
-    """``upper`` includes ``lower``, or comes after it."""
+    """``upper`` includes ``lower``, or comes after it. A key with nothing under it takes nothing away."""
+    said = {key: node for key, node in upper.fields.items() if node.value is not None or key not in lower.fields}
     sections: dict[str, Node] = {}
     for name in SECTIONS:
-        if name in lower.fields and name in upper.fields:
-            sections[name] = union(name, lower.fields[name], upper.fields[name])
-    merged = over(upper, lower)
+        if name in lower.fields and name in said:
+            sections[name] = union(name, lower.fields[name], said[name])
+    merged = over(upper.with_value(said), lower)
     return merged.with_value({**merged.fields, **sections})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from novafleet.errors import ConfigError, Location
 from novafleet.source.scalars import size
+
+ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +55,33 @@ class Hall:
 
 
 def seat_all(seats: Sequence[Seat], hall: Hall) -> tuple[Mapping[str, str], tuple[ConfigError, ...]]:
-    """A host for each VM, the largest first, and what could not be seated (NF-ENV-030, NF-ENV-031).
+    """A host for each VM, the largest first, and what could not be seated (NF-ENV-030, NF-ENV-031). Whoever finds no
+    host is asked first the next time: others may have taken the only one it can have.
 
     A VM that might be on a host nobody could observe is given to that host: started elsewhere it might run twice.
     """
-    errors: list[ConfigError] = []
-    for seat in sorted(seats, key=lambda each: -each.memory):
+    order = sorted(seats, key=lambda each: -each.memory)
+    results: list[tuple[Mapping[str, str], tuple[ConfigError, ...]]] = []
+    for _ in range(ATTEMPTS):
+        tried = deepcopy(hall)
+        refused = _seated(order, tried)
+        results.append((tried.chosen, tuple(refused.values())))
+        if not refused:
+            return results[-1]
+        order.sort(key=lambda each: each.name not in refused)
+    return results[0]
+
+
+def _seated(order: Sequence[Seat], hall: Hall) -> Mapping[str, ConfigError]:
+    """One after the other; why those that found no host were refused, by name."""
+    refused: dict[str, ConfigError] = {}
+    for seat in order:
         host = _unobserved(seat, hall) or _best(seat, hall)
         if host:
             hall.take(seat.name, seat.base, host, seat.memory)
         else:
-            errors.append(_refusal(seat, hall))
-    return hall.chosen, tuple(errors)
+            refused[seat.name] = _refusal(seat, hall)
+    return refused
 
 
 def _unobserved(seat: Seat, hall: Hall) -> str:

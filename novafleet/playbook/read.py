@@ -77,7 +77,7 @@ def _sections(root: Node, scope: Scope, findings: Findings) -> tuple[dict[str, N
 
 def _expanded(root: Node, vms: Node, scope: Scope, findings: Findings) -> Expanded:
     node = root.fields.get("defaults")
-    decoded = findings.attempt(lambda: DEFAULTS.decode(node)) if node is not None else ()
+    decoded = findings.attempt(lambda: DEFAULTS.decode(node, "defaults")) if node is not None else ()
     return expand(vms, next(iter(decoded), None), scope, findings)
 
 

@@ -14,7 +14,7 @@ from novafleet.playbook.bundle import Bundle, BundleFile
 from novafleet.playbook.composefile import ComposeFile, read_compose
 from novafleet.playbook.identity import domain_name
 from novafleet.playbook.spec import Sheet, StackSpec
-from novafleet.source.load import check_yaml
+from novafleet.source.load import check_yaml, decoded
 from novafleet.source.suggest import did_you_mean
 
 ENV_FILE = ".env"
@@ -104,7 +104,7 @@ def _check_entry(spec: StackSpec, bundle: Bundle, files: tuple[StackFile, ...]) 
     written = next(file.written for file in bundle.files if file.path == bundle.entry)
     name = str(bundle.root / written)
     content = next(file.content for file in files if file.path == bundle.entry).reveal()
-    text = content.decode("utf-8", "replace")
+    text = decoded(content, name)
     if spec.kind == "kube":
         check_yaml(text, name)
         return
@@ -113,6 +113,8 @@ def _check_entry(spec: StackSpec, bundle: Bundle, files: tuple[StackFile, ...]) 
 
 
 def _check_names(spec: StackSpec, compose: ComposeFile) -> None:
+    if not compose.whole:
+        return
     for gate in spec.ready:
         services = gate.target["services"] if gate.kind is GateKind.COMPOSE else ()
         for service in services:

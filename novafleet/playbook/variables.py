@@ -19,13 +19,30 @@ from novafleet.source.scalar import resolve
 from novafleet.source.schema import Findings, MapOf, Sensitive, Text, bad_value
 from novafleet.source.suggest import did_you_mean
 
-RESERVED = ("environment", "index", "networks", "stack", "vms")
+TEMPLATE_NAMES = ("environment", "networks", "stack", "vms")
+RESERVED = ("index", *TEMPLATE_NAMES)
 """Names with a meaning of their own in environment files and templates."""
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<end>\}?)")
 _BODY = re.compile(rf"(?P<name>{_NAME})(?P<fallback>:-(?P<default>.*))?", re.DOTALL)
-VARIABLES = MapOf(Sensitive(), key=Text(_NAME, "a variable name of letters, digits and '_'"))
+
+
+class VariableName(Text):
+    """A name that has no other meaning."""
+
+    def __init__(self, *reserved: str) -> None:
+        super().__init__(_NAME, "a variable name of letters, digits and '_'")
+        self._reserved = reserved
+
+    def decode(self, node: Node, path: str = "") -> str:
+        name = super().decode(node, path)
+        if name in self._reserved:
+            raise bad_value(node, path, f"{name!r} has a meaning of its own and cannot be a variable")
+        return name
+
+
+VARIABLES = MapOf(Sensitive(), key=VariableName(*RESERVED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +91,13 @@ def _undeclared(name: str, declared: frozenset[str]) -> ConfigError:
 
 def _override(name: str, text: str) -> Node:
     where = Location(f"-e {name}")
-    return Node({name: Node(resolve(text), where)}, where, {name: where})
+    value = resolve(text)
+    kept = text if isinstance(value, float) and str(value) != text else value  # 1.20 is a version
+    return Node({name: Node(kept, where)}, where, {name: where})
 
 
 def _checked(node: Node) -> Mapping[str, Node]:
     VARIABLES.decode(node, "vars")
-    for name in node.fields:
-        if name in RESERVED:
-            key = Node(name, node.key_location(name))
-            raise bad_value(key, "vars", f"{name!r} has a meaning of its own and cannot be a variable")
     return node.fields
 
 
@@ -154,6 +169,13 @@ def _lookup(match: re.Match[str], where: Location, scope: Scope) -> Scalar | Sec
     if match["end"] and colon and kind in ("env", "file") and argument and not argument.startswith("-"):
         return _from_environment(argument, where, scope.env) if kind == "env" else _from_file(argument, where)
     parsed = _BODY.fullmatch(body) if match["end"] else None
+    if parsed and "${" in (parsed["default"] or ""):
+        raise ConfigError(
+            f"the default of {parsed['name']!r} holds a reference itself",
+            code="NF-CFG-030",
+            where=where,
+            hints=(f"declare it: vars: {{{parsed['name']}: …}}, and write ${{{parsed['name']}}}",),
+        )
     if not parsed:
         raise ConfigError(
             f"{match.group()!r} is no reference to a variable",

@@ -76,11 +76,15 @@ def _network_config(environment: Environment, vm: Vm) -> Mapping[str, Any]:
         return config
     if not vm.nics:
         return {}
-    first = next(iter(vm.nics))
-    interfaces = {
-        name: _interface(nic, environment.networks[nic.network], default=name == first) for name, nic in vm.nics.items()
-    }
+    networks = {name: environment.networks[nic.network] for name, nic in vm.nics.items()}
+    outward = next((name for name, nic in vm.nics.items() if _leads_out(nic, networks[name])), "")
+    interfaces = {name: _interface(nic, networks[name], default=name == outward) for name, nic in vm.nics.items()}
     return {"version": 2, "ethernets": interfaces}
+
+
+def _leads_out(nic: Nic, network: Network) -> bool:
+    """Does a default route go there? By DHCP only a network that is not isolated tells one."""
+    return network.mode is not NetworkMode.ISOLATED and bool(network.gateway or not nic.ip)
 
 
 def _interface(nic: Nic, network: Network, *, default: bool) -> Mapping[str, Any]:
@@ -90,7 +94,7 @@ def _interface(nic: Nic, network: Network, *, default: bool) -> Mapping[str, Any
     if not nic.ip:
         return interface | {"dhcp4": True}
     interface["addresses"] = [f"{nic.ip}/{ipaddress.ip_network(network.cidr, strict=False).prefixlen}"]
-    if default and network.gateway and network.mode is not NetworkMode.ISOLATED:
+    if default:
         interface["routes"] = [{"to": "0.0.0.0/0", "via": network.gateway}]
     if network.gateway:
         interface["nameservers"] = {"addresses": [network.gateway]}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2 import BaseLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2 import Environment as JinjaEnvironment
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -15,6 +15,7 @@ from novafleet.errors import ConfigError, Location
 
 LARGEST = 4 * 1024 * 1024
 """Characters of one rendered file."""
+DEFINE = "define it under the stack's vars:, or give it a default: {{ name | default('…') }}"
 
 
 class BundleLoader(BaseLoader):
@@ -26,7 +27,7 @@ class BundleLoader(BaseLoader):
     def get_source(self, environment: JinjaEnvironment, template: str) -> tuple[str, str, None]:  # noqa: ARG002
         """Jinja's contract: text, the file's name for tracebacks, and whether it is up to date."""
         if template not in self._texts:
-            raise TemplateNotFound(template)
+            raise TemplateNotFound(template, f"the bundle has no template {template!r}")
         return self._texts[template], str(self._root / template), None
 
 
@@ -56,9 +57,12 @@ class Templates:
         except TemplateSyntaxError as exc:
             file = exc.filename or str(self._root / path)
             raise self._error(file, exc.lineno, exc.message or "syntax error") from exc
+        except RecursionError as exc:
+            raise self._error(path, 0, "it includes or calls itself without end") from exc
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
             file, line = self._place(exc, path)
-            raise self._error(file, line, str(exc)) from exc
+            hints = (DEFINE,) if isinstance(exc, UndefinedError) else ()
+            raise self._error(file, line, str(exc), *hints) from exc
         return "".join(parts)
 
     def _place(self, exc: Exception, path: str) -> tuple[str, int]:
@@ -69,11 +73,11 @@ class Templates:
             return str(self._root / path), 0
         return frames[-1].filename, frames[-1].lineno or 0
 
-    def _error(self, file: str, line: int, cause: str) -> ConfigError:
+    def _error(self, file: str, line: int, cause: str, *hints: str) -> ConfigError:
         return ConfigError(
             "the template cannot be rendered",
             code="NF-ENV-043",
             where=Location(str(self._root / file), line),
             cause=cause,
-            hints=("define it under the stack's vars:, or give it a default: {{ name | default('…') }}",),
+            hints=hints,
         )

@@ -18,7 +18,7 @@ from novafleet.source.excerpt import excerpt
 from novafleet.source.node import Node, Scalar
 from novafleet.source.scalar import resolve
 
-__all__ = ["MAX_BYTES", "Node", "check_yaml", "load", "parse", "read_text"]
+__all__ = ["MAX_BYTES", "Node", "check_yaml", "decoded", "load", "parse", "read_text"]
 
 MAX_BYTES = 4 * 1024 * 1024
 """A file larger than this was not written by a person."""
@@ -47,16 +47,21 @@ def read_text(path: Path) -> str:
         ) from exc
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES // 2**20} MiB", code="NF-CFG-002", where=where)
+    return decoded(data, str(path))
+
+
+def decoded(data: bytes, file: str) -> str:
+    """The text of a file. Raises ConfigError NF-CFG-002 unless it is UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise ConfigError(
-            f"{path} is not UTF-8 text",
+            f"{file} is not UTF-8 text",
             code="NF-CFG-002",
-            where=Location(str(path), line),
+            where=Location(file, line),
             cause=f"byte 0x{data[exc.start]:02x} at offset {exc.start}",
-            hints=(f"iconv -f latin1 -t utf-8 {path}",),
+            hints=(f"iconv -f latin1 -t utf-8 {file}",),
         ) from exc
 
 

@@ -173,3 +173,22 @@ def test_state_is_private(tmp_path: Path) -> None:
     state = tmp_path / "state/novafleet"
     assert state.stat().st_mode & 0o077 == 0
     assert (state / "journal.db").stat().st_mode & 0o077 == 0
+
+
+def test_an_overlay_that_is_no_xml_is_found_without_a_host(project: Path) -> None:
+    (project / "playbooks/dev.yml").write_text(
+        "environment: dev\nvms:\n  db:\n    host: kvm1\n    xml: <domain>\n  web: {host: kvm1, xml: <network/>}\n"
+    )
+    shown = novafleet("validate", "-o", "json", cwd=project)
+    assert shown.returncode == 2
+    found = [(error["code"], error["where"].rpartition("/")[2]) for error in json.loads(shown.stdout)["errors"]]
+    assert found == [("NF-VM-004", "dev.yml:5:5"), ("NF-VM-004", "dev.yml:6:21")]
+
+
+def test_init_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shown = novafleet("init", "file/project", cwd=tmp_path)
+    assert (shown.returncode, shown.stderr.splitlines()[:2]) == (
+        2,
+        ["error[NF-CFG-004] file/project: cannot be made", "  cause: Not a directory"],
+    )

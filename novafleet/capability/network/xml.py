@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv4Network
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -32,7 +32,7 @@ class Lease:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.name} {self.ip} {self.mac}"
+        return f"{self.name} {self.ip} {self.mac}".lstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +117,20 @@ def _ip(network: Network, leases: list[Lease]) -> Element:
         dhcp = SubElement(ip, "dhcp")
         start, end = network.dhcp_start or str(subnet[2]), network.dhcp_end or str(subnet[-2])
         SubElement(dhcp, "range", start=start, end=end)
-        dhcp.extend(lease(each) for each in leases)
+        dhcp.extend(lease(each) for each in _named_once(leases))
     return ip
+
+
+def _named_once(leases: list[Lease]) -> Iterator[Lease]:
+    """A VM with two NICs here: to a running network libvirt adds no second lease of one name."""
+    names = [each.name for each in leases]
+    return (each if names.index(each.name) == index else replace(each, name="") for index, each in enumerate(leases))
 
 
 def lease(entry: Lease) -> Element:
     """``<host mac= name= ip=/>``, as in ``<dhcp>`` and for ``virNetworkUpdate``."""
-    return Element("host", mac=entry.mac, name=entry.name, ip=entry.ip)
+    named = {"name": entry.name} if entry.name else {}
+    return Element("host", {"mac": entry.mac, **named, "ip": entry.ip})
 
 
 def record(entry: Record) -> Element:

@@ -15,7 +15,9 @@ from novafleet.plan import storage
 from novafleet.ports import Action, ActionContext, Json, Outcome, Registry
 
 TIMEOUT = 600.0
-_DIRECTORIES = 'umask 077; mkdir -p -- "$@"'
+_DIRECTORIES = """umask 077; mkdir -p -- "$1"; shift
+umask 022; for folder do mkdir -p -- "$folder" && chmod a+rx -- "$folder" || exit; done"""
+"""What is mounted into containers is read by users of theirs; the way to it on the host is root's."""
 _DISCARD = 'cd -- "$1" && shift && rm -f -- "$@"'
 _COUNT = '"$1" ps -aq --filter "label=com.docker.compose.project=$2" | wc -l'
 
@@ -25,7 +27,7 @@ async def push(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     stack = ctx.environment.stacks[args["stack"]]
     root = bundle.directory(stack.project)
     files = bundle.files(stack)
-    parents = {str(PurePosixPath(root, file.path).parent) for file in files}
+    parents = {f"{root}/{folder}" for file in files for folder in PurePosixPath(file.path).parents if folder.name}
     await ctx.session.run(Command.script(_DIRECTORIES, root, *sorted(parents), become=True, mutates=True))
     before = await _recorded(ctx, root)
     await _record(ctx, stack, args["engine"], "")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,7 +26,8 @@ ROOT = "/var/lib/novafleet/stacks"
 RECORD = ".novafleet.json"
 KUBE_FILE = ".novafleet.kube.yaml"
 _WORKLOADS = ("Pod", "Deployment", "DaemonSet", "Job", "PersistentVolumeClaim")
-_SECTION = re.compile(r"(?m)^\[(Container|Volume|Network)\][ \t]*$")
+_UNITS = (".container", ".volume", ".network")
+_SECTION = re.compile(rb"(?m)^\[(Container|Volume|Network)\][ \t]*(?=\r?$)")
 _ALWAYS = ("always", "unless-stopped")
 
 
@@ -83,32 +85,75 @@ def files(stack: Stack) -> tuple[StackFile, ...]:
 
 
 def _labelled_unit(file: StackFile, project: str) -> bytes:
-    if b"[" not in file.content.reveal():
+    if not file.path.endswith(_UNITS):
         return file.content.reveal()
     service = PurePosixPath(file.path).stem
 
-    def label(found: re.Match[str]) -> str:
-        lines = [found[0], f"Label={PROJECT_LABEL}={project}"]
-        return "\n".join([*lines, f"Label={SERVICE_LABEL}={service}"] if found[1] == "Container" else lines)
+    def label(found: re.Match[bytes]) -> bytes:
+        lines = [found[0], f"Label={PROJECT_LABEL}={project}".encode()]
+        return b"\n".join([*lines, f"Label={SERVICE_LABEL}={service}".encode()] if found[1] == b"Container" else lines)
 
-    return _SECTION.sub(label, file.content.reveal().decode()).encode()
+    return _SECTION.sub(label, file.content.reveal())
+
+
+class _Block(yaml.SafeDumper):
+    """What may stand plain in ``[1:22]`` may do so on a line of its own too, but not the other way round."""
+
+    def emit(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.CollectionStartEvent):
+            event.flow_style = False
+        super().emit(event)
 
 
 def _labelled_kube(stack: Stack) -> str:
-    documents = list(_documents(stack))
-    for document in documents:
-        for metadata in _metadata(document):
-            labels = metadata.setdefault("labels", {})
-            labels[PROJECT_LABEL] = stack.project
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    """Labels put in between nodes: as values, YAML 1.1 would make 82 of ``1:22``."""
+    content = next(file.content for file in stack.files if file.path == stack.entry)
+    loader = yaml.SafeLoader(content.reveal())
+    documents: list[yaml.Node] = []
+    while loader.check_node() and (document := loader.get_node()) is not None:
+        _label_kube(document, loader, stack.project)
+        documents.append(document)
+    text: str = yaml.serialize_all(documents, Dumper=_Block, allow_unicode=True)
+    return text
 
 
-def _metadata(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if document.get("kind") not in _WORKLOADS:
+def _label_kube(document: yaml.Node, loader: yaml.SafeLoader, project: str) -> None:
+    if _text(document, loader, "kind") not in _WORKLOADS:
         return
-    for holder in (document, document.get("spec", {}).get("template")):
-        if isinstance(holder, dict):
-            yield holder.setdefault("metadata", {})
+    spec = _find(document, loader, "spec")
+    template = _find(spec, loader, "template") if spec is not None else None
+    for holder in (document, template):
+        if isinstance(holder, yaml.MappingNode):
+            labels = _within(_within(holder, loader, "metadata"), loader, "labels")
+            kept = [(key, value) for key, value in labels.value if key.value != PROJECT_LABEL]
+            labels.value = [*kept, (_scalar(PROJECT_LABEL), _scalar(project))]
+
+
+def _text(node: yaml.Node, loader: yaml.SafeLoader, key: str) -> str:
+    found = _find(node, loader, key)
+    return str(found.value) if found is not None else ""
+
+
+def _find(node: yaml.Node, loader: yaml.SafeLoader, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    loader.flatten_mapping(node)
+    node.value = [(copy(name), value) for name, value in node.value]  # keys that were merged in are not to be aliases
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _within(node: yaml.MappingNode, loader: yaml.SafeLoader, key: str) -> yaml.MappingNode:
+    """The mapping under a key, made where there is none."""
+    found = _find(node, loader, key)
+    if isinstance(found, yaml.MappingNode):
+        return found
+    made = yaml.MappingNode("tag:yaml.org,2002:map", [])
+    node.value = [*((name, value) for name, value in node.value if name.value != key), (_scalar(key), made)]
+    return made
+
+
+def _scalar(text: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text)
 
 
 def expected(stack: Stack) -> Expected:
@@ -120,7 +165,7 @@ def expected(stack: Stack) -> Expected:
         pods = [pod for document in _documents(stack) if (pod := _pod(document))]
         rerun = all(pod.get("restartPolicy", "Always") == "Always" for pod in pods)
         return Expected({}, sum(_containers(document) for document in _documents(stack)), others=rerun)
-    services = [each for document in _documents(stack) for each in (document.get("services") or {}).items()]
+    services = [each for document in _documents(stack) for each in _mapping(document.get("services")).items()]
     wanted = {str(name): _replicas(fields) for name, fields in services if isinstance(fields, dict)}
     always = {str(name) for name, fields in services if isinstance(fields, dict) and fields.get("restart") in _ALWAYS}
     return Expected({name: name in always for name, count in wanted.items() if count}, sum(wanted.values()))
@@ -128,21 +173,25 @@ def expected(stack: Stack) -> Expected:
 
 def _replicas(service: Mapping[str, Any]) -> int:
     """Containers Compose makes of a service; none of one that belongs to a profile."""
-    deploy = service.get("deploy") or {}
+    deploy = _mapping(service.get("deploy"))
     count = service.get("scale", deploy.get("replicas", 1))
     return 0 if service.get("profiles") else count if isinstance(count, int) else 1
 
 
 def _pod(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """The pod's specification in a workload; empty when it has none."""
-    spec = document.get("spec") or {}
+    spec = _mapping(document.get("spec"))
     if document.get("kind") not in _WORKLOADS or document.get("kind") == "PersistentVolumeClaim":
         return {}
-    return (spec.get("template") or {}).get("spec") or {} if "template" in spec else spec
+    return _mapping(_mapping(spec["template"]).get("spec")) if "template" in spec else spec
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _containers(document: Mapping[str, Any]) -> int:
-    replicas = (document.get("spec") or {}).get("replicas", 1)
+    replicas = _mapping(document.get("spec")).get("replicas", 1)
     return len(_pod(document).get("containers") or ()) * (replicas if isinstance(replicas, int) else 1)
 
 

@@ -18,9 +18,9 @@ from novafleet.plan.storage import size_text
 LIVE_BUSES = frozenset(("virtio", "scsi"))
 """Buses a running guest takes a disk on and off."""
 
-_LIVE_FIELDS = frozenset(("autostart", "nics.network"))
+_LIVE_FIELDS = frozenset(("autostart", "boot_disk", "nics.network"))
 _COSTS = {"firmware": Impact.RECREATE, "disks.path": Impact.DATA_LOSS}
-_WRITTEN_AS = {"kernel": "boot", "initrd": "boot", "machine": "machine", "accelerator": "host"}
+_WRITTEN_AS = {"kernel": "boot", "initrd": "boot", "cmdline": "boot", "boot_disk": "disks", "accelerator": "host"}
 _ORDER = (Impact.LIVE, Impact.REBOOT, Impact.RECREATE, Impact.DATA_LOSS)
 
 
@@ -44,7 +44,9 @@ def differences(vm: Vm, desired: Shape, live: Shape) -> tuple[Difference, ...]:
 
 
 def same(field: str, desired: str, live: str) -> bool:
-    """Is a field as desired? A machine alias matches its versions."""
+    """Is a field as desired? A machine alias matches its versions; which disk is first is all one to a kernel."""
+    if field == "boot_disk" and not desired:
+        return True
     return machine_matches(desired, live) if field == "machine" else desired == live
 
 
@@ -133,7 +135,7 @@ def origin(vm: Vm, field: str) -> Location:
     """Where the file says it: the field's own line, else its disk's or NIC's, else the VM's."""
     kind, name, attribute = split(field)
     head = _WRITTEN_AS.get(field, "cloud_init" if field.startswith("seed.") else field)
-    for key in (f"{kind}.{name}.{attribute}", f"{kind}.{name}", head):
+    for key in (f"{kind}.{name}.{attribute}", f"{kind}.{name}", field, head):
         if key in vm.origins:
             return vm.origins[key]
     parts: Mapping[str, Mapping[str, object]] = {"disks": vm.disks, "nics": vm.nics}

@@ -67,4 +67,7 @@ def _network(nic: Element) -> tuple[str, str]:
 
 
 def _plug(verb: Verb, name: str, device: Element) -> Plug:
+    if verb is Verb.ATTACH:  # libvirt takes no boot order twice, and what runs has booted
+        for order in device.findall("boot"):
+            device.remove(order)
     return Plug(verb, name, ElementTree.tostring(device, encoding="unicode"))

@@ -67,6 +67,7 @@ def of_tree(domain: Element) -> Shape:
         "serial_log": _attribute(domain, "devices/serial/log", "file"),
     }
     fields.update((name, domain.findtext(f"os/{name}", "").strip()) for name in ("kernel", "initrd", "cmdline"))
+    fields["boot_disk"] = _boot_disk(domain)
     fields.update(_disks(domain))
     fields.update(_nics(domain))
     return _present(fields)
@@ -104,6 +105,12 @@ def _firmware(domain: Element) -> str:
         return "bios"
     secure = system.find("firmware/feature[@name='secure-boot'][@enabled='yes']") is not None
     return "uefi-secure" if secure or system.find("loader[@secure='yes']") is not None else "uefi"
+
+
+def _boot_disk(domain: Element) -> str:
+    """The disk that is booted from first; "" where a kernel is."""
+    orders = {disk_name(disk): _attribute(disk, "boot", "order") for disk in domain.findall("devices/disk")}
+    return min((int(order), name) for name, order in orders.items() if order)[1] if any(orders.values()) else ""
 
 
 def _disks(domain: Element) -> Iterator[tuple[str, str]]:

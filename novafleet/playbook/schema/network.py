@@ -22,8 +22,11 @@ from novafleet.source.schema import (
     Text,
 )
 
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*"
 LONGEST_PREFIX = 30
 """A gateway and one guest must fit."""
+THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ def _addresses(mode: NetworkMode, values: Any, dhcp: Range | bool, origins: Orig
     subnet = IPv4Network(values["cidr"])
     if not 8 <= subnet.prefixlen <= LONGEST_PREFIX:
         raise _wrong(f"a subnet of /{subnet.prefixlen} is not between /8 and /{LONGEST_PREFIX}", origins["cidr"])
+    if subnet.is_loopback or subnet.is_multicast or subnet.overlaps(THIS_NETWORK):
+        raise _wrong(f"no guest can have an address of {subnet}", origins["cidr"], "take one of 10.0.0.0/8")
     written = values["gateway"]
     gateway = written or ("" if mode is NetworkMode.BRIDGE else str(subnet[1]))
     if written and not is_host(subnet, written):
@@ -150,7 +155,7 @@ NETWORK = Record(
             "Serve addresses: `true` for all of `cidr`, or a range. VMs with an `ip` get it as a static lease.",
             "true",
         ),
-        Field("domain", Text(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a DNS domain"), "", "Its DNS domain.", "lab.test"),
+        Field("domain", Text(DOMAIN, "a DNS domain in lower case"), "", "Its DNS domain.", "lab.test"),
         Field(
             "bridge",
             Text(

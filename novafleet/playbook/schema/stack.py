@@ -10,11 +10,12 @@ from novafleet.playbook.schema.artifact import ARTIFACT
 from novafleet.playbook.schema.depend import DependsOn
 from novafleet.playbook.schema.gate import READY
 from novafleet.playbook.spec import Origins, StackSpec
-from novafleet.playbook.variables import VARIABLES
+from novafleet.playbook.variables import TEMPLATE_NAMES, VariableName
 from novafleet.source.schema import Choice, Field, MapOf, Record, Sensitive, Text
 
 KINDS = ("compose", "kube", "quadlet")
 IMAGE_NAME = Text(r"[a-z0-9][A-Za-z0-9._/:@-]*", "a container image name such as localhost/web:1")
+VARIABLES = MapOf(Sensitive(), key=VariableName(*TEMPLATE_NAMES))
 ENVIRONMENT = MapOf(Sensitive(), key=Text("[A-Za-z_][A-Za-z0-9_]*", "an environment variable name"))
 
 

@@ -106,6 +106,19 @@ def test_new_leases_are_told_to_the_running_network() -> None:
     assert change.steps[0].args["remove"] == []
 
 
+def test_a_second_nic_of_a_vm_gets_a_lease_without_a_name() -> None:
+    second = LeaseEntry("52:54:00:aa:00:02", "10.251.7.11", "db")
+    wanted = replace(LAB, leases={"kvm1": (DB, second)})
+    [change] = up(environment(wanted), facts(made(LAB)))
+    assert change.steps[0].args["add"] == [
+        {"mac": second.mac, "ip": second.ip, "name": ""},
+        {"ip": second.ip, "name": "db"},
+    ]
+    assert "name=" not in ElementTree.tostring(xml.lease(xml.Lease(second.mac, second.ip, "")), encoding="unicode")
+    [settled] = up(environment(wanted), facts(made(wanted)))
+    assert settled.change is Change.NONE
+
+
 def test_one_that_stopped_is_defined_and_started_without_a_restart() -> None:
     [change] = up(environment(replace(LAB, mtu=9000)), facts(made(LAB, active=False)))
     assert (change.impact, change.steps[0].action) == (Impact.LIVE, "network.define")

@@ -55,7 +55,9 @@ def test_links_that_stay_inside_are_followed(tmp_path: Path, folder: Path) -> No
     assert [file.path for file in stack(tmp_path).files] == ["also.yaml", "compose.yaml"]
 
 
-@pytest.mark.parametrize(("target", "code"), [("/etc/passwd", "042"), ("../env.yml", "042"), ("nowhere", "041")])
+@pytest.mark.parametrize(
+    ("target", "code"), [("/etc/passwd", "042"), ("../env.yml", "042"), ("nowhere", "041"), ("link", "041")]
+)
 def test_links_that_lead_out_or_nowhere(tmp_path: Path, folder: Path, target: str, code: str) -> None:
     (folder / "link").symlink_to(target)
     assert refusal(tmp_path).startswith(f"NF-ENV-{code} the link")
@@ -105,3 +107,19 @@ def test_kube_entry_may_hold_several_documents(tmp_path: Path, folder: Path) -> 
 
 def test_a_folder_without_quadlets(tmp_path: Path, folder: Path) -> None:
     assert "has no Quadlet unit" in refusal(tmp_path, "quadlet: s")
+
+
+def test_a_template_of_no_name(tmp_path: Path, folder: Path) -> None:
+    (folder / ".j2").write_text("x")
+    assert "nothing is left of the name .j2" in refusal(tmp_path)
+
+
+def test_services_of_other_files_count(tmp_path: Path, folder: Path) -> None:
+    (folder / "compose.yaml").write_text("include: [web.yaml]\n")
+    (folder / "web.yaml").write_text(COMPOSE)
+    assert stack(tmp_path, "compose: s, ready: [{compose: [web]}]").entry == "compose.yaml"
+
+
+def test_a_compose_file_in_another_encoding(tmp_path: Path, folder: Path) -> None:
+    (folder / "compose.yaml").write_bytes(COMPOSE.encode() + b"# caf\xe9\n")
+    assert refusal(tmp_path).startswith("NF-CFG-002")

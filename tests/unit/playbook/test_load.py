@@ -52,6 +52,11 @@ def test_override_of_what_is_not_declared(tmp_path: Path) -> None:
     assert (raised.value.code, raised.value.hints[0]) == ("NF-CFG-030", "did you mean 'size'?")
 
 
+def test_an_override_that_is_a_version_keeps_its_zeros(tmp_path: Path) -> None:
+    text = "environment: e\nvars: {v: x}\nvms: {db: {host: kvm1, serial_log: '/var/log/${v}'}}\n"
+    assert environment(tmp_path, text, v="1.20").vms["db"].serial_log == "/var/log/1.20"
+
+
 def test_override_is_not_substituted_again(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'\$\{size\}' is not a size"):
         environment(tmp_path, ONE_VM, size="${size}")
@@ -70,6 +75,20 @@ def test_included_files_see_the_including_files_variables(tmp_path: Path) -> Non
     made = environment(tmp_path, "include: parts/web.yml\n" + ONE_VM)
     assert {name: vm.memory for name, vm in made.vms.items()} == {"web": 64 * 2**20, "db": 64 * 2**20}
     assert made.vms["web"].source.file.endswith("parts/web.yml")
+
+
+@pytest.mark.parametrize("empty", ["vms:", "vars:", "defaults:"])
+def test_an_empty_key_takes_nothing_of_what_is_included_away(tmp_path: Path, empty: str) -> None:
+    written(tmp_path, "vars: {n: 2}\ndefaults: {vm: {vcpus: 3}}\nvms: {db: {host: 'kvm${n}'}}\n", "part.yml")
+    db = environment(tmp_path, f"environment: e\ninclude: part.yml\n{empty}\n").vms["db"]
+    assert (db.host, db.vcpus) == ("kvm2", 3)
+
+
+def test_an_include_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "part.yml").symlink_to("part.yml")
+    with pytest.raises(ConfigError, match="cannot read") as raised:
+        environment(tmp_path, "environment: e\ninclude: part.yml\n")
+    assert raised.value.code == "NF-CFG-002"
 
 
 def test_home_directory_in_include(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

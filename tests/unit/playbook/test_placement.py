@@ -71,6 +71,12 @@ def test_anti_affinity_holds_whoever_says_it(tmp_path: Path) -> None:
     assert found["b"] != "kvm1"
 
 
+def test_whoever_has_one_host_only_is_not_kept_from_it(tmp_path: Path) -> None:
+    text = "environment: e\nvms:\n  a: {memory: 2GiB}\n  b: {place: {group: ungrouped, anti_affinity: a}}\n"
+    found = placed(tmp_path, text, kvm1=3 * GIB, kvm2=3 * GIB, kvm3=9 * GIB)
+    assert found == {"a": "kvm1", "b": "kvm3"}
+
+
 def test_a_vm_that_may_be_on_an_unobserved_host_is_not_started_elsewhere(tmp_path: Path) -> None:
     text = "environment: e\nvms: {a: {place: {group: all}}}\n"
     assert placed(tmp_path, text, kvm1=9 * GIB, kvm3=9 * GIB) == {"a": "kvm2"}

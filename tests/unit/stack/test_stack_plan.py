@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from novafleet.capability.stack import bundle
-from novafleet.capability.stack.actions import starter
+from novafleet.capability.stack.actions import _DIRECTORIES, starter
 from novafleet.capability.stack.plan import plan_down, plan_up
 from novafleet.capability.stack.runtime import Runner, choose
 from novafleet.errors import ConfigError, GuardError, Location
@@ -234,6 +236,53 @@ def test_pods_carry_the_project_and_keep_their_own_labels() -> None:
     assert deployment["spec"]["template"]["metadata"]["labels"] == {"com.docker.compose.project": "lab-edge"}
     assert claim["metadata"]["labels"] == {"mine": "1", "com.docker.compose.project": "lab-edge"}
     assert bundle.expected(stack).count == 4
+
+
+STRANGE = """\
+kind: Pod
+metadata:
+  name: a
+  labels:
+spec:
+  containers: [{name: a, args: [1:22, 0644, =]}]
+---
+kind: Job
+metadata:
+spec:
+---
+kind: ConfigMap
+data: {schedule: 2:30, on: 1.10}
+---
+x-any: &any {labels: {mine: a}}
+kind: Pod
+metadata: {<<: *any, name: b}
+"""
+
+
+def test_pods_stay_as_they_were_written() -> None:
+    stack = replace(EDGE, kind="kube", entry="p.yaml", files=files(**{"p.yaml": STRANGE}))
+    labelled = next(file for file in bundle.files(stack) if file.path == bundle.KUBE_FILE).content.reveal().decode()
+    pod, job, settings, merged = yaml.load_all(labelled, Loader=yaml.BaseLoader)
+    assert pod["spec"]["containers"][0]["args"] == ["1:22", "0644", "="]
+    assert pod["metadata"]["labels"] == job["metadata"]["labels"] == {"com.docker.compose.project": "lab-edge"}
+    assert settings["data"] == {"schedule": "2:30", "on": "1.10"}
+    assert merged["metadata"]["labels"] == {"mine": "a", "com.docker.compose.project": "lab-edge"}
+    assert "*id001:" not in labelled
+
+
+def test_only_units_are_labelled_whatever_their_line_ends() -> None:
+    made = files(**{"web.container": "[Container]\r\nImage=a\r\n", "app.ini": "[Network]\n"})
+    stack = replace(EDGE, kind="quadlet", entry="", files=(*made, StackFile("logo", Secret.of(b"[\xff"))))
+    unit, settings, logo = (file.content.reveal() for file in bundle.files(stack))
+    assert b"Label=com.docker.compose.project=lab-edge" in unit
+    assert (settings, logo) == (b"[Network]\n", b"[\xff")
+
+
+def test_folders_that_containers_mount_are_for_all_the_way_there_is_not(tmp_path: Path) -> None:
+    root = tmp_path / "stacks" / "lab-edge"
+    subprocess.run(["sh", "-c", _DIRECTORIES, "sh", str(root), f"{root}/www", f"{root}/www/js"], check=True)
+    modes = [oct(folder.stat().st_mode & 0o777) for folder in (root.parent, root, root / "www", root / "www" / "js")]
+    assert modes == ["0o700", "0o700", "0o755", "0o755"]
 
 
 def test_units_carry_the_project() -> None:

@@ -50,7 +50,9 @@ def test_what_libvirt_rewrote_is_no_difference(captured: Path, moved: bool) -> N
 def test_the_record_comes_back(captured: Path) -> None:
     environment, vm, facts = CASES[captured.stem.partition("-")[0]]
     found = record.read(_domain(captured, autostart=False))
-    assert found == record.of_vm(environment.name, vm, shape.desired(vm, environment, facts), "r1")
+    desired = shape.desired(vm, environment, facts)
+    recorded = {field: text for field, text in desired.items() if field != "boot_disk"}  # it came after the captures
+    assert found == record.of_vm(environment.name, vm, recorded, "r1")
 
 
 def test_a_redefinition_moves_no_device(captured: Path) -> None:

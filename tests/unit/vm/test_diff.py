@@ -8,6 +8,8 @@ import pytest
 
 from novafleet.capability.vm import shape
 from novafleet.capability.vm.diff import differences, reasons, worst
+from novafleet.capability.vm.hotplug import Verb, plugs
+from novafleet.capability.vm.xml import domain_xml
 from novafleet.model.environment import CloudInit, Vm
 from novafleet.model.plan import Impact
 from tests.unit.vm.cases import MIB, disk, environment, host, line, nic, vm
@@ -33,6 +35,11 @@ EDITS = {
         vm(disks=(disk("root"), disk("data"), disk("log")), nics=(nic(),), cloud_init=SEED),
         Impact.LIVE,
         ["disk log is added"],
+    ),
+    "boot disk": (
+        vm(disks=(disk("data"), disk("root")), nics=(nic(),), cloud_init=SEED),
+        Impact.LIVE,
+        ["boot_disk: root -> data"],
     ),
     "SATA disk added": (
         vm(disks=(disk("root"), disk("data"), disk("log", bus="sata")), nics=(nic(),), cloud_init=SEED),
@@ -105,3 +112,11 @@ def test_a_device_attached_by_hand_is_told() -> None:
     assert [reason.text for reason in reasons(BASE, found)] == [
         "disk vdx was attached on the host and is not in the file"
     ]
+
+
+def test_what_is_plugged_in_has_no_place_in_the_boot_order() -> None:
+    edited = vm(disks=(disk("log"), disk("root")))
+    before = vm(disks=(disk("root"),))
+    [plug] = plugs(*(domain_xml(each, environment(each), host()) for each in (before, edited)))
+    assert (plug.verb, plug.name) == (Verb.ATTACH, "disk log")
+    assert "<boot" not in plug.xml

@@ -12,11 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novafleet.model.environment import CloudInit, Vm
+from novafleet.model.environment import CloudInit, NetworkMode, Vm
 from novafleet.model.secret import Secret
 from novafleet.render import cloudinit
 from novafleet.render.iso9660 import iso9660
-from tests.unit.vm.cases import environment, nic, vm
+from tests.unit.vm.cases import NETWORKS, environment, nic, vm
 
 SEEDED = vm(cloud_init=CloudInit({"runcmd": ["true"]}), nics=(nic(ip="10.20.0.10"), nic("wan", "office")))
 
@@ -50,6 +50,15 @@ def test_content() -> None:
             },
         },
     }
+
+
+def test_the_default_route_leads_out() -> None:
+    inside = replace(NETWORKS["lab"], name="inside", mode=NetworkMode.ISOLATED, cidr="10.9.0.0/24", gateway="10.9.0.1")
+    machine = vm(cloud_init=CloudInit(), nics=(nic("in", "inside", ip="10.9.0.2"), nic("out", "lab", ip="10.20.0.9")))
+    files = cloudinit.seed(environment(machine, networks={**NETWORKS, "inside": inside}), machine)
+    found = yaml.safe_load(files["network-config"].reveal())["ethernets"]
+    assert "routes" not in found["in"]
+    assert found["out"]["routes"] == [{"to": "0.0.0.0/0", "via": "10.20.0.1"}]
 
 
 def test_secrets_reach_the_seed_and_nothing_else() -> None:
