@@ -62,7 +62,8 @@ class VmResult:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A run: ``skew_ms`` is how far the snapshots of a group lie apart; ``declined`` when nobody agreed to it."""
+    """A run: ``skew_ms`` is how far the snapshots of a group lie apart; ``declined`` when nobody agreed to it;
+    ``left_out`` are VMs of a group that it had nothing to do with."""
 
     verb: str
     run: str
@@ -72,6 +73,7 @@ class Done:
     declined: bool = False
     group: str = ""
     skew_ms: float | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -105,6 +107,8 @@ class Party:
     run_id: str
     lock_wait: float = 0.0
     stacks: tuple[ChosenStack, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """VMs of a group that the verb has nothing to do with, by label."""
 
     @property
     def everything(self) -> tuple[Chosen, ...]:

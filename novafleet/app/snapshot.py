@@ -17,11 +17,10 @@ from novafleet.app.party import (
     Watch,
     carry_out,
     leased,
-    party,
     results_of,
     step,
 )
-from novafleet.app.snapshotrun import shelves_of, surveys, thaw
+from novafleet.app.snapshotrun import crew_of, shelves_of, surveys, thaw
 from novafleet.app.snapshotstack import giving_back, going_of, removal, taking
 from novafleet.app.vmselect import Chosen, ChosenStack
 from novafleet.capability.snapshot.actions import registry
@@ -62,7 +61,7 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
 
     A VM that fails does not raise: see ``Done``. Raises what selecting raises.
     """
-    async with party(asked) as crew, leased(crew) as held:
+    async with crew_of(asked) as crew, leased(crew) as held:
         began = crew.world.clock.monotonic()
         group = crew.run_id if asked.environment else ""
         freezer = Freezer()
@@ -73,7 +72,7 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
             await thaw(crew, held, freezer)
         rows = tuple(row for row in results_of(crew, results, {}) if row.outcome or row.state != "done")
         seconds = crew.world.clock.monotonic() - began
-        return Done("create", crew.run_id, rows, seconds, cancelled, group=group, skew_ms=_skew(results))
+        return Done("create", crew.run_id, rows, seconds, cancelled, False, group, _skew(results), crew.left_out)
 
 
 def _create_steps(crew: Party, wish: Wish, group: str) -> list[Step]:
@@ -123,7 +122,7 @@ async def revert(
 ) -> Done:
     """Go back to a snapshot, of every VM meant or of none. ``start`` None: it runs if it runs now or its memory was
     saved. Raises SnapshotError NF-SNAP-002 and -009 before anything changes."""
-    async with party(asked) as crew, leased(crew) as held:
+    async with crew_of(asked) as crew, leased(crew) as held:
         began = crew.world.clock.monotonic()
         seen = await _all_seen(crew)
         steps: list[Step] = []
@@ -144,7 +143,8 @@ async def revert(
         labels = {each.label for each in meant}
         rows = tuple(row for row in results_of(crew, results, {}) if f"{row.host}/{row.domain}" in labels)
         rows = tuple(_gone_back(row, name, results) for row in rows)
-        return Done("revert", crew.run_id, rows, crew.world.clock.monotonic() - began, cancelled)
+        seconds = crew.world.clock.monotonic() - began
+        return Done("revert", crew.run_id, rows, seconds, cancelled, left_out=crew.left_out)
 
 
 def _gone_back(row: VmResult, name: str, results: Sequence[NodeResult]) -> VmResult:
@@ -246,7 +246,7 @@ async def _remove(
     *,
     dry_run: bool = False,
 ) -> Done:
-    async with party(asked) as crew, leased(crew) as held:
+    async with crew_of(asked) as crew, leased(crew) as held:
         began = crew.world.clock.monotonic()
         seen, failed = await surveys(crew)
         kept, unkept = await shelves_of(crew)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from novafleet.app.party import Leased, Party, context_of
-from novafleet.app.vmselect import Chosen
+from novafleet.app.party import Leased, Party, Selected, context_of, party
+from novafleet.app.vmselect import GLOB, Chosen
+from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.freeze import Freezer
 from novafleet.capability.snapshot.look import Survey, observe
 from novafleet.capability.snapshot.volumes import Shelf, shelves
@@ -17,6 +20,20 @@ log = logging.getLogger(__name__)
 
 LOOKS = 8
 """VMs looked at together."""
+
+
+@asynccontextmanager
+async def crew_of(asked: Selected) -> AsyncIterator[Party]:
+    """The party, without the VMs that keep nothing on a disk unless they were named or nobody else is meant: there is
+    nothing of them to keep or to go back to. Raises as ``party``."""
+    async with party(asked) as crew:
+        named = not asked.environment and not any(GLOB & set(each) for each in asked.patterns)
+        kept = tuple(each for each in crew.chosen if not each.domain.xml or xml.disks(xml.parse(each.domain.xml)))
+        if named or not (kept or crew.stacks):
+            yield crew
+        else:
+            left = tuple(each.label for each in crew.chosen if each not in kept)
+            yield replace(crew, chosen=kept, left_out=left)
 
 
 async def surveys(party: Party) -> tuple[Mapping[str, Survey], Mapping[str, NovaFleetError]]:

@@ -127,6 +127,9 @@ def done(finished: Done, form: str) -> None:
             findings.show_finding({**vm.error, "where": f"{vm.host}/{vm.domain}"})
         else:
             console.out().print(_line(finished.verb, vm), soft_wrap=True)
+    if finished.left_out:
+        text = f"without a disk to snapshot, and left out: {', '.join(finished.left_out)}"
+        console.err().print(console.text(text, "yellow"), soft_wrap=True)
     if finished.skew_ms is not None and finished.group:
         text = f"{len(finished.vms)} snapshots within {finished.skew_ms:g} ms"
         console.out().print(console.text(text, "bold"), soft_wrap=True)
@@ -181,6 +184,7 @@ def _done(finished: Done) -> Mapping[str, Any]:
         "group": finished.group,
         "skew_ms": finished.skew_ms,
         "seconds": round(finished.seconds, 3),
+        "left_out": list(finished.left_out),
         "vms": encode(finished.vms),
     }
 
