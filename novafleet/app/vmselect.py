@@ -199,11 +199,10 @@ def _found(
     known = {each.domain.name for each in there} | {each.label for each in there}
     known |= {f"{each.environment}/{each.vm}" for each in there if each.environment}
     near = get_close_matches(pattern, sorted(known), 1)
-    raise ConfigError(
-        f"no VM matches {pattern!r}",
-        code="NF-VM-006",
-        hints=(f"did you mean {near[0]}?",) if near else ("novafleet vm ls   # what there is",),
-    )
+    hint = f"did you mean {near[0]}?" if near else "novafleet vm ls   # what there is"
+    if any(each.environment == pattern for each in there):
+        hint = f"{pattern} is an environment; its VMs are '{pattern}/*'"
+    raise ConfigError(f"no VM matches {pattern!r}", code="NF-VM-006", hints=(hint,))
 
 
 def _relevant(

@@ -123,6 +123,12 @@ async def test_refused(world: World, patterns: list[str], environment: str, code
     assert refused.value.code == code
 
 
+async def test_an_environment_alone_is_no_vm_but_its_vms_can_be_meant(world: World) -> None:
+    with pytest.raises(ConfigError) as refused:
+        await vmselect.select(world, ["dev"])
+    assert refused.value.hints == ("dev is an environment; its VMs are 'dev/*'",)
+
+
 async def test_a_label_leads_to_its_domain_though_an_environment_is_called_like_the_host(world: World) -> None:
     cast("Any", world).facts["kvm1"] = _facts("kvm1", _domain("db"), _domain("kvm1-db", "kvm1", "db"))
     assert _labels(await vmselect.select(world, ["kvm1/db"])) == ["kvm1/db"]
