@@ -23,7 +23,6 @@ from novafleet.model.schedule import Duty, Job, Member, Schedule, VmOutcome
 from novafleet.ports import Clock
 from novafleet.render.schedule import amount, duration
 from novafleet.repository import KeySource
-from novafleet.source import cron
 
 NO_SUCH_VM = "NF-VM-006"
 NO_COPY = ("NF-BAK-051", "NF-BAK-062")
@@ -66,7 +65,7 @@ class ByPolicy:
     async def forget(self, job: Job, claimed: Collection[str]) -> Duty:
         """Forget by each VM's ``keep``."""
         async with open_repository(job.policy.repository, key_of(job.policy)) as repository:
-            done = await by_policy(repository, rules(job, claimed), self.clock, zone=cron.zone())
+            done = await by_policy(repository, rules(job, claimed), self.clock)
         return Duty("forget", f"{len(done.forgotten)} of {len(done.verdicts)} snapshots")
 
     async def prune(self, job: Job) -> Duty:

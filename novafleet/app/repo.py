@@ -102,9 +102,11 @@ class Scrub:
 async def init(request: InitRequest) -> Initialized:
     """Probe the store, make the key file if there is none, make the repository.
 
-    Raises StoreError NF-STORE-04x for a store that cannot hold one, RepositoryError NF-REPO-003 when there is one.
+    Raises StoreError NF-STORE-04x for a store that cannot hold one, RepositoryError NF-REPO-003 when there is one,
+    ConfigError NF-CFG-005 for a cell that cannot be.
     """
     _absent(request.sheet)
+    config.new(request.cell)  # refused before anything is written
     async with opened_store(request.url) as store:
         seen = await probe(store)
         if not request.single_writer:

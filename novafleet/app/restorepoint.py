@@ -19,26 +19,33 @@ def moment(text: str) -> float:
         return 0.0
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise ConfigError(
-            f"--until takes a time, as in 2026-11-21T08:30 or 2026-11-21, not {text!r}", code="NF-BAK-040"
-        ) from exc
-    end = len(text) <= len("2026-11-21")
-    found = found.replace(hour=23, minute=59, second=59) if end else found
-    return (found if found.tzinfo else found.astimezone()).timestamp()
+        end = len(text) <= len("2026-11-21")
+        found = found.replace(hour=23, minute=59, second=59) if end else found
+        seconds = (found if found.tzinfo else found.astimezone()).timestamp()
+    except (ValueError, OverflowError) as exc:  # the year 1 or 9999 may not be one in the local zone
+        raise _no_time(text) from exc
+    if seconds <= 0:
+        raise _no_time(text)
+    return seconds
+
+
+def _no_time(text: str) -> ConfigError:
+    return ConfigError(f"--until takes a time, as in 2026-11-21T08:30 or 2026-11-21, not {text!r}", code="NF-BAK-040")
 
 
 async def choose(repository: Repository, name: str, until: float = 0.0) -> Snapshot:
-    """The snapshot of that id; with ``until`` the newest one of a VM that is not younger.
+    """The snapshot of that id; with ``until`` the newest one of a VM that is not younger, in whole seconds, as times
+    are shown. A VM that was made anew under its name on its host is one VM.
 
     Raises RepositoryError NF-REPO-008, ConfigError NF-BAK-038.
     """
     if not until:
         return await repository.snapshot(name)
     of_vm = [each for each in await repository.snapshots() if matches(each, (name,))]
-    found = [each for each in of_vm if each.at <= until]
-    if len({each.uuid for each in found}) > 1:
-        vms = ", ".join(sorted({f"{each.host}/{each.domain}" for each in found}))
+    found = [each for each in of_vm if int(each.at) <= until]
+    places = sorted({f"{each.host}/{each.domain}" for each in found})
+    if len({each.uuid for each in found}) > 1 and len(places) > 1:
+        vms = ", ".join(places)
         raise ConfigError(f"{name!r} leads to several VMs", code="NF-BAK-038", cause=vms, hints=("say HOST/DOMAIN",))
     if not found:
         oldest = f"the oldest is of {_when(min(each.at for each in of_vm))}" if of_vm else "there is none at all"

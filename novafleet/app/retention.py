@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 
 from novafleet.app.repository import open_repository
 from novafleet.app.stored import matches
@@ -21,6 +20,7 @@ from novafleet.repository.records import Hold
 from novafleet.repository.reserve import released
 from novafleet.repository.retention import Protection, Verdict, decide
 from novafleet.repository.trash import Trashed
+from novafleet.source import cron
 
 ROUNDS = 5
 """Collections in a row: another one when the trash was emptied, or while there is no grace period to wait for."""
@@ -37,10 +37,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """Verdicts by VM, newest first. ``dry``: nothing was done."""
+    """Verdicts by VM, newest first. ``dry``: nothing was done. ``unread``: ids that went and could not be read."""
 
     verdicts: tuple[Verdict, ...]
     dry: bool
+    unread: tuple[str, ...] = ()
 
     @property
     def forgotten(self) -> tuple[Snapshot, ...]:
@@ -61,19 +62,16 @@ class Pruned:
         return sum(each.deleted_bytes for each in self.rounds)
 
 
-async def by_policy(
-    repository: Repository, rules: Sequence[Rule], clock: Clock, *, dry: bool = False, zone: tzinfo | None = None
-) -> Forgotten:
-    """Forget by the first rule that matches a VM; a VM none matches keeps everything."""
-    zone = zone or datetime.fromtimestamp(clock.now(), UTC).astimezone().tzinfo or UTC
+async def by_policy(repository: Repository, rules: Sequence[Rule], clock: Clock, *, dry: bool = False) -> Forgotten:
+    """Forget by the first rule that matches a VM, by the controller's calendar; a VM none matches keeps everything."""
     held = {name: each.reason for name, each in (await records.holds(repository)).items()}
     verified = await _verified(repository)
     rest, verdicts = list(await repository.snapshots()), list[Verdict]()
     for rule in rules:
         mine = [each for each in rest if matches(each, rule.vms)]
-        rest = [each for each in rest if each not in mine]
+        rest = [each for each in rest if not matches(each, rule.vms)]
         protection = Protection(held, verified, rule.tags)
-        verdicts += decide(mine, rule.keep, protection, now=clock.now(), zone=zone)
+        verdicts += decide(mine, rule.keep, protection, now=clock.now(), zone=cron.zone())
     done = Forgotten(tuple(verdicts), dry)
     if not dry:
         await trash.forget(repository.store, clock, [each.id for each in done.forgotten])
@@ -138,7 +136,9 @@ async def forget(
         if not dry:
             async with released(repository.store):
                 await trash.forget(repository.store, clock, ids)
-        return Forgotten(tuple(Verdict(each, each.id not in ids, ()) for each in readable if each.id in ids), dry)
+        gone = tuple(Verdict(each, keep=False, reasons=()) for each in readable if each.id in ids)
+        unread = set(ids) - {each.id for each in readable}
+        return Forgotten(gone, dry, tuple(sorted(unread)))
 
 
 async def _id(repository: Repository, name: str) -> str:

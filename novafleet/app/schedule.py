@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 
+from novafleet import xdg
 from novafleet.app.wiring import Places
-from novafleet.errors import ConfigError
+from novafleet.errors import ConfigError, ScheduleError
 from novafleet.inventory import load_fleet
 from novafleet.model import address
 from novafleet.model.policy import Policy, Window
@@ -30,6 +31,8 @@ DELAY = 600
 """Seconds a start may be put off at random, at most."""
 ENOUGH = 10_000
 """Moments looked at for missed ones."""
+AHEAD = 86400.0
+"""Seconds a run may be dated ahead of the clock and still count."""
 GRACE = 900.0
 """Seconds after which a run that did not begin counts as missed."""
 INHERITED = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
@@ -71,28 +74,60 @@ def install(
     request: EnvironmentRequest | None, inventory: Sequence[Path], places: Places, now: float, *, use_cron: bool
 ) -> Installed:
     """Install the jobs of an environment file, or without one those of the inventory; take away what they do not ask
-    for any more. Raises ConfigError NF-SCHED-002, what is wrong with the files, ScheduleError NF-SCHED-003, -004."""
-    asked = jobs(request, inventory)
-    if not asked.jobs:
+    for any more. Raises ConfigError NF-SCHED-002, -008, what is wrong with the files, ScheduleError NF-SCHED-003,
+    -004."""
+    asked, memory = jobs(request, inventory), Schedules.of(places.state)
+    names = {job.name for job in asked.jobs}
+    gone = [each for each in memory.all() if _of_file(each, request, inventory) and each.name not in names]
+    if not asked.jobs and not gone:
         where = request.file if request else ", ".join(str(path) for path in inventory)
         hints = ("add schedule: daily to the backup policy",)
         raise ConfigError("no backup policy has a schedule", code="NF-SCHED-002", where=where, hints=hints)
-    memory = Schedules.of(places.state)
-    timers = None if use_cron else Systemd.here()
+    timers = None if use_cron or not asked.jobs else Systemd.here()
     made = tuple(_schedule(job, asked, request, inventory, now, use_cron=use_cron) for job in asked.jobs)
+    _refuse_taken(memory, made)
     notices: tuple[str, ...] = ()
     for schedule, job in zip(made, asked.jobs, strict=True):
-        before = memory.get(schedule.name)
-        if before is not None and before.timer != schedule.timer:
-            _stop(before)
-        memory.put(schedule)
-        notices = _start(schedule, job, timers)
-    names = {schedule.name for schedule in made}
-    gone = [each for each in memory.all() if _same_file(each, made[0]) and each.name not in names]
+        notices = _put(memory, schedule, job, timers)
     for each in gone:
         _stop(each)
         memory.remove(each.name)
     return Installed(made, tuple(each.name for each in gone), notices)
+
+
+def _refuse_taken(memory: Schedules, made: Sequence[Schedule]) -> None:
+    """A schedule of another environment, or of other inventories, does not go because its name is wanted."""
+    for schedule in made:
+        before = memory.get(schedule.name)
+        if before is None or (
+            before.environment == schedule.environment
+            and (schedule.environment or set(before.inventory) & set(schedule.inventory))
+        ):
+            continue
+        raise ConfigError(
+            f"there is a schedule {schedule.name} already, of something else",
+            code="NF-SCHED-008",
+            where=schedule.file or schedule.inventory[0],
+            cause=f"it is of {before.file or ', '.join(before.inventory)}",
+            hints=(f"novafleet schedule rm {schedule.name}   # if that is not needed any more",),
+        )
+
+
+def _put(memory: Schedules, schedule: Schedule, job: Job, timers: Systemd | None) -> tuple[str, ...]:
+    """Remember it and start its timer; when that cannot be started, what is remembered stays as it was."""
+    before = memory.get(schedule.name)
+    memory.put(schedule)
+    try:
+        notices = _start(schedule, job, timers)
+    except ScheduleError:
+        if before is None:
+            memory.remove(schedule.name)
+        else:
+            memory.put(before)
+        raise
+    if before is not None and before.timer != schedule.timer:
+        _stop(before)
+    return notices
 
 
 def ls(places: Places, now: float) -> tuple[Listed, ...]:
@@ -105,7 +140,7 @@ def ls(places: Places, now: float) -> tuple[Listed, ...]:
             each,
             states.get(each.name, "absent"),
             cron.following(each.expression, cron.local(now)).timestamp(),
-            next(memory.runs(each.name), None),
+            next(past(memory, each.name, now), None),
             missed(memory, each, now - GRACE),
         )
         for each in schedules
@@ -132,10 +167,16 @@ def known(memory: Schedules, name: str) -> Schedule:
 def missed(memory: Schedules, schedule: Schedule, now: float) -> tuple[float, ...]:
     """The moments since the last run began (or since it was installed) at which there should have been one, the
     oldest first; the newest of them is the one that ``schedule run`` makes up for."""
-    done = next((each for each in memory.runs(schedule.name) if each.state is not RunState.SKIPPED), None)
+    runs = past(memory, schedule.name, now)
+    done = next((each for each in runs if each.state is not RunState.SKIPPED), None)
     since = max(done.started if done else 0.0, schedule.installed)
     moments = islice(cron.between(schedule.expression, cron.local(since), cron.local(now)), ENOUGH)
     return tuple(each.timestamp() for each in moments if within(schedule.window, each))[-MOST_MISSED:]
+
+
+def past(memory: Schedules, name: str, now: float) -> Iterator[ScheduledRun]:
+    """Its runs, newest first, without those of a clock that was far ahead: they would be the last ones for years."""
+    return (run for run in memory.runs(name) if run.started < now + AHEAD)
 
 
 def within(window: Window | None, moment: datetime) -> bool:
@@ -193,8 +234,10 @@ def _schedule(
     )
 
 
-def _same_file(one: Schedule, other: Schedule) -> bool:
-    return (one.file, one.file or one.inventory) == (other.file, other.file or other.inventory)
+def _of_file(schedule: Schedule, request: EnvironmentRequest | None, inventory: Sequence[Path]) -> bool:
+    if request is not None:
+        return schedule.file == request.file
+    return not schedule.file and schedule.inventory == tuple(str(path) for path in inventory)
 
 
 def _start(schedule: Schedule, job: Job, timers: Systemd | None) -> tuple[str, ...]:
@@ -233,24 +276,26 @@ def _task(schedule: Schedule, job: Job, *, system: bool) -> Task:
         calendar=cron.on_calendar(schedule.expression),
         delay=_delay(schedule),
         environment={name: os.environ[name] for name in INHERITED if name in os.environ},
-        secrets="/etc/novafleet/schedule.env" if system else str(Path.home() / ".config/novafleet/schedule.env"),
+        secrets=str((Path("/etc") if system else xdg.config()) / "novafleet/schedule.env"),
         credentials=dict(_credentials(job.policy, system=system)),
     )
 
 
 def _delay(schedule: Schedule) -> int:
-    """At most a quarter of the time between two runs, and of the window."""
+    """At most a quarter of the time between two runs, and of what is left of the window when one is due."""
     start = cron.local(schedule.installed)
-    moments = islice(cron.between(schedule.expression, start, start + timedelta(days=3660)), 100)
-    gaps = [(after - before).total_seconds() for before, after in pairwise(moments)]
+    moments = list(islice(cron.between(schedule.expression, start, start + timedelta(days=3660)), 100))
+    bounds = [(after - before).total_seconds() for before, after in pairwise(moments)]
     window = schedule.window
-    length = ((window.end - window.start) % 1440) * 60 if window else 4 * DELAY
-    return int(min(DELAY, length / 4, *(gap / 4 for gap in gaps)))
+    if window is not None:
+        due = [each.hour * 60 + each.minute for each in moments if within(window, each)]
+        bounds += [(window.end - minute) % 1440 * 60 for minute in due]
+    return int(min([DELAY, *(bound / 4 for bound in bounds)]))
 
 
 def _credentials(policy: Policy, *, system: bool) -> dict[str, str]:
     """systemd credentials that a policy's references name, and where they are put."""
-    folder = "/etc/credstore.encrypted" if system else str(Path.home() / ".config/credstore")
+    folder = "/etc/credstore.encrypted" if system else str(xdg.config() / "credstore")
     notify = policy.notify
     references = [policy.passphrase, *(notify.apprise if notify else ())]
     references += [notify.email.password] if notify and notify.email else []

@@ -11,7 +11,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
-from novafleet.app.schedule import jobs, known, missed, request_of, within
+from novafleet.app.schedule import jobs, known, missed, past, request_of, within
 from novafleet.app.wiring import Places
 from novafleet.errors import ConfigError, ConfigErrors, ExitCode, LockHeldError, NovaFleetError, ScheduleError
 from novafleet.execute.lock import environment_lock
@@ -99,7 +99,7 @@ async def _alone(places: Places, name: str, clock: Clock) -> AsyncIterator[None]
 
 
 async def _settle(memory: Schedules, schedule: Schedule, clock: Clock) -> ScheduledRun | None:
-    last = next(memory.runs(schedule.name), None)
+    last = next(past(memory, schedule.name, clock.now()), None)
     if last is None or last.state is not RunState.RUNNING:
         return None
     hint = f"novafleet schedule run {schedule.name}"
@@ -167,11 +167,11 @@ def _due(
     policy = job.policy
     if any(_keeps(member.policy) for member in job.members):
         yield _duty("forget", duties.forget(job, claimed))
-        if _last(memory, schedule, "prune") < clock.now() - PRUNE_EVERY:
+        if _last(memory, schedule, "prune", clock) < clock.now() - PRUNE_EVERY:
             yield _duty("prune", duties.prune(job))
     if policy.verify:
         yield _duty("verify", duties.verify(job))
-    if policy.drill and _last(memory, schedule, "drill") < _drill_due(policy, clock.now()):
+    if policy.drill and _last(memory, schedule, "drill", clock) < _drill_due(policy, clock.now()):
         yield _duty("drill", duties.drill(schedule, job, vms))
 
 
@@ -179,9 +179,10 @@ def _keeps(policy: Policy) -> bool:
     return policy.keep != Policy().keep
 
 
-def _last(memory: Schedules, schedule: Schedule, kind: str) -> float:
+def _last(memory: Schedules, schedule: Schedule, kind: str, clock: Clock) -> float:
     """When a duty was last done well; 0: never."""
-    good = (run for run in memory.runs(schedule.name) if any(d.kind == kind and not d.error for d in run.duties))
+    runs = past(memory, schedule.name, clock.now())
+    good = (run for run in runs if any(d.kind == kind and not d.error for d in run.duties))
     run = next(good, None)
     return run.started if run is not None else 0.0
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from novafleet.app.repository import open_repository
-from novafleet.errors import ConfigError, ExitCode, NovaFleetError
+from novafleet.errors import ConfigError, ExitCode, NovaFleetError, RepositoryError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.nbd.ahead import read_many
 from novafleet.ports import BlockSource
@@ -68,10 +68,19 @@ class Verification:
         return ExitCode.FAILED if any(part.error for part in self.parts) else ExitCode.OK
 
 
-async def ls(url: str, key: KeySource, patterns: Sequence[str] = ()) -> tuple[Snapshot, ...]:
-    """The snapshots of the VMs meant, oldest first; of all without a pattern."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Snapshots, oldest first, and a finding about each that cannot be read, whosever it is."""
+
+    snapshots: tuple[Snapshot, ...]
+    damage: tuple[RepositoryError, ...] = ()
+
+
+async def ls(url: str, key: KeySource, patterns: Sequence[str] = ()) -> Stored:
+    """The snapshots of the VMs meant; of all without a pattern."""
     async with open_repository(url, key) as repository:
-        return tuple(each for each in await repository.snapshots() if matches(each, patterns))
+        found, damage = await repository.readable()
+        return Stored(tuple(each for each in found if matches(each, patterns)), damage)
 
 
 def matches(snapshot: Snapshot, patterns: Sequence[str]) -> bool:

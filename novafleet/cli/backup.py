@@ -165,7 +165,9 @@ def ls(
     from novafleet.report.backup import show_list
 
     key = guarded(lambda: key_of(key_file, passphrase), output)
-    show_list(run(lambda: use_case(repo, key, tuple(vms or ())), form=output), output)
+    found = run(lambda: use_case(repo, key, tuple(vms or ())), form=output)
+    show_list(found, output)
+    _leave(ExitCode.FAILED if found.damage else ExitCode.OK)
 
 
 @app.command("show")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from novafleet.cli import repokey
+from novafleet.cli import backup, repokey
 from novafleet.cli.backup import key_of
 from novafleet.cli.options import KeyFile, Output, OutputForm, Passphrase, RepoUrl, Timeout
 from novafleet.cli.run import guarded, run
@@ -49,11 +49,7 @@ def ls(
     url: RepoUrl = "", key_file: KeyFile = None, passphrase: Passphrase = "", output: Output = OutputForm.TABLE
 ) -> None:
     """The snapshots it holds, oldest first (as `backup ls`)."""
-    from novafleet.app.stored import ls as use_case
-    from novafleet.report.backup import show_list
-
-    key = guarded(lambda: key_of(key_file, passphrase), output)
-    show_list(run(lambda: use_case(url, key, ()), form=output), output)
+    backup.ls(None, url, key_file, passphrase, output)
 
 
 @app.command("info")

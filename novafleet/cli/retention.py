@@ -55,6 +55,14 @@ def _rules(counts: dict[str, int], within: str, vms: list[str] | None, tags: lis
     return [Rule(keep, tuple(vms or ()), tuple(tags or ()))] if keep != Keep() else []
 
 
+def _refuse_dry(dry_run: bool) -> None:
+    from novafleet.errors import ConfigError
+
+    if dry_run:
+        hints = ("novafleet backup forget --trash   # lists what can be brought back",)
+        raise ConfigError("--undo knows no --dry-run", code="NF-BAK-040", hints=hints)
+
+
 def forget(
     snapshots: Snapshots = None,
     repo: Repo = "",
@@ -75,6 +83,7 @@ def forget(
     if trash or not names:
         report.show_trash(run(lambda: use_case.in_trash(repo, key), form=output), output)
     elif undo:
+        guarded(lambda: _refuse_dry(dry_run), output)
         report.show_back(run(lambda: use_case.undo(repo, key, names, SystemClock()), form=output), output)
     else:
         done = run(

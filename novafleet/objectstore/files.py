@@ -93,7 +93,7 @@ class FileStore:
 
     async def put(self, key: str, data: bytes) -> None:
         """Write to a temporary file, rename it over the key. Raises SpaceError, StoreError."""
-        await self._call(self._put, checked(key), data)
+        await self._written(self._put, checked(key), data)
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write to a temporary file, link it to the key: the file system lets one of several do so.
@@ -101,7 +101,7 @@ class FileStore:
         Where there are no links the key itself is opened with O_EXCL: as exclusive, but a reader may see a part of it,
         and a writer that is killed leaves that part behind.
         """
-        return await self._call(self._create, checked(key), data)
+        return await self._written(self._create, checked(key), data)
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """The object, or what there is of the range. Raises MissingObjectError, StoreError."""
@@ -139,6 +139,20 @@ class FileStore:
             return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
         except OSError as exc:
             raise _finding(exc, self.url, str(args[0])) from exc
+
+    async def _written(self, write: Callable[[str, bytes], T], key: str, data: bytes) -> T:
+        """What is missing where something is written is the place for it."""
+        try:
+            return await self._call(write, key, data)
+        except MissingObjectError as exc:
+            raise StoreError(
+                "there can be no directory for objects here",
+                code="NF-STORE-011",
+                where=self.url,
+                cause=exc.cause,
+                hints=(f"ls -ld {self.url}",),
+                retry=Retry.AFTER_FIX,
+            ) from exc
 
     def _put(self, key: str, data: bytes) -> None:
         temporary = self._write(data)

@@ -11,7 +11,7 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from novafleet.app.backedup import BackedUp, DiskBackup, VmBackup
-from novafleet.app.stored import Difference, Verification
+from novafleet.app.stored import Difference, Stored, Verification
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode
 from novafleet.report import console, findings
@@ -81,21 +81,25 @@ def run_document(done: BackedUp) -> Mapping[str, Any]:
     }
 
 
-def show_list(snapshots: Sequence[Snapshot], form: str) -> None:
-    """A table, or ``{snapshots: […]}``."""
+def show_list(stored: Stored, form: str) -> None:
+    """A table, or ``{snapshots: […], errors: […]}``; what cannot be read is an error."""
+    errors = [error.finding() for error in stored.damage]
+    for error in errors:
+        findings.show_finding(error)
     if form != "table":
-        console.document({"snapshots": [document(each) for each in snapshots]}, form)
+        console.document({"snapshots": [document(each) for each in stored.snapshots], "errors": errors}, form)
         return
     grid = console.table("", "SNAPSHOT", "TIME", "VM", "HOST", "CONSISTENCY", "DISKS", "SIZE", "STORED", "TAGS")
-    for each in snapshots:
+    for each in stored.snapshots:
         modes = ", ".join(f"{disk.name} {disk.mode.value}" for disk in each.disks.values())
-        row: list[Any] = [each.id, _when(each.at), console.text(_vm(each)), each.host, each.consistency.value]
+        row: list[Any] = [each.id, _when(each.at), console.text(vm_of(each)), each.host, each.consistency.value]
         tags = console.text(" ".join(each.tags))
         grid.add_row(*row, console.text(modes), size(each.size), size(each.bytes_stored), tags)
     console.out().print(grid)
 
 
-def _vm(snapshot: Snapshot) -> str:
+def vm_of(snapshot: Snapshot) -> str:
+    """A VM as people call it."""
     return f"{snapshot.environment}/{snapshot.vm}" if snapshot.environment else snapshot.domain
 
 
@@ -115,7 +119,7 @@ def show_snapshot(snapshot: Snapshot, proofs: Sequence[Proof], form: str) -> Non
     if form != "table":
         console.document({**document(snapshot), "proofs": [encode(each) for each in proofs]}, form)
         return
-    about = f"{snapshot.id}  {_vm(snapshot)} on {snapshot.host}, {_when(snapshot.at)}, {snapshot.consistency.value}"
+    about = f"{snapshot.id}  {vm_of(snapshot)} on {snapshot.host}, {_when(snapshot.at)}, {snapshot.consistency.value}"
     console.out().print(console.text(about, "bold"), soft_wrap=True)
     grid = console.table("", "DISK", "TARGET", "MODE", "SIZE", "READ", "STORED", "WHY")
     for disk in snapshot.disks.values():

@@ -9,6 +9,7 @@ from novafleet.app.retention import Forgotten, Pruned
 from novafleet.model.backup import Snapshot
 from novafleet.model.encode import encode
 from novafleet.report import console
+from novafleet.report.backup import vm_of
 from novafleet.report.console import size
 from novafleet.report.repo import say
 from novafleet.report.runs import when
@@ -20,7 +21,8 @@ from novafleet.repository.trash import Trashed
 
 def forgotten_document(done: Forgotten) -> dict[str, Any]:
     """The JSON of ``backup forget``."""
-    return {"dry_run": done.dry, "snapshots": [_verdict(each) for each in done.verdicts]}
+    unread = [{"id": each, "vm": "", "host": "", "at": 0.0, "keep": False, "reasons": []} for each in done.unread]
+    return {"dry_run": done.dry, "snapshots": [*map(_verdict, done.verdicts), *unread]}
 
 
 def _verdict(each: Verdict) -> dict[str, Any]:
@@ -42,13 +44,14 @@ def _table(done: Forgotten) -> None:
     for each in done.verdicts:
         verdict = console.text("keep", "green") if each.keep else console.text("forget", "yellow")
         snapshot = each.snapshot
-        grid.add_row(
-            console.text(snapshot.vm), snapshot.id, when(snapshot.at), verdict, console.text(", ".join(each.reasons))
-        )
-    if done.verdicts:
+        reasons = console.text(", ".join(each.reasons))
+        grid.add_row(console.text(vm_of(snapshot)), snapshot.id, when(snapshot.at), verdict, reasons)
+    for name in done.unread:
+        grid.add_row(console.text("(cannot be read)"), name, "-", console.text("forget", "yellow"), "")
+    if grid.row_count:
         console.out().print(grid)
-    verb = "would be forgotten" if done.dry else "forgotten"
-    say(f"{len(done.forgotten)} {verb}, {len(done.verdicts) - len(done.forgotten)} kept", "bold")
+    verb, gone = "would be forgotten" if done.dry else "forgotten", len(done.forgotten)
+    say(f"{gone + len(done.unread)} {verb}, {len(done.verdicts) - gone} kept", "bold")
 
 
 def show_pruned(done: Pruned, form: str) -> None:
@@ -58,7 +61,7 @@ def show_pruned(done: Pruned, form: str) -> None:
         document = {**forgotten_document(done.forgotten), "deleted_bytes": done.deleted_bytes, "rounds": rounds}
         console.document(document, form)
         return
-    if done.forgotten.verdicts:
+    if done.forgotten.verdicts or done.forgotten.dry:
         _table(done.forgotten)
     for each in done.rounds:
         _round(each)

@@ -114,9 +114,14 @@ async def lost(
     )
     walk = Walk(repository, judge)
     found: list[Lost] = []
-    for each in await repository.snapshots():
-        progress("following snapshots", len(found), 0)
-        found += [lost async for lost in walk.snapshot(each)]
+    ids = await repository.snapshot_ids()
+    for number, name in enumerate(ids):
+        progress("following snapshots", number, len(ids))
+        snapshot = await _snapshot(repository, name)
+        if isinstance(snapshot, Damage):
+            found.append(Lost(name, "", "", 0, 0, snapshot.what))
+        elif snapshot is not None:
+            found += [lost async for lost in walk.snapshot(snapshot)]
     return tuple(found)
 
 

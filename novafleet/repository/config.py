@@ -6,7 +6,7 @@ import json
 import secrets
 from dataclasses import dataclass
 
-from novafleet.errors import RepositoryError
+from novafleet.errors import ConfigError, RepositoryError
 from novafleet.model.encode import decode, encode
 from novafleet.repository.seal import newer
 
@@ -29,9 +29,10 @@ class Config:
 
 
 def new(cell: int) -> Config:
-    """Raises ValueError unless ``cell`` is a power of two from 256 KiB to 4 MiB."""
+    """Raises ConfigError NF-CFG-005 unless ``cell`` is a power of two from 256 KiB to 4 MiB."""
     if not _is_cell(cell):
-        raise ValueError(f"a cell of {cell} bytes: a power of two from 256 KiB to 4 MiB is needed")
+        what = f"--cell takes a power of two from 256KiB to 4MiB, not {cell} bytes"
+        raise ConfigError(what, code="NF-CFG-005", hints=("--cell 1MiB",))
     return Config(VERSION, secrets.token_hex(16), cell)
 
 
@@ -49,7 +50,7 @@ def load(content: bytes, where: str) -> Config:
             raise newer(where, f"version {version}")
         config = decode(Config, document)
         sound = len(bytes.fromhex(config.id)) == 16 and _is_cell(config.cell)
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         raise _damaged(where, str(exc)) from exc
     if not sound:
         raise _damaged(where, "its id or cell cannot be")

@@ -152,7 +152,7 @@ async def _document(store: ObjectStore, key: str) -> dict[str, Any]:
     content = await store.get(key)
     try:
         body = json.loads(content)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise _damaged(key, str(exc)) from exc
     if not isinstance(body, dict):
         raise _damaged(key, "it is no JSON object")

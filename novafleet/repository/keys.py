@@ -15,6 +15,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -306,14 +307,15 @@ def _unusable(what: str, where: Path | None = None, cause: BaseException | None 
 def _slot(key: str, content: bytes, url: str) -> Slot:
     try:
         slot = decode(Slot, json.loads(content))
-        bytes.fromhex(slot.salt), bytes.fromhex(slot.wrapped)
+        bytes.fromhex(slot.salt), bytes.fromhex(slot.wrapped), datetime.fromtimestamp(slot.created, UTC)
         sound = (
             slot.id == key.removeprefix(PREFIX)
+            and isinstance(slot.label, str)
             and 0 <= slot.iterations <= MAX_ITERATIONS
             and 0 <= slot.memory_kib <= MAX_MEMORY_KIB
             and 0 <= slot.lanes <= MAX_LANES
         )
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, OSError, OverflowError, RecursionError) as exc:
         raise _damaged(f"{url}: {key}", str(exc)) from exc
     if slot.version != 1 or not sound:
         raise _damaged(f"{url}: {key}", f"version {slot.version}")

@@ -242,7 +242,7 @@ async def _held(store: ObjectStore, key: str, renewed: float) -> Held:
     try:
         body = json.loads(await store.get(key))
         epoch, holder = int(body["epoch"]), str(body["holder"])
-    except (MissingObjectError, ValueError, KeyError, TypeError):
+    except (MissingObjectError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass  # gone since it was listed, or damaged: waited for either way
     commits = snapshot if dot else lease_id
     return Held(key, lease_id, "" if commits == COLLECTOR else commits, epoch, renewed, holder)

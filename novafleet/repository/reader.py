@@ -50,6 +50,8 @@ INDEX_PACK = struct.Struct("<32s32s")
 INDEX_ROW = struct.Struct("<32sIIIIBB")
 SPAN = struct.Struct("<III32s")
 ROOT_HEAD = struct.Struct("<QII")
+BOUNDS = {"iterations": 64, "memory_kib": 1 << 20, "lanes": 64}
+"""Of a slot, which nobody vouches for before it is opened."""
 SNAPSHOT_ID = re.compile("[0-9a-hjkmnp-tv-z]{26}")
 
 Place = tuple[bytes, bytes, int, int, int, int, int]
@@ -72,9 +74,12 @@ class Repository:
         self._places: dict[bytes, list[Place]] = {}
 
     def snapshots(self) -> Iterator[dict[str, Any]]:
-        """Every snapshot, oldest first."""
+        """Every snapshot, oldest first; damaged ones are named and left out."""
         for path in self._snapshot_paths():
-            yield self.snapshot(path.name)
+            try:
+                yield self.snapshot(path.name)
+            except ReaderError as exc:
+                sys.stderr.write(f"left out: {exc}\n")
 
     def snapshot(self, name: str) -> dict[str, Any]:
         """One snapshot, by id or unique beginning of one."""
@@ -86,12 +91,12 @@ class Repository:
         return found
 
     def _snapshot_paths(self) -> list[Path]:
-        paths = sorted((self.folder / "snapshots").iterdir())
+        paths = _entries(self.folder / "snapshots")
         return [path for path in paths if SNAPSHOT_ID.fullmatch(path.name) and path.stat().st_size != len(SEAL)]
 
     def load_index(self) -> None:
         """Learn from the index where chunks are."""
-        for path in sorted((self.folder / "index").iterdir()):
+        for path in _entries(self.folder / "index"):
             if path.stat().st_size == len(SEAL) or path.name.startswith("."):
                 continue
             content = self._unseal(path, b"NFINDX", INDEX, NO_ID)
@@ -232,6 +237,8 @@ def unlock(folder: Path, kind: str, secret: bytes) -> Repository:
 
 def _wrapping_key(slot: dict[str, Any], secret: bytes) -> bytes:
     salt = bytes.fromhex(slot["salt"])
+    if any(not 0 <= slot[name] <= most for name, most in BOUNDS.items()):
+        raise ValueError("a slot that would take all memory or time")
     if slot["kind"] == "file":
         return HKDF(SHA256(), 32, salt, b"novafleet key file 1").derive(secret)
     return Argon2id(
@@ -273,6 +280,11 @@ def save_files(repository: Repository, snapshot: str, out: Path) -> None:
         _check(target.resolve().is_relative_to(out.resolve()), f"a file of the name {name!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(repository.chunk(BLOB, bytes.fromhex(blob["id"])))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in it; nothing before the first backup."""
+    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def _check(sound: bool, otherwise: str) -> None:
@@ -328,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
     """0 when all went well, 1 with a message otherwise."""
     try:
         _run(_arguments(sys.argv[1:] if argv is None else argv))
-    except (ReaderError, OSError, KeyError, ValueError, struct.error) as exc:
+    except (ReaderError, OSError, KeyError, TypeError, ValueError, struct.error) as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
     return 0

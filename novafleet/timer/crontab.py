@@ -64,7 +64,8 @@ def _read() -> list[str]:
     """An absent crontab is told by status 1 and these words, which Debian's cron, cronie and BusyBox do not translate;
     anything else must not pass for an empty one: it would be overwritten."""
     try:
-        return call("crontab", "-l").splitlines()
+        text = call("crontab", "-l")
+        return text.removesuffix("\n").split("\n") if text else []
     except ScheduleError as error:
         absent = "no crontab for" in error.cause or "No such file" in error.cause
         if error.code == "NF-SCHED-004" and absent:

@@ -117,6 +117,41 @@ def test_forgetting_undoing_holding_and_pruning(place: Path) -> None:
     assert call("repo", "check", "repo", *KEY, "--read-data")["clean"]
 
 
+def test_a_damaged_snapshot_hides_no_other_and_can_be_forgotten(place: Path) -> None:
+    first, second = [back_up(place, fill) for fill in (1, 2)]
+    repo = ["--repo", "repo", *KEY]
+    path = place / "repo/snapshots" / first
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    for words in (["backup", "ls", *repo], ["repo", "ls", "repo", *KEY]):
+        listed = call(*words, status=1)
+        assert [each["id"] for each in listed["snapshots"]] == [second]
+        assert [(each["code"], first in each["where"]) for each in listed["errors"]] == [("NF-REPO-010", True)]
+    for more in (["--dry-run"], []):
+        done = call("backup", "forget", first, *repo, *more)
+        assert [(each["id"], each["keep"], each["vm"]) for each in done["snapshots"]] == [(first, False, "")]
+    assert call("backup", "ls", *repo)["errors"] == []
+
+
+def test_bringing_back_is_never_dry(place: Path) -> None:
+    first, _ = [back_up(place, fill) for fill in (1, 2)]
+    repo = ["--repo", "repo", *KEY]
+    call("backup", "forget", first, *repo)
+    refused = call("backup", "forget", "--undo", first, "--dry-run", *repo, status=2)
+    assert refused["errors"][0]["code"] == "NF-BAK-040"
+    assert len(call("backup", "forget", "--trash", *repo)["trash"]) == 1
+
+
+def test_where_no_repository_can_be_made(place: Path) -> None:
+    (place / "file").write_text("x")
+    for path in ("file", "file/below", "/proc/x"):
+        error = call("repo", "init", path, "--key-file", "new", status=1)["errors"][0]
+        assert (error["code"], error["what"]) == ("NF-STORE-011", "there can be no directory for objects here")
+    assert call("repo", "copy", "repo", "file", status=1)["errors"][0]["code"] == "NF-STORE-011"
+    assert call("repo", "init", "other", "--cell", "300KiB", *KEY, status=2)["errors"][0]["code"] == "NF-CFG-005"
+    assert not (place / "other").exists()
+    assert not (place / "new").exists()
+
+
 def test_a_copy_needs_no_key(place: Path) -> None:
     made = back_up(place, 5)
     assert call("repo", "copy", "repo", "replica")["snapshots"] == [made]

@@ -76,6 +76,41 @@ def test_the_inventorys_own_policy(project: Path) -> None:
     assert "cron does not make up for runs missed" in made.stderr
 
 
+def test_the_last_schedule_goes_too(project: Path) -> None:
+    schedule(project, "install", "-f", "dev.yml", "--cron")
+    (project / "dev.yml").write_text(ENVIRONMENT.replace("  schedule: daily\n", ""))
+    schedule(project, "install", "-f", "dev.yml", "--cron")
+    assert "schedule run dev-build" in (project / "crontab").read_text()
+    (project / "dev.yml").write_text(ENVIRONMENT.partition("backup:")[0] + "vms:\n  db: {host: kvm1}\n")
+    made = schedule(project, "install", "-f", "dev.yml", "--cron", "-o", "json")
+    assert (json.loads(made.stdout)["removed"], made.returncode) == (["dev-build"], 0)
+    assert (project / "crontab").read_text() == ""
+    assert schedule(project, "install", "-f", "dev.yml", "--cron").returncode == 2
+
+
+def test_what_could_not_be_started_is_not_there(project: Path) -> None:
+    (project / "bin/crontab").write_text("#!/bin/sh\necho 'you may not use crontab' >&2\nexit 1\n")
+    made = schedule(project, "install", "-f", "dev.yml", "--cron")
+    assert "error[NF-SCHED-004]" in made.stderr
+    assert json.loads(schedule(project, "ls", "-o", "json").stdout) == {"schedules": []}
+
+
+def test_the_name_of_another_schedule_is_not_taken(project: Path) -> None:
+    schedule(project, "install", "-f", "dev.yml", "--cron")
+    other = ENVIRONMENT.replace("environment: dev\n", "environment: dev-build\n").partition("  build:")[0]
+    (project / "other.yml").write_text(other)
+    refused = schedule(project, "install", "-f", "other.yml", "--cron")
+    assert refused.returncode == 2
+    assert "error[NF-SCHED-008]" in refused.stderr
+    policy = "vars:\n  novafleet_backup: {repository: /backup, key_file: /key, schedule: weekly}\n"
+    for site in ("one", "two"):
+        (project / site).write_text(f"hosts:\n  {site}: {{address: 127.0.0.1}}\n" + policy)
+    schedule(project, "install", "-i", "one", "--cron")
+    refused = schedule(project, "install", "-i", "two", "--cron")
+    assert "it is of one" in refused.stderr
+    assert schedule(project, "install", "-i", "one", "-i", "two", "--cron").returncode == 0
+
+
 def test_nothing_to_install(project: Path) -> None:
     shown = schedule(project, "install", "--cron")
     assert shown.returncode == 2

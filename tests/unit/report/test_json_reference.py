@@ -15,6 +15,7 @@ from novafleet.app.exec import HostOutcome, HostResult
 from novafleet.app.maintenance import Maintenance
 from novafleet.app.repo import Rotated
 from novafleet.app.runs import RunHistory, history
+from novafleet.app.stored import Stored
 from novafleet.app.trust import Offer, Offers, Standing
 from novafleet.app.validate import Validated
 from novafleet.errors import Location
@@ -78,7 +79,7 @@ PRINTED: dict[str, Callable[[str], None]] = {
     "runs show": lambda form: runs.show_one(HISTORY, form),
     "runs log": lambda form: runs.show_log(samples.RECORDS, form),
     "backup run": lambda form: backup.show_run(backups.RUN, form),
-    "backup ls": lambda form: backup.show_list((backups.SNAPSHOT,), form),
+    "backup ls": lambda form: backup.show_list(Stored((backups.SNAPSHOT,)), form),
     "backup show": lambda form: backup.show_snapshot(backups.SNAPSHOT, backups.PROOFS, form),
     "backup diff": lambda form: backup.show_difference(backups.DIFFERENCE, form),
     "backup verify": lambda form: backup.show_verified((backups.VERIFIED,), form),

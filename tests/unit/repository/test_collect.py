@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +19,7 @@ from novafleet.repository.contents import RepositoryContents
 from novafleet.repository.gc import collect
 from novafleet.repository.lease import SEAL
 from novafleet.repository.records import Hold, Proof
+from novafleet.source import cron
 from tests.unit.repository.upkeep import DAY, HOUR, Shelf, noise
 
 
@@ -181,6 +185,20 @@ async def test_by_policy_keeps_what_is_proven_and_held(shelf: Shelf) -> None:
     kept = {each.id for each in await shelf.repository.snapshots()}
     assert kept == {made[0].id, made[1].id, made[4].id, other.id}
     assert replace(other).id in kept
+
+
+async def test_a_day_is_one_of_the_calendar_it_was_in(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late at night in winter is no next day, however the clock stands when somebody prunes."""
+    from novafleet.app.retention import Rule, by_policy
+
+    monkeypatch.setattr(cron, "zone", lambda: ZoneInfo("Europe/Berlin"))
+    for at in ("2027-01-31T23:30+01:00", "2027-02-28T12:00+01:00"):
+        shelf.clock.seconds = itertools.count(int(datetime.fromisoformat(at).timestamp()))
+        await shelf.back_up({1: noise()})
+    summer = datetime.fromisoformat("2027-07-01T12:00+02:00")
+    shelf.clock.seconds = itertools.count(int(summer.timestamp()))
+    done = await by_policy(shelf.repository, [Rule(Keep(monthly=5))], shelf.clock, dry=True)
+    assert [each.reasons[0] for each in done.verdicts] == ["monthly 2027-02", "monthly 2027-01"]
 
 
 async def test_the_last_backup_of_a_vm_is_guarded(tmp_path: Path) -> None:

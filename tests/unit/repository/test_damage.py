@@ -17,6 +17,7 @@ from tests.fakes.memorystore import MemoryStore
 from tests.unit.repository.disks import (
     BLOCK,
     CELL,
+    KEY,
     Model,
     StillClock,
     fresh,
@@ -224,7 +225,9 @@ async def test_a_wrong_key_says_so_and_nothing_else(sample: Sample, tmp_path: Pa
     assert reader.main([str(lay_out(sample.objects, tmp_path / "r")), "--key-file", str(wrong), "ls"]) == 1
 
 
-async def test_one_damaged_snapshot_hides_no_other(sample: Sample) -> None:
+async def test_one_damaged_snapshot_hides_no_other(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = sample.keys("snapshots/")
     objects = dict(sample.objects)
     _flip(0.5)(objects, first)
@@ -235,3 +238,19 @@ async def test_one_damaged_snapshot_hides_no_other(sample: Sample) -> None:
     assert first in str(damage[0].where)
     with pytest.raises(RepositoryError):
         await repository.snapshots()
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    assert reader.main([str(lay_out(objects, tmp_path / "r")), "--key-file", str(key), "ls"]) == 0
+    listed, told = capsys.readouterr()
+    assert [line[:26] for line in listed.splitlines()] == [second.rpartition("/")[2]]
+    assert first in told
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 1e999}', b"[" * 100_000, b"\xff\xfe"])
+async def test_whatever_config_holds(sample: Sample, tmp_path: Path, content: bytes) -> None:
+    objects = {**sample.objects, "config": content}
+    assert await _reads(objects, sample) == "NF-REPO-006"
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    if len(content) < 100_000:
+        assert reader.main([str(lay_out(objects, tmp_path / "r")), "--key-file", str(key), "ls"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from novafleet.errors import RepositoryError
+from novafleet.errors import ConfigError, RepositoryError
 from novafleet.repository import KeySource, Repository, keys, reader
 from tests.fakes.memorystore import MemoryStore, StoppedError
 from tests.unit.repository.disks import CELL, fresh, key_file, lay_out
@@ -120,6 +121,33 @@ async def test_a_damaged_slot_does_not_lock_out_another(tmp_path: Path) -> None:
     await Repository.open(store, key_file(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("memory_kib", 1 << 31),
+        ("iterations", 65),
+        ("lanes", 10**30),
+        ("created", "x"),
+        ("created", 1e300),
+        ("label", 1),
+    ],
+)
+async def test_a_hostile_slot_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: object
+) -> None:
+    monkeypatch.setenv("WORDS", "words")
+    store = MemoryStore()
+    repository = await fresh(tmp_path, store)
+    name = f"keys/{(await repository.add_key(KeySource(passphrase='env:WORDS'), label='', at=1.0)).id}"
+    store.objects[name] = json.dumps({**json.loads(store.objects[name]), field: value}).encode()
+    with pytest.raises(RepositoryError) as raised:
+        await repository.slots()
+    assert raised.value.code == "NF-REPO-006"
+    if field in reader.BOUNDS:
+        with pytest.raises(reader.ReaderError):
+            reader.unlock(lay_out(store.objects, tmp_path / "r"), "passphrase", b"words")
+
+
 async def test_create_twice(tmp_path: Path) -> None:
     store = MemoryStore()
     await fresh(tmp_path, store)
@@ -145,7 +173,7 @@ async def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError) as caught:
         await Repository.open(MemoryStore(), key_file(tmp_path))
     assert caught.value.code == "NF-REPO-002"
-    with pytest.raises(ValueError, match="cell"):
+    with pytest.raises(ConfigError, match="cell"):
         await Repository.create(MemoryStore(), key_file(tmp_path), at=0.0, cell=CELL + 1)
 
 

@@ -93,6 +93,8 @@ async def test_a_damaged_snapshot_object_is_one_finding(shelf: Shelf) -> None:
     flip(shelf, f"snapshots/{made.id}", 90)
     done = await check(shelf.repository)
     assert [(each.object, each.snapshot) for each in done.damage] == [(f"snapshots/{made.id}", made.id)]
+    repaired = await repair(shelf.repository, shelf.clock)
+    assert [(each.snapshot, each.disk) for each in repaired.lost] == [(made.id, "")]
 
 
 async def test_an_index_is_made_anew_from_packs(shelf: Shelf, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -79,3 +81,57 @@ def test_whatever_the_policy(hours: list[int], keep: Keep, days_off: int) -> Non
     assert all(each.keep for each in verdicts if each.snapshot.at > now + 300)
     again = decide([each.snapshot for each in kept], keep, Protection({}), now=now)
     assert all(each.keep for each in again), "forgetting twice forgets no more"
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+BUCKETS: dict[str, Callable[[datetime], object]] = {
+    "hourly": lambda at: (at.date(), at.hour),
+    "daily": lambda at: at.date(),
+    "weekly": lambda at: at.isocalendar()[:2],
+    "monthly": lambda at: (at.year, at.month),
+    "yearly": lambda at: at.year,
+}
+"""As restic's documentation of ``forget`` says them: the last snapshot of each of the last so many that have one."""
+moments = st.lists(
+    st.one_of(
+        st.integers(0, 3 * 365 * 24 * 60).map(lambda minutes: NOW - minutes * 60),
+        st.sampled_from([datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 3, 29, tzinfo=UTC)]).flatmap(
+            lambda night: st.integers(-90, 150).map(lambda minutes: night.timestamp() + minutes * 60)
+        ),  # around the changes to and from summer time
+        st.sampled_from([2020, 2021, 2024, 2026]).flatmap(
+            lambda year: st.integers(-96, 96).map(lambda h: datetime(year, 1, 1, tzinfo=UTC).timestamp() + h * 3600)
+        ),  # the year of a week is not that of its days
+    ),
+    min_size=1,
+    max_size=40,
+    unique=True,
+)
+
+
+def restic(times: list[float], rule: str, count: int) -> set[float]:
+    """What one rule of restic's keeps, the naive way."""
+    found: dict[object, float] = {}
+    for at in sorted(times, reverse=True):
+        found.setdefault(BUCKETS[rule](datetime.fromtimestamp(at, BERLIN)), at)
+    return set(list(found.values())[:count])
+
+
+def kept(times: list[float], keep: Keep) -> set[float]:
+    verdicts = decide([snapshot(at) for at in times], keep, Protection({}), now=NOW, zone=BERLIN)
+    return {each.snapshot.at for each in verdicts if each.keep}
+
+
+@settings(max_examples=150, deadline=None)
+@given(moments, st.sampled_from(sorted(BUCKETS)), st.integers(1, 6))
+def test_one_rule_keeps_what_restic_keeps(times: list[float], rule: str, count: int) -> None:
+    assert kept(times, Keep(**{rule: count})) == restic(times, rule, count)
+
+
+@settings(max_examples=150, deadline=None)
+@given(moments, policies.filter(lambda keep: keep != Keep()))
+def test_several_rules_leave_no_period_out_that_restic_keeps(times: list[float], keep: Keep) -> None:
+    ours = [datetime.fromtimestamp(at, BERLIN) for at in kept(times, keep)]
+    assert set(sorted(times, reverse=True)[: keep.last]) <= kept(times, keep)
+    for rule, bucket in BUCKETS.items():
+        theirs = {bucket(datetime.fromtimestamp(at, BERLIN)) for at in restic(times, rule, getattr(keep, rule))}
+        assert theirs <= {bucket(at) for at in ours}

@@ -15,6 +15,7 @@ from novafleet.app import schedule as use_case
 from novafleet.app.scheduledrun import exit_code, run, settle
 from novafleet.app.wiring import Places
 from novafleet.errors import BackupError, ConfigError, ExitCode, LockHeldError, StoreError, UnreachableError
+from novafleet.model.policy import Window
 from novafleet.model.schedule import Duty, Job, RunState, Schedule, ScheduledRun, VmOutcome
 from novafleet.source import cron
 from novafleet.store.schedules import Schedules
@@ -169,6 +170,33 @@ async def test_missed_runs_are_counted(places: Places) -> None:
     by_hand = await run("dev", Work(), places, Clock(NIGHT + 3600))
     assert by_hand.missed == ()
     assert (await run("dev", Work(), places, Clock(NIGHT + DAY))).missed == ()
+
+
+async def test_a_clock_that_was_years_ahead_is_forgotten(places: Places) -> None:
+    await run("dev", Work(), places, Clock(NIGHT + 4000 * DAY))
+    work = Work()
+    assert len((await run("dev", work, places, Clock())).missed) == 2
+    assert {"prune", "drill"} <= set(work.asked)
+    Schedules.of(places.state).record(ScheduledRun("dev", "20261122T010000Z-dead", NIGHT + DAY))
+    died = await settle("dev", places, Clock(NIGHT + DAY + 60))
+    assert died is not None
+    assert died.state is RunState.DIED
+
+
+@pytest.mark.parametrize(
+    ("expression", "window", "most"),
+    [
+        ("0 1 * * *", None, 600),
+        ("*/20 * * * *", None, 300),
+        ("0 0 29 2 *", None, 600),
+        ("0 1 * * *", Window(60, 300), 600),
+        ("55 4 * * *", Window(60, 300), 75),
+        ("55 23 * * *", Window(22 * 60, 0), 75),
+    ],
+)
+def test_a_start_is_never_put_off_beyond_its_window(expression: str, window: Window | None, most: int) -> None:
+    schedule = Schedule("dev", ("/i",), expression, "systemd", NIGHT, window=window)
+    assert use_case._delay(schedule) == most
 
 
 async def test_outside_the_window_nothing_is_done(places: Places, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_without_systemd_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ScheduleError) as raised:
         Systemd.here()
     assert raised.value.code == "NF-SCHED-003"
+    assert raised.value.hints
     assert "--cron" in raised.value.hints[0]
 
 
@@ -157,6 +158,15 @@ def test_the_first_line_of_a_crontab(table: Path) -> None:
     assert table.read_text() == BLOCK
 
 
+def test_bytes_of_others_stay_as_they_are(table: Path) -> None:
+    others = b"# caf\xe9\x0c\x85 \xe2\x80\xa8\n0 5 * * * /bin/backup\r\n\n"
+    table.write_bytes(others)
+    crontab.install("dev", "0 1 * * *", RUN, SETTLE)
+    assert table.read_bytes() == others + BLOCK.encode()
+    crontab.remove("dev")
+    assert table.read_bytes() == others
+
+
 def test_a_block_whose_end_was_cut_off_takes_nothing_with_it() -> None:
     lines = [*BLOCK.splitlines()[:2], "0 5 * * * /bin/backup", "# mine"]
     assert crontab.without("dev", lines) == ["0 5 * * * /bin/backup", "# mine"]
@@ -176,3 +186,14 @@ def test_no_crontab_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     with pytest.raises(ScheduleError) as raised:
         crontab.installed("dev")
     assert raised.value.code == "NF-SCHED-003"
+
+
+def test_a_user_without_a_session_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n")
+    program.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ScheduleError) as raised:
+        Systemd(tmp_path / "units", system=False).install(TASK)
+    assert raised.value.cause == "Failed to connect to bus: No medium found"
+    assert "XDG_RUNTIME_DIR" in raised.value.hints[0]
