@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from novafleet.app.repository import key_source, open_repository
 from novafleet.cli.main import app
+from novafleet.errors import ConfigError
 from tests.unit.repository.disks import BLOCK, StillClock, snapshot_of
 
 KEY = ["--key-file", "key"]
@@ -61,6 +62,18 @@ def test_the_recovery_sheet_opens_it(place: Path) -> None:
     assert call("repo", "info", "repo", "--passphrase", "file:code")["keys"] == 2
     (place / "code").write_text(code[:-1] + ("A" if code[-1] != "A" else "B"))
     assert call("repo", "info", "repo", "--passphrase", "file:code", status=1)["errors"][0]["code"] == "NF-REPO-007"
+
+
+def test_a_sheet_that_cannot_be_written_leaves_no_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("the file cannot be made", code="NF-REPO-042")
+
+    monkeypatch.setattr("novafleet.app.repo.write_secret", refuse)
+    done = CliRunner().invoke(app, ["repo", "key", "sheet", "repo", *KEY, "--to", "sheet"])
+    assert (done.exit_code, call("repo", "info", "repo", *KEY)["keys"]) == (2, 1)
+    error = call("repo", "init", "other", *KEY, "--sheet", "none/sheet", status=2)["errors"][0]
+    assert error["code"] == "NF-REPO-042"
+    assert not (place / "other").exists()
 
 
 def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
