@@ -165,6 +165,15 @@ def test_where_no_repository_can_be_made(place: Path) -> None:
     assert not (place / "new").exists()
 
 
+def test_only_copying_writes_to_a_replica(place: Path) -> None:
+    first, second = [back_up(place, fill) for fill in (1, 2)]
+    call("repo", "copy", "repo", "replica")
+    repo = ["--repo", "replica", *KEY]
+    for words in (["forget", first], ["prune", "--keep-last", "1"], ["prune"], ["hold", first], ["release", first]):
+        assert call("backup", *words, *repo, status=1)["errors"][0]["code"] == "NF-REPO-036", words
+    assert [each["id"] for each in call("backup", "ls", *repo)["snapshots"]] == [first, second]
+
+
 def test_a_copy_needs_no_key(place: Path) -> None:
     made = back_up(place, 5)
     assert call("repo", "copy", "repo", "replica")["snapshots"] == [made]
