@@ -114,7 +114,7 @@ async def init(request: InitRequest) -> Initialized:
         made = _ensure_key(request.key)
         repository = await Repository.create(store, request.key, at=time.time(), cell=request.cell)
         if request.sheet:
-            write_secret(request.sheet, await repository.recovery_sheet(at=time.time()))
+            await _sheet(repository, request.sheet)
         sheet = str(request.sheet or "")
         return Initialized(store.url, repository.id, seen.exclusive, seen.why, seen.skew, made, sheet)
 
@@ -122,6 +122,8 @@ async def init(request: InitRequest) -> Initialized:
 def _absent(sheet: Path | None) -> None:
     if sheet is not None and sheet.exists():
         raise ConfigError("the recovery sheet's file exists already", code="NF-REPO-042", where=str(sheet))
+    if sheet is not None and not sheet.parent.is_dir():
+        raise ConfigError("the recovery sheet's folder does not exist", code="NF-REPO-042", where=str(sheet.parent))
 
 
 def _ensure_key(key: KeySource) -> str:
@@ -246,9 +248,18 @@ async def sheet(url: str, key: KeySource, target: Path | None) -> str:
     """A recovery sheet with a key of its own: its text, written to ``target`` if given."""
     _absent(target)
     async with open_repository(url, key) as repository:
-        text = await repository.recovery_sheet(at=time.time())
-    if target is not None:
-        write_secret(target, text)
+        return await _sheet(repository, target)
+
+
+async def _sheet(repository: Repository, target: Path | None) -> str:
+    """No key stays whose code nobody has: it would pass for a way in when others are removed."""
+    text, slot = await repository.recovery_sheet(at=time.time())
+    try:
+        if target is not None:
+            write_secret(target, text)
+    except ConfigError:
+        await repository.remove_key(slot.id)
+        raise
     return text
 
 

@@ -83,9 +83,9 @@ def check(
     from novafleet.report.repoprogress import Steps
 
     key = guarded(lambda: key_of(key_file, passphrase), output)
-    wanted = guarded(lambda: share_of(share, "--share"), output) if read_data else 0.0
+    wanted = guarded(lambda: share_of(share, "--share"), output)
     with Steps() as steps:
-        done = run(lambda: use_case(url, key, wanted, steps), form=output, timeout=timeout)
+        done = run(lambda: use_case(url, key, wanted if read_data else 0.0, steps), form=output, timeout=timeout)
     show_checked(done, output)
     if not done.clean:
         raise typer.Exit(int(ExitCode.FAILED))

@@ -57,12 +57,16 @@ def table(title: str, *columns: str) -> Table:
 
 def text(value: object, style: str = "") -> Text:
     """Foreign text as text: control characters are shown, not obeyed; paths are told from the working directory."""
-    return Text("".join(_visible(char) for char in _here().sub("", str(value))), style=style)
+    return Text("".join(_visible(char) for char in _from_here(str(value))), style=style)
 
 
-def _here() -> re.Pattern[str]:
-    """The working directory where a path begins with it."""
-    return re.compile(rf"(?<![\w./-]){re.escape(str(Path.cwd()).rstrip('/'))}/(?=[\w.])")
+def _from_here(value: str) -> str:
+    """Without the working directory where a path begins with it; it may be gone."""
+    try:
+        here = str(Path.cwd())
+    except OSError:
+        return value
+    return value if here == "/" else re.sub(rf"(?<![\w./-]){re.escape(here)}/(?=[\w.])", "", value)
 
 
 def _visible(char: str) -> str:

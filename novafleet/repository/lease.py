@@ -79,8 +79,8 @@ class Lease:
 
         Raises RepositoryError NF-REPO-036 in a replica.
         """
-        if not self.replica_too and await exists(self._store, REPLICA):
-            raise _is_replica(self._store.url)
+        if not self.replica_too:
+            await refuse_replica(self._store)
         self.epoch = await epochs.latest(self._store)
         if not await self._store.create(self.key, self._body()):
             raise RepositoryError("a lease of this name exists already", where=self.key)
@@ -197,6 +197,12 @@ async def exists(store: ObjectStore, key: str) -> bool:
     except MissingObjectError:
         return False
     return True
+
+
+async def refuse_replica(store: ObjectStore) -> None:
+    """Raises RepositoryError NF-REPO-036 where only copying may write."""
+    if await exists(store, REPLICA):
+        raise _is_replica(store.url)
 
 
 async def leases(store: ObjectStore) -> tuple[Held, ...]:

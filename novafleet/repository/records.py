@@ -15,7 +15,7 @@ from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.model.encode import decode, encode
 from novafleet.ports import Clock
 from novafleet.repository import catalogue
-from novafleet.repository.lease import new_id
+from novafleet.repository.lease import new_id, refuse_replica
 from novafleet.repository.repository import Repository
 from novafleet.repository.seal import Kind, damaged, newer
 
@@ -71,13 +71,16 @@ async def proofs(repository: Repository, snapshot: str = "") -> tuple[Proof, ...
 
 
 async def hold(repository: Repository, held: Hold) -> None:
-    """Keep a snapshot whatever a policy says; a second hold replaces the first."""
+    """Keep a snapshot whatever a policy says; a second hold replaces the first. Raises RepositoryError NF-REPO-036 in a
+    replica, as ``release`` does."""
+    await refuse_replica(repository.store)
     key = HOLDS + held.snapshot
     await repository.store.put(key, _seal(repository, HOLD, key, held))
 
 
 async def release(repository: Repository, snapshot: str) -> None:
     """End a hold; absent is fine."""
+    await refuse_replica(repository.store)
     await repository.store.delete(HOLDS + snapshot)
 
 

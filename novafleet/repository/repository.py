@@ -89,12 +89,12 @@ class Repository:
         """Raises RepositoryError NF-REPO-016 for the last one, or one that is not there."""
         await keys.remove_slot(self.store, slot)
 
-    async def recovery_sheet(self, *, at: float) -> str:
-        """Add a key for paper, and the text to print: it is a secret."""
+    async def recovery_sheet(self, *, at: float) -> tuple[str, Slot]:
+        """Add a key for paper: the text to print, which is a secret, and its slot."""
         code = keys.recovery_code()
         material = keys.KeyMaterial(keys.SlotKind.PASSPHRASE, Secret.of(code))
         slot = await keys.add_slot(self.store, self._config, self._master, material, label="recovery sheet", at=at)
-        return keys.recovery_sheet(self.store.url, self.id, code, slot)
+        return keys.recovery_sheet(self.store.url, self.id, code, slot), slot
 
     async def snapshot_ids(self) -> tuple[str, ...]:
         """Oldest first. What a collector put in a fenced writer's place is none."""

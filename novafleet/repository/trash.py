@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from novafleet.errors import MissingObjectError, RepositoryError
 from novafleet.ports import Clock, ObjectStore
-from novafleet.repository.lease import SEAL, SNAPSHOTS, TRASH, hold, new_id
+from novafleet.repository.lease import SEAL, SNAPSHOTS, TRASH, hold, new_id, refuse_replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,9 @@ async def trashed(store: ObjectStore) -> tuple[Trashed, ...]:
 
 
 async def forget(store: ObjectStore, clock: Clock, snapshots: Sequence[str]) -> None:
-    """Move snapshots (by id) to the trash; one that is there already, or gone, is fine."""
+    """Move snapshots (by id) to the trash; one that is there already, or gone, is fine. Raises RepositoryError
+    NF-REPO-036 in a replica."""
+    await refuse_replica(store)
     for snapshot in snapshots:
         key = SNAPSHOTS + snapshot
         try:

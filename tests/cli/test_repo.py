@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from novafleet.app.repository import key_source, open_repository
 from novafleet.cli.main import app
+from novafleet.errors import ConfigError
 from tests.unit.repository.disks import BLOCK, StillClock, snapshot_of
 
 KEY = ["--key-file", "key"]
@@ -61,6 +62,18 @@ def test_the_recovery_sheet_opens_it(place: Path) -> None:
     assert call("repo", "info", "repo", "--passphrase", "file:code")["keys"] == 2
     (place / "code").write_text(code[:-1] + ("A" if code[-1] != "A" else "B"))
     assert call("repo", "info", "repo", "--passphrase", "file:code", status=1)["errors"][0]["code"] == "NF-REPO-007"
+
+
+def test_a_sheet_that_cannot_be_written_leaves_no_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("the file cannot be made", code="NF-REPO-042")
+
+    monkeypatch.setattr("novafleet.app.repo.write_secret", refuse)
+    done = CliRunner().invoke(app, ["repo", "key", "sheet", "repo", *KEY, "--to", "sheet"])
+    assert (done.exit_code, call("repo", "info", "repo", *KEY)["keys"]) == (2, 1)
+    error = call("repo", "init", "other", *KEY, "--sheet", "none/sheet", status=2)["errors"][0]
+    assert error["code"] == "NF-REPO-042"
+    assert not (place / "other").exists()
 
 
 def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
@@ -150,6 +163,15 @@ def test_where_no_repository_can_be_made(place: Path) -> None:
     assert call("repo", "init", "other", "--cell", "300KiB", *KEY, status=2)["errors"][0]["code"] == "NF-CFG-005"
     assert not (place / "other").exists()
     assert not (place / "new").exists()
+
+
+def test_only_copying_writes_to_a_replica(place: Path) -> None:
+    first, second = [back_up(place, fill) for fill in (1, 2)]
+    call("repo", "copy", "repo", "replica")
+    repo = ["--repo", "replica", *KEY]
+    for words in (["forget", first], ["prune", "--keep-last", "1"], ["prune"], ["hold", first], ["release", first]):
+        assert call("backup", *words, *repo, status=1)["errors"][0]["code"] == "NF-REPO-036", words
+    assert [each["id"] for each in call("backup", "ls", *repo)["snapshots"]] == [first, second]
 
 
 def test_a_copy_needs_no_key(place: Path) -> None:

@@ -81,7 +81,7 @@ async def test_keys_come_and_go(tmp_path: Path) -> None:
 async def test_a_recovery_sheet_is_enough(tmp_path: Path) -> None:
     store = MemoryStore()
     repository = await fresh(tmp_path, store)
-    sheet = await repository.recovery_sheet(at=3.0)
+    sheet, _ = await repository.recovery_sheet(at=3.0)
     found = re.search(r"Code\s+(NFRK(?:-[A-Z2-7]{4}){9})\n", sheet)
     assert found is not None
     assert repository.id in sheet
