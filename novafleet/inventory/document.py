@@ -83,9 +83,14 @@ def _refuse_plugin(root: Node) -> None:
     )
 
 
+def is_vault(text: str) -> bool:
+    """Did ansible-vault encrypt the whole file?"""
+    return text.startswith(_VAULT_FILE)
+
+
 def refuse_vault(text: str, file: str) -> None:
     """Raise NF-INV-015 for what ansible-vault encrypted: the file, or values in it, all of them."""
-    if text.startswith(_VAULT_FILE):
+    if is_vault(text):
         raise _vault("the file is encrypted by ansible-vault", Location(file, 1, 1), f"ansible-vault decrypt {file}")
     if "!vault" not in text:
         return
@@ -97,7 +102,7 @@ def refuse_vault(text: str, file: str) -> None:
                 "the value is encrypted by ansible-vault, which NovaFleet does not open",
                 where,
                 "sudo's password belongs elsewhere: become: {password: env:NAME}",
-                "or keep encrypted values in a file that only Ansible reads",
+                "or keep encrypted values in a file that is encrypted as a whole: group_vars/all/vault.yml",
             )
         )
     findings.check()

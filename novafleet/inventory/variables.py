@@ -11,7 +11,7 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory.detect import unreadable
-from novafleet.inventory.document import MAX_NODES, ansible_tree, refuse_vault
+from novafleet.inventory.document import MAX_NODES, ansible_tree, is_vault, refuse_vault
 from novafleet.inventory.layer import VarFile, variables
 from novafleet.model.fleet import Notice
 from novafleet.source.load import parse, read_text
@@ -39,7 +39,9 @@ def read_beside(
                 continue
             notices.extend(Notice(f"not read, {chosen.name} is read instead", Location(str(path))) for path in shadowed)
             for path in _files(chosen):
-                files.extend(findings.attempt(lambda p=path, n=name, h=host: _read(p, n, host=h, own=own)))  # type: ignore[misc]
+                read = tuple(findings.attempt(lambda p=path, n=name, h=host: _read(p, n, host=h, own=own)))  # type: ignore[misc]
+                files.extend(each for each in read if isinstance(each, VarFile))
+                notices.extend(each for each in read if isinstance(each, Notice))
     return tuple(files), tuple(notices)
 
 
@@ -81,8 +83,10 @@ def _is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.endswith("~")
 
 
-def _read(path: Path, name: str, *, host: bool, own: bool) -> VarFile:
+def _read(path: Path, name: str, *, host: bool, own: bool) -> VarFile | Notice:
     text = read_text(path)
+    if is_vault(text):
+        return Notice("encrypted by ansible-vault: its variables are not known here", Location(str(path)))
     refuse_vault(text, str(path))
     root = parse(text, str(path), most=MAX_NODES) if own else ansible_tree(text, str(path))
     if root.value is not None and not isinstance(root.value, Mapping):

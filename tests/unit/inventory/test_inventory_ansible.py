@@ -149,6 +149,18 @@ def test_variable_files_of_nobody_stay_closed(tmp_path: Path) -> None:
     assert (list(found.hosts), found.notices) == (["w1"], ())
 
 
+def test_a_vaulted_variable_file_is_passed_over_and_said(tmp_path: Path) -> None:
+    """The usual pair: what is secret in a file of its own, and a name for it that anybody may read."""
+    vault = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
+    plain = "x: 1\nansible_become: true\nansible_become_password: '{{ vault_sudo }}'\n"
+    write(tmp_path, {"group_vars/all/vault.yml": vault, "group_vars/all/main.yml": plain})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert found.hosts["w1"].vars["x"] == 1
+    assert (str(tmp_path / "group_vars/all/vault.yml"), True) in [
+        (notice.source.file, "encrypted by ansible-vault" in notice.text) for notice in found.notices
+    ]
+
+
 def test_variable_files_of_a_later_inventory(tmp_path: Path) -> None:
     write(tmp_path, {"a/hosts": "w1\n", "a/group_vars/db.yml": "x: 1", "b": "[db]\nd1\n"})
     assert load_fleet([tmp_path / "a/hosts", tmp_path / "b"]).hosts["d1"].vars == {"x": 1}
