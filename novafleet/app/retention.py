@@ -65,7 +65,7 @@ class Pruned:
 async def by_policy(repository: Repository, rules: Sequence[Rule], clock: Clock, *, dry: bool = False) -> Forgotten:
     """Forget by the first rule that matches a VM, by the controller's calendar; a VM none matches keeps everything."""
     held = {name: each.reason for name, each in (await records.holds(repository)).items()}
-    verified = await _verified(repository)
+    verified = await records.verified(repository)
     rest, verdicts = list(await repository.snapshots()), list[Verdict]()
     for rule in rules:
         mine = [each for each in rest if matches(each, rule.vms)]
@@ -76,10 +76,6 @@ async def by_policy(repository: Repository, rules: Sequence[Rule], clock: Clock,
     if not dry:
         await trash.forget(repository.store, clock, [each.id for each in done.forgotten])
     return done
-
-
-async def _verified(repository: Repository) -> Collection[str]:
-    return {each.snapshot for each in await records.proofs(repository) if each.ok}
 
 
 async def prune(

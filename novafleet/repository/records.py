@@ -57,17 +57,37 @@ async def record_proof(repository: Repository, clock: Clock, proof: Proof) -> st
 
 async def proofs(repository: Repository, snapshot: str = "") -> tuple[Proof, ...]:
     """All proofs, or those of one snapshot; oldest first. Raises RepositoryError NF-REPO-010 for a damaged one."""
+    found: list[Proof] = []
+    for each in (await _proofs(repository, snapshot)).values():
+        if isinstance(each, RepositoryError):
+            raise each
+        found.append(each)
+    return tuple(sorted(found, key=lambda each: each.at))
+
+
+async def verified(repository: Repository) -> frozenset[str]:
+    """The snapshots that were proven. A proof that cannot be read is one all the same: it protects."""
+    found = await _proofs(repository, "")
+    good = (key for key, each in found.items() if isinstance(each, RepositoryError) or each.ok)
+    return frozenset(key.removeprefix(PROOFS).partition("-")[0] for key in good)
+
+
+async def _proofs(repository: Repository, snapshot: str) -> dict[str, Proof | RepositoryError]:
+    """By key."""
     listed = [each.key async for each in repository.store.list(PROOFS)]
     wanted = [key for key in listed if key.removeprefix(PROOFS).startswith(snapshot)]
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def read(key: str) -> Proof | None:
+    async def read(key: str) -> Proof | RepositoryError | None:
         async with slots:
-            read_back: Proof | None = await _read(repository, key, PROOF, Proof)
+            try:
+                read_back: Proof | None = await _read(repository, key, PROOF, Proof)
+            except RepositoryError as exc:
+                return exc
             return read_back
 
-    found = [each for each in await asyncio.gather(*map(read, wanted)) if each is not None]
-    return tuple(sorted(found, key=lambda each: each.at))
+    found = await asyncio.gather(*map(read, wanted))
+    return {key: each for key, each in zip(wanted, found, strict=True) if each is not None}
 
 
 async def hold(repository: Repository, held: Hold) -> None:

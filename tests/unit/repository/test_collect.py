@@ -187,6 +187,16 @@ async def test_by_policy_keeps_what_is_proven_and_held(shelf: Shelf) -> None:
     assert replace(other).id in kept
 
 
+async def test_a_damaged_proof_protects_and_stops_nothing(shelf: Shelf) -> None:
+    from novafleet.app.retention import Rule, by_policy
+
+    made = [await shelf.back_up({n: noise()}) for n in range(3)]
+    key = await records.record_proof(shelf.repository, shelf.clock, Proof(made[0].id, "drill", 5.0, ok=True))
+    shelf.store.objects[key] = shelf.store.objects[key][:-1]
+    done = await by_policy(shelf.repository, [Rule(Keep(last=1))], shelf.clock)
+    assert [each.id for each in done.forgotten] == [made[1].id]
+
+
 async def test_a_day_is_one_of_the_calendar_it_was_in(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Late at night in winter is no next day, however the clock stands when somebody prunes."""
     from novafleet.app.retention import Rule, by_policy
