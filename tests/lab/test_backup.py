@@ -367,7 +367,7 @@ def test_dry_run_changes_nothing(running: Machine) -> None:
     row = running.back_up("--dry-run")
     assert (row["state"], modes(row)) == ("planned", {"vda": "full", "vdb": "full"})
     assert running.checkpoints() == []
-    assert running.shop.run("backup", "ls") == {"snapshots": []}
+    assert running.shop.run("backup", "ls")["snapshots"] == []
     running.back_up()
     running.write("vda", "write -P 0x73 3M 2M")
     row = running.back_up("--dry-run")
