@@ -45,8 +45,8 @@ measurements, the check of the guest and the quarantine of its disks included. v
 by `qemu+ssh` with a key put there for this, memory and disk over plain TCP. NovaFleet's *direct* path carries them the
 same way; *tunnel*, what it takes by itself where hosts have no TLS, encrypts them. Guests without KVM: {memory} MiB of
 memory, a qcow2 disk of {size} MiB with {data} MiB of data; the busy one writes 8 MiB of memory and 1 MiB to its disk
-some times a second; the tiny one has {tiny} MiB of data, so that what does not grow with a guest counts most: the
-dossier, which watches the guest's memory for a second. Medians of {moves}; downtime is libvirt's own figure. Cold:
+some times a second; the tiny one has {tiny} MiB of data, so that what does not grow with a guest counts most. The link
+and the guest's memory are measured while it moves. Medians of {moves}; downtime is libvirt's own figure. Cold:
 {off} MiB raw with {off_data} MiB of data, compared on both hosts, {copies} times. Drain: {vms} running VMs of {small}
 MiB, {at_once} at once (the policies' `parallel`); virsh's loop runs on the host."""
 Way = Callable[[str, str], Moved]
