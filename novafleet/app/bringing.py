@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from novafleet.capability.migration.prepare import MADE_LATER
+from novafleet.capability.migration.build import MADE_LATER
 from novafleet.model.migration import Move
 
 Place = tuple[str, str]

@@ -115,7 +115,8 @@ async def _host(
             hints=("--host HOST names one", "--pool NAME another pool"),
             retry=Retry.LATER,
         )
-    lacks = await _lacking(world, [facts.host for facts in able], sorted(needs(definition).files))
+    files = sorted(each for each in needs(definition).files if each.startswith("/"))
+    lacks = await _lacking(world, [facts.host for facts in able], files)
     return min(able, key=lambda facts: (lacks[facts.host], -facts.memory_available))
 
 

@@ -363,6 +363,18 @@ def test_what_lies_beside_the_disks(machine: Machine) -> None:
     assert len(machine.checkpoints()) == 1
 
 
+def test_a_vm_without_disks_is_backed_up_with_its_definition(machine: Machine) -> None:
+    machine.create()
+    machine.start()
+    for _ in range(2):
+        row = machine.back_up()
+        assert (row["state"], row["disks"]) == ("done", [])
+    shown = machine.shop.run("backup", "show", row["snapshot"])
+    assert {"domain.xml", "running.xml"} <= shown["files"].keys()
+    assert (shown["disks"], shown["facts"]["left_out"]) == ([], {"sda": "a cdrom"})
+    assert machine.checkpoints() == []
+
+
 def test_dry_run_changes_nothing(running: Machine) -> None:
     row = running.back_up("--dry-run")
     assert (row["state"], modes(row)) == ("planned", {"vda": "full", "vdb": "full"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from novafleet.capability.migration.beside import saved
+from novafleet.capability.migration.build import MADE_LATER
 from novafleet.capability.migration.ends import End
 from novafleet.capability.migration.moved import images, kept_files, snapshot_images
 from novafleet.model.command import Command
@@ -45,7 +46,7 @@ def _all(move: Move) -> Iterator[str]:
 
 
 def _alone(file: MoveFile) -> bool:
-    return file.kind in ("nvram", "tpm") or file.source.endswith(SEED)
+    return file.kind in MADE_LATER or file.source.endswith(SEED)
 
 
 def _images(disk: MoveDisk) -> Iterator[str]:

@@ -14,6 +14,9 @@ from novafleet.capability.migration.observed import Image, Observed, Side
 from novafleet.model.migration import MoveDisk, MoveFile, Wanted
 from novafleet.plan.storage import IMAGE_PREFIX
 
+MADE_LATER = frozenset(("nvram", "tpm"))
+"""Kinds of files that QEMU, libvirt or the copy make when the VM comes, and the folders they lie in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -154,7 +157,7 @@ def _file(observed: Observed, wanted: Wanted, kind: str, path: str) -> MoveFile:
         size=fact.size if fact is not None else 0,
         sha256=_digest(observed.source, path),
         shared=shared,
-        present=not shared and kind not in ("nvram", "tpm") and _present(observed, wanted, path),
+        present=not shared and kind not in MADE_LATER and _present(observed, wanted, path),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from posixpath import dirname
 
-from novafleet.capability.migration.build import Case, plain
+from novafleet.capability.migration.build import MADE_LATER, Case, plain
 from novafleet.capability.migration.findings import COPIES, blocker, note, warning
 from novafleet.capability.migration.guest import read
 from novafleet.capability.migration.observed import Image
@@ -15,8 +15,6 @@ from novafleet.plan.storage import DEFAULT_PATH
 
 HEADROOM = 1.02
 """Of what is copied: images grow a little while the guest writes."""
-MADE_LATER = frozenset(("nvram", "tpm"))
-"""Kinds of files whose folder is made where it is missing."""
 SNAPSHOTS = "snapshots"
 """Consent: the snapshots may be lost."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
+from novafleet.capability.migration.build import MADE_LATER
 from novafleet.capability.migration.carry import Cargo, carry
 from novafleet.capability.migration.ends import End, Ends
 from novafleet.capability.migration.filters import make_filters, unmake_filters
@@ -18,8 +19,6 @@ from novafleet.model.migration import Mode, Move, MoveDisk, MoveFile, Phase
 from novafleet.plan.storage import DEFAULT_PATH, DEFAULT_POOL, DIGEST_SUFFIX, PROTECTED_SUFFIX, volume_of
 from novafleet.together import together
 
-MADE_LATER = frozenset(("nvram", "tpm"))
-"""Kinds of files that QEMU, libvirt or the copy make when the VM comes."""
 SIDECARS = 'for path; do [ ! -f "$path" ] || printf "%s\\t%s\\n" "$path" "$(head -n 1 -- "$path")"; done'
 DIGEST = 'printf "%s\\n" "$2" >"$1.part" && mv -f -- "$1.part" "$1"'
 DUMP = ("virsh", "-q", "-c", "qemu:///system", "net-dumpxml")

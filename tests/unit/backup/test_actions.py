@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from xml.etree import ElementTree
 
 import pytest
 
@@ -188,6 +189,26 @@ async def test_without_an_agent_it_is_as_after_a_power_cut(bench: Bench) -> None
         await bench.back_up("fs")
     assert refused.value.code == "NF-BAK-014"
     assert (await bench.back_up()).consistency is Consistency.CRASH
+
+
+@pytest.mark.parametrize("off", [False, True], ids=["running", "off"])
+async def test_a_vm_without_disks_is_its_definition(bench: Bench, off: bool) -> None:
+    """Nothing is frozen or exported for it, and no checkpoint left."""
+    root = ElementTree.fromstring(XML)
+    devices = root.find("devices")
+    assert devices is not None
+    devices.clear()
+    await bench.libvirt.destroy_domain(NAME)
+    await bench.libvirt.undefine_domain(NAME)
+    await bench.libvirt.define_domain(ElementTree.tostring(root, encoding="unicode"))
+    if not off:
+        await bench.libvirt.start_domain(NAME)
+    bench.libvirt.asked.clear()
+    snapshot = await bench.back_up()
+    assert (dict(snapshot.disks), snapshot.consistency) == ({}, Consistency.OFFLINE if off else Consistency.CRASH)
+    assert NAME.encode() in await bench.repository.blob(snapshot.files["domain.xml"])
+    assert (bench.libvirt.asked, await bench.checkpoints()) == ([], [])
+    assert (await bench.back_up()).parent == snapshot.id
 
 
 async def test_a_broken_bitmap_costs_a_whole_read(bench: Bench) -> None:
