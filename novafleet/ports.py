@@ -336,7 +336,7 @@ class ObjectStore(Protocol):
     def exclusive(self) -> bool:
         """True when ``create`` is atomic, so that several controllers may write at once."""
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes | memoryview) -> None:
         """Write, replacing what is there. Raises SpaceError when full, StoreError."""
 
     async def create(self, key: str, data: bytes) -> bool:

@@ -11,6 +11,8 @@ from novafleet.ports import BlockSource, BlockTarget
 
 DEPTH = 16
 STEP = 1024 * 1024
+SMALLER = 16
+"""What changed on a disk lies about in pieces of 64 KiB: as many as a step holds keep a long line as busy."""
 
 
 async def read_many(
@@ -18,23 +20,26 @@ async def read_many(
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """``(offset, bytes)`` of all extents, in their order, in pieces that end at multiples of ``step``.
 
-    At most ``depth`` pieces are read or held at once. Close the iterator (``contextlib.aclosing``) when you leave it
-    early; reads under way are then cancelled.
+    At most ``depth`` steps' worth of bytes is read or held at once, in at most ``SMALLER`` times as many pieces. Close
+    the iterator (``contextlib.aclosing``) when you leave it early; reads under way are then cancelled.
     """
-    ahead: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+    ahead: deque[tuple[int, int, asyncio.Task[bytes]]] = deque()
+    held = 0
     try:
         for offset, length in _pieces(extents, step):
-            if len(ahead) == depth:
-                at, task = ahead.popleft()
+            while ahead and (held + length > depth * step or len(ahead) == SMALLER * depth):
+                at, count, task = ahead.popleft()
                 yield at, await task
-            ahead.append((offset, asyncio.create_task(source.read(offset, length))))
+                held -= count
+            ahead.append((offset, length, asyncio.create_task(source.read(offset, length))))
+            held += length
         while ahead:
-            at, task = ahead.popleft()
+            at, _, task = ahead.popleft()
             yield at, await task
     finally:
-        for _, task in ahead:
+        for _, _, task in ahead:
             task.cancel()
-        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+        await asyncio.gather(*(task for _, _, task in ahead), return_exceptions=True)
 
 
 async def write_many(

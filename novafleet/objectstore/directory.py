@@ -26,7 +26,7 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """O_EXCL, all bytes, fsync. An error of close(2) counts: NFS reports a full disk there."""
         descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with _closing(descriptor):

@@ -49,7 +49,7 @@ class FileEntry:
 class FileSystem(Protocol):
     """Blocking calls on paths relative to a root; they fail as those of ``os`` do, with OSError and its errno."""
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """A new file (0600) with this content, durable. EEXIST when there is one."""
 
     def read(self, path: str, offset: int, length: int | None) -> bytes:
@@ -91,7 +91,7 @@ class FileStore:
         self._folders: set[str] = set()
         self._swept = False
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes | memoryview) -> None:
         """Write to a temporary file, rename it over the key. Raises SpaceError, StoreError."""
         await self._written(self._put, checked(key), data)
 
@@ -140,7 +140,7 @@ class FileStore:
         except OSError as exc:
             raise _finding(exc, self.url, str(args[0])) from exc
 
-    async def _written(self, write: Callable[[str, bytes], T], key: str, data: bytes) -> T:
+    async def _written(self, write: Callable[[str, bytes | memoryview], T], key: str, data: bytes | memoryview) -> T:
         """What is missing where something is written is the place for it."""
         try:
             return await self._call(write, key, data)
@@ -154,7 +154,7 @@ class FileStore:
                 retry=Retry.AFTER_FIX,
             ) from exc
 
-    def _put(self, key: str, data: bytes) -> None:
+    def _put(self, key: str, data: bytes | memoryview) -> None:
         temporary = self._write(data)
         try:
             self._in_folder(key, lambda: self._files.rename(temporary, key))
@@ -163,7 +163,7 @@ class FileStore:
             raise
         self._files.sync(_folder(key))
 
-    def _create(self, key: str, data: bytes) -> bool:
+    def _create(self, key: str, data: bytes | memoryview) -> bool:
         temporary = self._write(data)
         try:
             won = self._in_folder(key, lambda: self._link(temporary, key))
@@ -184,7 +184,7 @@ class FileStore:
             return self._files.stat(temporary).links > 1
         return True
 
-    def _open_exclusively(self, key: str, data: bytes) -> bool:
+    def _open_exclusively(self, key: str, data: bytes | memoryview) -> bool:
         try:
             self._in_folder(key, lambda: self._files.write(key, data))
         except FileExistsError:
@@ -194,7 +194,7 @@ class FileStore:
             raise
         return True
 
-    def _write(self, data: bytes) -> str:
+    def _write(self, data: bytes | memoryview) -> str:
         temporary = f"{TEMPORARY}/{secrets.token_hex(12)}"
         try:
             self._in_folder(temporary, lambda: self._files.write(temporary, data))

@@ -69,7 +69,7 @@ class NfsFiles:
         self._below: tuple[str, str] | None = None
         self._patience = FIRST_PATIENCE
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """Create, write, commit, on one connection; over a new one it begins again from nothing."""
         self._again(lambda context, again: _write(context, self._at(path), data, replace=again))
 
@@ -218,12 +218,12 @@ class NfsFiles:
         )
 
 
-def _write(context: Context, path: str, data: bytes, *, replace: bool) -> None:
+def _write(context: Context, path: str, data: bytes | memoryview, *, replace: bool) -> None:
     if replace:
         with suppress(FileNotFoundError):
             context.call("nfs_unlink", path.encode())
     handle = context.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    start = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    start = _address(data)
     try:
         done, most = 0, min(PIECE, context.call("nfs_get_writemax"))
         while done < len(data):
@@ -235,6 +235,12 @@ def _write(context: Context, path: str, data: bytes, *, replace: bool) -> None:
         context.call("nfs_fsync", handle)
     finally:
         context.call("nfs_close", handle)
+
+
+def _address(data: bytes | memoryview) -> int:
+    if isinstance(data, bytes):
+        return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))
 
 
 def _reason(exc: OSError, context: Context, path: str, needed: int) -> OSError:

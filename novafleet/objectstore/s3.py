@@ -74,7 +74,7 @@ class S3Store:
         self._writes = _client(address, credentials, timeout=STALLED + SMALL // SLOWEST)
         self._uploads = _client(address, credentials, timeout=STALLED + LARGEST // SLOWEST)
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes | memoryview) -> None:
         """One PutObject. Raises SpaceError, StoreError."""
         await self._call(key, partial(obstore.put, self._writer(data), checked(key), data, use_multipart=False))
 
@@ -120,7 +120,7 @@ class S3Store:
         """Wait for requests under way."""
         await asyncio.to_thread(self._threads.shutdown)
 
-    def _writer(self, data: bytes) -> Bucket:
+    def _writer(self, data: bytes | memoryview) -> Bucket:
         return self._writes if len(data) <= SMALL else self._uploads
 
     async def _prove(self) -> None:

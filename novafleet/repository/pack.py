@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -21,6 +20,8 @@ from novafleet.repository.seal import HEADER, NO_ID, PACK, TAG, VERSION, Cipher,
 PREFIX = "packs/"
 TARGET = 32 << 20
 """Bytes after which a pack is closed."""
+TABLES = 1 << 20
+"""Room behind the entries, which the tables of a pack of disk content need little of."""
 SEALED = struct.Struct("<BB32sI")
 """An entry of the sealed table: kind, codec, id, plain size."""
 PLAIN = struct.Struct("<II32s")
@@ -58,7 +59,7 @@ class Sealed:
 
     name: str
     salt: bytes
-    content: bytes
+    content: memoryview
     entries: tuple[Entry, ...]
 
 
@@ -73,7 +74,8 @@ class Draft:
 
     def __init__(self, keyring: Keyring, least: int) -> None:
         header, self.cipher = keyring.begin(PACK)
-        self._content = _memory(max(TARGET, len(header) + least))
+        room = max(TARGET, len(header) + least) + TABLES
+        self._content = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE)  # what is not touched costs nothing
         self._content[: len(header)] = header
         self.end = len(header)
         self.closed = False
@@ -105,22 +107,17 @@ class Draft:
         """The pack; only once ``complete``."""
         rows = b"".join(SEALED.pack(each.kind, each.codec, each.id, each.size) for each in self._entries)
         toc = self.cipher.seal(rows, self.end, Kind.TOC, Codec.RAW, NO_ID, len(rows))
-        parts = [(entry.offset, self.room(entry)) for entry in self._entries]
-        table = b"".join(
-            PLAIN.pack(at, len(part), blake3(part).digest()) for at, part in [*parts, (self.end, memoryview(toc))]
-        )
+        pieces = [(entry.offset, entry.length, blake3(self.room(entry)).digest()) for entry in self._entries]
+        table = b"".join(PLAIN.pack(*piece) for piece in [*pieces, (self.end, len(toc), blake3(toc).digest())])
         footer = FOOTER.pack(len(self._entries), self.end + len(toc), blake3(table).digest(), END, VERSION)
-        content = b"".join([memoryview(self._content)[: self.end], toc, table, footer])
+        tail = b"".join((toc, table, footer))
+        end = self.end + len(tail)
+        if end <= len(self._content):
+            self._content[self.end : end] = tail
+            content = memoryview(self._content)[:end]
+        else:
+            content = memoryview(self._content[: self.end] + tail)
         return Sealed(blake3(content).hexdigest(), self.cipher.salt, content, tuple(self._entries))
-
-
-def _memory(size: int) -> mmap.mmap:
-    """Zeroed memory that costs nothing before it is touched, in large pages where the system has them."""
-    found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux, unless its kernel was built without them
-        with suppress(OSError):
-            found.madvise(mmap.MADV_HUGEPAGE)
-    return found
 
 
 async def tables(store: ObjectStore, name: str) -> tuple[tuple[Piece, ...], bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import random
 import signal
@@ -59,6 +60,15 @@ async def test_objects_come_back_as_they_were(store: ObjectStore) -> None:
         await store.put("packs/ab/object", content)
         assert await store.get("packs/ab/object") == content
         assert (await store.stat("packs/ab/object")).size == size
+
+
+async def test_what_lies_in_memory_is_put_as_it_is(store: ObjectStore) -> None:
+    memory = mmap.mmap(-1, 3 * MIB + 5, flags=mmap.MAP_PRIVATE)
+    memory[MIB : MIB + 5] = b"hello"
+    await store.put("packs/aa/memory", memoryview(memory))
+    found = await store.get("packs/aa/memory")
+    assert len(found) == len(memory)
+    assert found.strip(b"\0") == b"hello"
 
 
 async def test_ranges(store: ObjectStore) -> None:

@@ -32,8 +32,8 @@ class MemoryStore:
         self.log: list[str] = []
         self._clock = itertools.count(1)
 
-    async def put(self, key: str, data: bytes) -> None:
-        await self._change("put", key, lambda: self._set(key, data))
+    async def put(self, key: str, data: bytes | memoryview) -> None:
+        await self._change("put", key, lambda: self._set(key, bytes(data)))
 
     async def create(self, key: str, data: bytes) -> bool:
         won: list[bool] = []

@@ -97,6 +97,24 @@ async def test_reading_ahead_holds_no_more_than_its_depth() -> None:
     assert len(content) == 61 * CELL
 
 
+async def test_reading_ahead_of_small_pieces_holds_as_many_bytes() -> None:
+    class Waiting(MemoryDisk):
+        held = 0
+        enough = asyncio.Event()
+
+        async def read(self, offset: int, length: int) -> bytes:
+            self.held += 1
+            if self.held == 32:
+                self.enough.set()
+            await self.enough.wait()
+            return await super().read(offset, length)
+
+    disk = Waiting(bytes(100 * CELL))
+    apart = [Extent(at * CELL, CELL // 8) for at in range(100)]
+    async with asyncio.timeout(30), aclosing(read_many(disk, apart, depth=4, step=CELL)) as found:
+        assert [at async for at, _ in found] == [each.offset for each in apart]
+
+
 async def test_leaving_early_cancels_what_is_under_way() -> None:
     class Slow(MemoryDisk):
         cancelled = 0

@@ -161,6 +161,18 @@ async def test_snapshots_by_name(tmp_path: Path) -> None:
         assert caught.value.code == "NF-REPO-008"
 
 
+async def test_packs_of_more_entries_than_their_tables_have_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("novafleet.repository.pack.TARGET", CELL)
+    monkeypatch.setattr("novafleet.repository.pack.TABLES", 0)
+    repository = await fresh(tmp_path, MemoryStore())
+    content = _random(1, CELL - 2000)
+    made = await _store(repository, CELL, [(0, content)])
+    source = await repository.disk(made.disks["vda"])
+    assert await source.read(0, CELL) == content.ljust(CELL, b"\0")
+
+
 async def test_a_failing_upload_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while ``data`` waits for room."""
     monkeypatch.setattr("novafleet.repository.pack.TARGET", CELL)
