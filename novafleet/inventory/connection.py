@@ -12,6 +12,7 @@ from novafleet.errors import ConfigError, Location
 from novafleet.inventory import names, sshargs
 from novafleet.inventory.layer import HostEntry, Setting
 from novafleet.model.fleet import Become, Notice, TrustPolicy
+from novafleet.source.node import Vaulted
 
 Chain = tuple[Setting, ...]
 """Every setting of one name, the winner last."""
@@ -91,7 +92,7 @@ def substitute(text: str, entry: HostEntry, found: Mapping[str, Chain]) -> str:
     def value(match: re.Match[str]) -> str:
         named = found.get(f"vars.{match[1]}", ())
         known = magic.get(match[1], named[-1].value if named else None)
-        return str(known) if isinstance(known, str | int) else match[0]
+        return str(known) if isinstance(known, str | int) and not isinstance(known, Vaulted) else match[0]
 
     for _ in range(_NESTED):
         text = _BRACES.sub(value, text[:_LONGEST])
@@ -135,6 +136,11 @@ def _arguments(host: str, variable: str, setting: Setting, notices: list[Notice]
 def _ignored(found: Mapping[str, Chain]) -> list[Notice]:
     """What Ansible would do and we do not."""
     notices = [
+        Notice(f"{name.removeprefix('vars.')} is encrypted by ansible-vault: not known here", chain[-1].source)
+        for name, chain in found.items()
+        if isinstance(chain[-1].value, Vaulted) and name.removeprefix("vars.") not in _PASSWORDS
+    ]
+    notices += [
         Notice(
             f"{name} is not read: sudo's password is asked for, or named by become.password",
             found[f"vars.{name}"][-1].source,
@@ -168,6 +174,13 @@ def values(host: str, found: Mapping[str, Chain], connection: Mapping[str, Chain
 
 def _text(host: str, key: str, setting: Setting) -> str:
     value = setting.value
+    if isinstance(value, Vaulted):
+        raise ConfigError(
+            f"{host}: {key} is encrypted by ansible-vault, which NovaFleet does not open",
+            code="NF-INV-015",
+            where=setting.source,
+            hints=("write it as it is, or ansible-vault decrypt the file",),
+        )
     if not isinstance(value, str):
         raise _bad(host, key, f"expected text, found {value!r}", setting.source)
     if "{{" in value or "{%" in value:

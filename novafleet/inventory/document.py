@@ -29,7 +29,9 @@ def read(path: Path) -> Document:
 
         return dynamic.read(str(path), program.run)
     text = read_text(path)
-    refuse_vault(text, str(path))
+    if is_vault(text):
+        whole = f"ansible-vault decrypt {path}"
+        raise _vault("the file is encrypted by ansible-vault", Location(str(path), 1, 1), whole)
     if detect.of_text(text) is Format.INI:
         from novafleet.inventory import ini
 
@@ -61,6 +63,7 @@ def _tree(text: str, file: str) -> Node:
     except ConfigError:
         root = ansible_tree(text, file)
         if own.is_own(root):
+            refuse_vaulted(text, file)
             raise
         return root
 
@@ -88,10 +91,8 @@ def is_vault(text: str) -> bool:
     return text.startswith(_VAULT_FILE)
 
 
-def refuse_vault(text: str, file: str) -> None:
-    """Raise NF-INV-015 for what ansible-vault encrypted: the file, or values in it, all of them."""
-    if is_vault(text):
-        raise _vault("the file is encrypted by ansible-vault", Location(file, 1, 1), f"ansible-vault decrypt {file}")
+def refuse_vaulted(text: str, file: str) -> None:
+    """Raise NF-INV-015 for values that ansible-vault encrypted in a file of ours, all of them."""
     if "!vault" not in text:
         return
     findings = Findings()

@@ -9,7 +9,8 @@ from typing import Any
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory import names
-from novafleet.inventory.layer import Document, GroupEntry, HostEntry, Mention, Setting
+from novafleet.inventory.layer import Document, GroupEntry, HostEntry, Mention, Setting, known
+from novafleet.source.node import Vaulted
 
 TIMEOUT = 30.0
 """Seconds one run of the program may take."""
@@ -80,7 +81,7 @@ def _texts(value: Any, what: str, where: Location) -> Iterator[str]:
 def _settings(value: Any, what: str, where: Location) -> Mapping[str, Setting]:
     if not isinstance(value, dict):
         raise _wrong(f"{what} is not an object", where)
-    return {f"vars.{name}": Setting(item, where) for name, item in value.items()}
+    return {f"vars.{name}": Setting(known(item), where) for name, item in value.items()}
 
 
 def _hostvars(program: str, host: str, hostvars: Mapping[str, Any] | None, run: Runner) -> Any:
@@ -103,7 +104,10 @@ def _json(program: str, arguments: tuple[str, ...], run: Runner) -> dict[str, An
 
 
 def _unwrapped(found: dict[str, Any]) -> Any:
-    """``ansible-inventory --list`` writes texts of its plugins as ``{"__ansible_unsafe": TEXT}``."""
+    """``ansible-inventory --list`` writes texts of its plugins as ``{"__ansible_unsafe": TEXT}``, encrypted ones as
+    ``{"__ansible_vault": TEXT}``."""
+    if found.keys() == {"__ansible_vault"}:
+        return Vaulted()
     return found["__ansible_unsafe"] if found.keys() == {"__ansible_unsafe"} else found
 
 

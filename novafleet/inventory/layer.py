@@ -8,7 +8,7 @@ from typing import Any
 
 from novafleet.errors import ConfigError, Location
 from novafleet.model.fleet import Notice
-from novafleet.source.node import Node
+from novafleet.source.node import Node, Vaulted
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +80,12 @@ class VarFile:
 def variables(node: Node, base: str = "") -> dict[str, Setting]:
     """``vars.NAME`` settings of a mapping node."""
     return {
-        f"vars.{name}": Setting(child.plain(), node.key_location(name), base) for name, child in node.fields.items()
+        f"vars.{name}": Setting(known(child.plain()), node.key_location(name), base)
+        for name, child in node.fields.items()
     }
+
+
+def known(value: Any) -> Any:
+    """The value; ``Vaulted`` when any part of it is."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return Vaulted() if any(isinstance(known(each), Vaulted) for each in members) else value

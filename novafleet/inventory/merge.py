@@ -21,6 +21,7 @@ from novafleet.inventory.layer import HostEntry, Settings
 from novafleet.inventory.sources import Sources
 from novafleet.model.fleet import Fleet, Group, Host, Notice
 from novafleet.model.secret import Secret
+from novafleet.source.node import Vaulted
 from novafleet.source.schema import Findings
 from novafleet.source.suggest import nearest
 
@@ -150,7 +151,7 @@ class _Merger:
             **values,
             labels=_winners(found, "labels."),
             groups=tuple(sorted(ancestors)),
-            vars={**shared.variables, **_winners(own, "vars.")},
+            vars=_known({**shared.variables, **_winners(own, "vars.")}),
             source=self._declared[name][0].source,
             origins={**shared.places, **_places(own)},
             history={**shared.values, **_values(own)},
@@ -169,13 +170,17 @@ def _winners(chains: Mapping[str, Chain], prefix: str) -> dict[str, Any]:
     return {key[len(prefix) :]: _shown(key, chain[-1].value) for key, chain in chains.items() if key.startswith(prefix)}
 
 
+def _known(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in variables.items() if not isinstance(value, Vaulted)}
+
+
 def _put(found: Chains, settings: Settings) -> None:
     for key, setting in settings.items():
         found[key] = (*found.get(key, ()), setting)
 
 
 def _shown(key: str, value: Any) -> Any:
-    return Secret.of(str(value)) if key in _SECRETS else value
+    return Secret.of(str(value)) if key in _SECRETS and not isinstance(value, Vaulted) else value
 
 
 def _check_jumps(hosts: Mapping[str, Host], findings: Findings) -> None:

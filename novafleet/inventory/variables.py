@@ -11,7 +11,7 @@ from pathlib import Path
 
 from novafleet.errors import ConfigError, Location
 from novafleet.inventory.detect import unreadable
-from novafleet.inventory.document import MAX_NODES, ansible_tree, is_vault, refuse_vault
+from novafleet.inventory.document import MAX_NODES, ansible_tree, is_vault, refuse_vaulted
 from novafleet.inventory.layer import VarFile, variables
 from novafleet.model.fleet import Notice
 from novafleet.source.load import parse, read_text
@@ -87,7 +87,8 @@ def _read(path: Path, name: str, *, host: bool, own: bool) -> VarFile | Notice:
     text = read_text(path)
     if is_vault(text):
         return Notice("encrypted by ansible-vault: its variables are not known here", Location(str(path)))
-    refuse_vault(text, str(path))
+    if own:
+        refuse_vaulted(text, str(path))
     root = parse(text, str(path), most=MAX_NODES) if own else ansible_tree(text, str(path))
     if root.value is not None and not isinstance(root.value, Mapping):
         raise ConfigError(

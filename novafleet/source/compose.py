@@ -9,7 +9,7 @@ import yaml
 
 from novafleet.errors import ConfigError, Location
 from novafleet.source.excerpt import excerpt
-from novafleet.source.node import Node, Scalar, describe
+from novafleet.source.node import Node, Scalar, Vaulted, describe
 from novafleet.source.scalar import resolve
 
 MAX_NODES = 100_000
@@ -19,6 +19,7 @@ MAX_DEPTH = 64
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {"str": yaml.ScalarEvent, "seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
 _MERGE = "<<"
+_VAULT_TAGS = ("!vault", "!vault-encrypted")
 
 
 class Composer:
@@ -74,6 +75,8 @@ class Composer:
     def _value(self, event: Any, depth: int) -> Node:
         where = self._at(event)
         if isinstance(event, yaml.ScalarEvent):
+            if event.tag in _VAULT_TAGS:
+                return Node(Vaulted(), where)
             plain = event.implicit[0] and event.tag is None
             return Node(self._scalar(event.value) if plain else event.value, where)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -139,7 +142,10 @@ class Composer:
 
     def _check_tag(self, event: Any) -> None:
         tag = event.tag
-        if tag is None or tag == "!" or (self._loose and tag == "!unsafe"):
+        if tag is None or tag == "!":
+            return
+        vaulted = tag in _VAULT_TAGS and isinstance(event, yaml.ScalarEvent)
+        if self._loose and (vaulted or tag == "!unsafe"):
             return
         expected = _PLAIN_TAGS.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None
         if expected is None or not isinstance(event, expected):

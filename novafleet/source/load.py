@@ -71,7 +71,8 @@ def parse(
     """The single document in ``text``; ``file`` names it in locations and errors.
 
     ``scalar`` says what a plain scalar means (YAML 1.2 by default), ``most`` how many values a file may hold. With
-    ``loose`` every scalar may be a key, as it is written, and Ansible's ``!unsafe`` is passed over.
+    ``loose`` every scalar may be a key, as it is written, Ansible's ``!unsafe`` is passed over, and what has its
+    ``!vault`` is ``Vaulted``.
     """
     try:
         return Composer(_events(text), text, file, scalar=scalar, most=most, loose=loose).document()

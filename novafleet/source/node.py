@@ -13,11 +13,20 @@ Scalar = str | int | float | bool | None
 Value = Scalar | Secret | tuple["Node", ...] | Mapping[str, "Node"]
 
 
+class Vaulted(str):
+    """A value that ansible-vault encrypted: it is there, and nobody here knows it."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> Vaulted:
+        return super().__new__(cls, "(encrypted by ansible-vault)")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A scalar, a tuple of nodes or a mapping of nodes. ``key_locations`` says where each key of a mapping stands.
 
-    Reading never makes a ``Secret``; substituting ``${env:NAME}`` does.
+    Reading never makes a ``Secret``; substituting ``${env:NAME}`` does. ``Vaulted`` is what Ansible's readers make.
     """
 
     value: Value

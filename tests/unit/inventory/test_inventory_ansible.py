@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from novafleet.errors import ConfigError, Location
 from novafleet.inventory import load_fleet
 from novafleet.model.encode import encode
+from novafleet.model.fleet import Become
 from tests.unit.inventory.places import CONTENT, fleet, write
 
 CASES = sorted(path for path in (CONTENT / "ansible").iterdir() if path.is_dir())
@@ -159,6 +161,39 @@ def test_a_vaulted_variable_file_is_passed_over_and_said(tmp_path: Path) -> None
     assert (str(tmp_path / "group_vars/all/vault.yml"), True) in [
         (notice.source.file, "encrypted by ansible-vault" in notice.text) for notice in found.notices
     ]
+
+
+VAULTED = "!vault |\n    $ANSIBLE_VAULT;1.1;AES256\n    6162\n"
+
+
+def test_vaulted_values_are_passed_over_and_said(tmp_path: Path) -> None:
+    """Neither what was encrypted nor what it stands before is taken for the variable's value."""
+    write(tmp_path, {"group_vars/all.yml": "token: old\nlist: [1]\n", "host_vars/w1.yml": f"x: 1\ntoken: {VAULTED}"})
+    write(tmp_path, {"host_vars/w2.yml": f"list:\n  - {VAULTED}"})
+    found = fleet(tmp_path, "[web]\nw1\nw2\n", "hosts")
+    assert found.hosts["w1"].vars == {"x": 1, "list": [1]}
+    assert found.hosts["w2"].vars == {"token": "old"}
+    text = "{} is encrypted by ansible-vault: not known here"
+    assert [(notice.source, notice.text) for notice in found.notices] == [
+        (Location(str(tmp_path / "host_vars/w1.yml"), 2, 1), text.format("token")),
+        (Location(str(tmp_path / "host_vars/w2.yml"), 1, 1), text.format("list")),
+    ]
+
+
+def test_a_vaulted_password_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path, {"group_vars/all.yml": f"ansible_become: true\nansible_become_password: {VAULTED}"})
+    found = fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert found.hosts["w1"].become == Become(enabled=True, password="ask")
+    assert "ANSIBLE" not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["ansible_host", "ansible_port", "ansible_user", "ansible_become"])
+def test_what_a_connection_needs_cannot_be_vaulted(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {"host_vars/w1.yml": f"{name}: {VAULTED}"})
+    with pytest.raises(ConfigError) as caught:
+        fleet(tmp_path, "[web]\nw1\n", "hosts")
+    assert caught.value.code == "NF-INV-015"
+    assert str(caught.value.where).endswith("w1.yml:1:1")
 
 
 def test_variable_files_of_a_later_inventory(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from novafleet.errors import ConfigError
 from novafleet.inventory import dynamic, load_fleet, program
 from novafleet.inventory.dynamic import Ran
+from novafleet.source.node import Vaulted
 from tests.unit.inventory.places import write
 
 
@@ -95,10 +96,14 @@ def test_hosts_are_asked_for_one_by_one_without_meta() -> None:
 
 
 def test_texts_that_ansible_inventory_wraps() -> None:
-    values = {"ansible_host": {"__ansible_unsafe": "192.0.2.1"}, "tags": [{"__ansible_unsafe": "{{ x }}"}]}
+    values = {
+        "ansible_host": {"__ansible_unsafe": "192.0.2.1"},
+        "tags": [{"__ansible_unsafe": "{{ x }}"}],
+        "token": [{"__ansible_vault": "$ANSIBLE_VAULT;1.1;AES256\n6162"}],
+    }
     document = dynamic.read("./p", answering({"--list": {"web": ["w1"], "_meta": {"hostvars": {"w1": values}}}}))
     found = {key: setting.value for key, setting in document.hosts[0].settings.items()}
-    assert found == {"vars.ansible_host": "192.0.2.1", "vars.tags": ["{{ x }}"]}
+    assert found == {"vars.ansible_host": "192.0.2.1", "vars.tags": ["{{ x }}"], "vars.token": Vaulted()}
 
 
 @pytest.mark.parametrize(
