@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from pkgutil import get_data
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from novafleet.errors import NovaFleetError
 
 
 def main() -> None:
@@ -23,11 +28,23 @@ def main() -> None:
     guard_streams()
     try:
         app(prog_name="novafleet")
-    except NovaFleetError as error:  # of the streams: all others are shown where they come from (cli/run.py)
+    except (NovaFleetError, FileNotFoundError) as error:  # all but these are shown where they come from (cli/run.py)
         from novafleet.report import findings
 
-        findings.show(error)
-        raise SystemExit(int(error.exit_code)) from error
+        shown = _nowhere(error) if isinstance(error, FileNotFoundError) else error
+        findings.show(shown)
+        raise SystemExit(int(shown.exit_code)) from error
+
+
+def _nowhere(error: FileNotFoundError) -> NovaFleetError:
+    """What became of relative paths; the error itself is raised where the working directory is not to blame."""
+    from novafleet.errors import ConfigError
+
+    try:
+        os.getcwd()  # noqa: PTH109 the same call, without a detour
+    except FileNotFoundError:
+        return ConfigError("the directory it was started in is gone", code="NF-RUN-018", hints=("cd ~",))
+    raise error
 
 
 if __name__ == "__main__":

@@ -56,6 +56,16 @@ def test_help_of_every_verb(verb: str, tmp_path: Path) -> None:
     assert "Usage:" in shown.stdout
 
 
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    (here := tmp_path / "here").mkdir()
+    for words in (("plan", "lab.yml"), ("repo", "init", "r", "--key-file", "k")):
+        here.mkdir(exist_ok=True)
+        argv = ("sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-m", "novafleet", *words)
+        shown = subprocess.run(argv, cwd=here, capture_output=True, text=True, check=False)
+        assert (shown.returncode, "error[NF-RUN-018]" in shown.stderr) == (2, True)
+        assert "Traceback" not in shown.stderr
+
+
 def test_state_that_cannot_be_kept_is_said_before_any_host_is_asked(project: Path) -> None:
     shown = novafleet("up", "--yes", cwd=project, XDG_STATE_HOME="/dev/null")
     assert (shown.returncode, "error[NF-RUN-016] /dev/null/novafleet: " in shown.stderr) == (2, True)
