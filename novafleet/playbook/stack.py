@@ -70,9 +70,23 @@ def _context(
 
 
 def _vm(vm: Vm) -> Mapping[str, Any]:
-    nics = {name: {"ip": nic.ip, "mac": nic.mac, "network": nic.network} for name, nic in vm.nics.items()}
-    ip = next((nic.ip for nic in vm.nics.values() if nic.ip), "")
+    unknown = _Unknown(vm.name)
+    nics = {name: {"ip": nic.ip or unknown, "mac": nic.mac, "network": nic.network} for name, nic in vm.nics.items()}
+    ip = next((nic.ip for nic in vm.nics.values() if nic.ip), unknown)
     return {"name": vm.name, "host": vm.host, "domain": vm.domain, "ip": ip, "nics": nics}
+
+
+class _Unknown:
+    """An address that only DHCP will know: false, and an error where a template writes it."""
+
+    def __init__(self, vm: str) -> None:
+        self._vm = vm
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        raise ValueError(f"the address of {self._vm} is not known beforehand: give its nic an ip")
 
 
 def _plain(value: Scalar | Secret) -> Scalar:

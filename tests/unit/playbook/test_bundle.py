@@ -73,6 +73,27 @@ def test_reserved_name(tmp_path: Path, folder: Path) -> None:
     assert "a name of NovaFleet's own" in refusal(tmp_path)
 
 
+DHCP = """\
+environment: e
+networks: {lan: {mode: bridge, bridge: br0}}
+stacks: {s: {host: kvm1, compose: s}}
+vms: {db: {host: kvm1, memory: 64 MiB, nics: {n: {network: lan}}}}
+"""
+
+
+def test_an_address_that_only_dhcp_will_know(tmp_path: Path, folder: Path) -> None:
+    template = folder / "db.conf.j2"
+    template.write_text("port=5432\nhost={{ vms.db.ip or 'db.lan' }}\n")
+    files = {file.path: file.content.reveal() for file in environment(tmp_path, DHCP).stacks["s"].files}
+    assert files["db.conf"] == b"port=5432\nhost=db.lan\n"
+    for written in ("vms.db.ip", "vms.db.nics.n.ip ~ ':5432'"):
+        template.write_text(f"port=5432\nhost={{{{ {written} }}}}\n")
+        with pytest.raises(ConfigError, match="cannot be rendered") as raised:
+            environment(tmp_path, DHCP)
+        assert str(raised.value.where).endswith("db.conf.j2:2")
+        assert "the address of db is not known beforehand: give its nic an ip" in raised.value.cause
+
+
 def test_two_env_files(tmp_path: Path, folder: Path) -> None:
     (folder / ".env").write_text("A=1\n")
     assert "has a .env and the stack has env" in refusal(tmp_path, "compose: s, env: {A: 2}")
