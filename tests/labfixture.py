@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,18 @@ class Lab:
         return (
             subprocess.run(words, input=stdin.encode(), capture_output=True, timeout=120, check=False).returncode == 0
         )
+
+
+@contextmanager
+def lost_power(lab: Lab, host: str, domain: str) -> Iterator[None]:
+    """What a host that lost power still has of domains whose number this running one has now."""
+    number = lab.on(host, "virsh", "-q", "domid", domain).strip()
+    stale = [f"/var/lib/libvirt/qemu/domain-{number}-{name}" for name in ("0-before", "zz-behind")]
+    lab.on(host, "mkdir", *stale)
+    try:
+        yield
+    finally:
+        lab.on(host, "rmdir", *stale)
 
 
 @pytest.fixture(scope="session")

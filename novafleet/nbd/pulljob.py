@@ -13,6 +13,16 @@ from xml.etree.ElementTree import Element, SubElement
 EXPORT_BITMAP = "changes"
 """Name under which the export tells what changed: NBD context ``qemu:dirty-bitmap:changes``."""
 
+HOMES = "/var/lib/libvirt/qemu"
+SHORT = 20
+"""Characters of a name in what libvirt calls a running domain's files (``VIR_DOMAIN_SHORT_NAME_MAX``)."""
+
+
+def home_of(number: str, name: str) -> str:
+    """Where the QEMU of a running domain may make sockets, whatever confines it. Told by its name, too: directories of
+    domains that had its number before stay when their host loses power."""
+    return f"{HOMES}/domain-{number}-{name[:SHORT]}"
+
 
 @dataclass(frozen=True, slots=True)
 class JobDisk:

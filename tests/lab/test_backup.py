@@ -14,6 +14,7 @@ from xml.etree.ElementTree import SubElement
 import pytest
 
 from tests.lab.backupbench import QUIET, SLOW, TWO, Machine, Shop, kill, machine, modes, reading, shop, until
+from tests.labfixture import lost_power
 
 __all__ = ["machine", "shop"]
 
@@ -87,6 +88,12 @@ def test_a_power_cut_costs_a_read_not_a_byte(running: Machine) -> None:
     assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
     running.verify()
     assert len(running.checkpoints()) == 1
+
+
+def test_what_domains_before_it_left_does_not_matter(running: Machine) -> None:
+    with lost_power(running.shop.lab, running.shop.host, running.name):
+        running.back_up()
+        assert modes(running.back_up()) == {"vda": "incremental", "vdb": "incremental"}
 
 
 def test_a_disk_added_one_grown_one_raw(running: Machine) -> None:

@@ -20,7 +20,7 @@ from novafleet.model.migration import Mode, Path
 from tests.e2e.controller import Controller, wait_for
 from tests.lab.movebench import POOL, VIRSH, Traveller, road
 from tests.lab.test_migrate import Pinned
-from tests.labfixture import Lab
+from tests.labfixture import Lab, lost_power
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 PAIRS = (("kvm1", "kvm2"), ("kvm2", "kvm1"), ("kvm2", "kvm3"))
@@ -56,7 +56,8 @@ async def test_a_guest_that_counts_loses_nothing(traveller: Traveller, pair: tup
     async with road(here, there) as way:
         move = traveller.move(here, there, mode, running=True)
         await prepare(way.ends, move)
-        copied = await (copy_cold if mode is Mode.COLD else copy_warm)(way.ends, move)
+        with lost_power(traveller.lab, here, traveller.name):
+            copied = await (copy_cold if mode is Mode.COLD else copy_warm)(way.ends, move)
         print(mode, copied)
         last = traveller.said(here)
         assert traveller.state(here) == "shut off"

@@ -14,6 +14,7 @@ from novafleet.capability.backup.xml import Around, GuestDisk
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
 from novafleet.model.snapshot import BackupJob, Checkpoint
+from novafleet.nbd.pulljob import home_of
 from novafleet.ports import ActionContext
 from novafleet.together import together
 
@@ -76,7 +77,7 @@ async def look(ctx: ActionContext, name: str) -> Sight:
     definition = (await ctx.hypervisor.running_xml(name) if running else "") or domain.xml
     disks = tuple([await _located(ctx, disk) for disk in xml.disks_of(definition)])
     seen, checkpoints, job = await together(
-        _images(ctx, xml.domain_id(definition), disks),
+        _images(ctx, home_of(xml.domain_id(definition), domain.name) if running else "", disks),
         ctx.hypervisor.checkpoints(name),
         ctx.hypervisor.backup_job(name) if running else _no_job(),
     )
@@ -98,7 +99,7 @@ async def _located(ctx: ActionContext, disk: GuestDisk) -> GuestDisk:
     return replace(disk, path=path, kind="block" if path.startswith("/dev/") else "file")
 
 
-async def _images(ctx: ActionContext, number: str, disks: Sequence[GuestDisk]) -> Looked:
+async def _images(ctx: ActionContext, home: str, disks: Sequence[GuestDisk]) -> Looked:
     mark = f"@@{secrets.token_hex(8)}"
     words = [
         word
@@ -106,5 +107,5 @@ async def _images(ctx: ActionContext, number: str, disks: Sequence[GuestDisk]) -
         if not disk.skip
         for word in (disk.target, disk.format, disk.path, scratch_directory(disk, disks))
     ]
-    answer = await ctx.session.run(Command.script(script("look.sh"), mark, number, *words, become=True), timeout=120.0)
+    answer = await ctx.session.run(Command.script(script("look.sh"), mark, home, *words, become=True), timeout=120.0)
     return read(answer.text, mark)

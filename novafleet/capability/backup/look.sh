@@ -1,10 +1,10 @@
 # Describes the disk images of one VM and the room for what their backup needs; changes nothing.
 # shellcheck shell=sh
-# $1 mark that begins each answer  $2 number of the running domain, or empty
+# $1 mark that begins each answer  $2 QEMU's own directory of the running domain, or empty
 # $3 … TARGET FORMAT PATH SCRATCH-DIRECTORY of each disk; PATH is empty for one that is no file or device
-# Out: "MARK home DIRECTORY" (QEMU's own directory of the running domain), then for each disk
+# Out: "MARK home DIRECTORY" (that one, or what it should be in), then for each disk
 # "MARK disk TARGET STATUS FREE TOTAL" (bytes where its scratch goes) and what qemu-img says: JSON, or words if STATUS.
-mark=$1 number=$2
+mark=$1 home=$2
 shift 2
 
 room() {
@@ -14,10 +14,7 @@ room() {
   echo $(($1 * $3)) $(($2 * $3))
 }
 
-home=${number:+/var/lib/libvirt/qemu}
-for directory in /var/lib/libvirt/qemu/domain-"${number:-none}"-*; do
-  [ ! -d "$directory" ] || home=$directory
-done
+[ -d "$home" ] || home=${home%/*}
 echo "$mark home $home"
 while [ $# -gt 3 ]; do
   said='[]' status=0

@@ -16,7 +16,7 @@ from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveDisk
 from novafleet.nbd.client import NbdClient, connect_nbd
 from novafleet.nbd.protocol import ALLOCATION, DIRTY_BITMAP
-from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml
+from novafleet.nbd.pulljob import EXPORT_BITMAP, JobDisk, backup_xml, checkpoint_xml, home_of
 
 RUN = "/run/novafleet/carry"
 """``JOB/``, root's own, has the sockets of ``qemu-nbd``."""
@@ -27,7 +27,6 @@ SLOWING = 0.8
 """A round that brings more than this share of the one before shows that the guest writes as fast as we copy."""
 TRIES, PAUSE = 5, 1.0
 LOST = (UnreachableError, ChannelError, BlockError)
-HOME = 'for folder in /var/lib/libvirt/qemu/domain-"$1"-*; do [ ! -d "$folder" ] || echo "$folder"; done'
 FORGET = """\
 prefix=$1
 shift
@@ -111,8 +110,7 @@ class Rounds:
         targets = [element.get("dev", "") for element in root.iterfind("devices/disk/target")]
         ours = [disk.target for disk in self._disks]
         others = sorted(set(targets) - set(ours))
-        home = await self._ends.source.session.run(Command.script(HOME, root.get("id", ""), become=True))
-        socket = f"{home.text.strip()}/nf-migrate.sock"
+        socket = f"{home_of(root.get('id', ''), self._move.domain)}/nf-migrate.sock"
         jobs = [JobDisk(disk.target, scratch(self._move, disk), since) for disk in self._disks]
         return socket, backup_xml(jobs, others, socket), checkpoint_xml(mark, ours, others)
 
