@@ -18,7 +18,7 @@ from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.follow import name_of
 from novafleet.capability.migration.gates import BOOTING
 from novafleet.capability.migration.live import migrate_live, must_hold
-from novafleet.capability.migration.power import power_off
+from novafleet.capability.migration.power import go_on, power_off
 from novafleet.capability.migration.prepare import prepare
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import Route, open_route
@@ -305,9 +305,7 @@ class Trip:
     async def _undone(self, ends: Ends) -> None:
         """As before on the source. A guest libvirt left paused when its migration broke off goes on."""
         await rollback(ends, self.move)
-        found = await ends.source.hypervisor.domain_state(self.move.domain)
-        if (found.state, found.reason) == ("paused", "migration"):
-            await ends.source.hypervisor.resume_domain(self.move.domain)
+        await go_on(ends.source, self.move)
 
 
 def unclear(move: Move, why: str) -> MigrationError:

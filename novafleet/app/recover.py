@@ -18,6 +18,7 @@ from novafleet.app.wiring import World, open_world
 from novafleet.capability.migration.commit import DAY, commit
 from novafleet.capability.migration.gates import WORD
 from novafleet.capability.migration.live import resume_postcopy, start_without_memory
+from novafleet.capability.migration.power import go_on
 from novafleet.capability.migration.recover import CHANGING, OFF, Action, Decision, Facts, decide_recovery
 from novafleet.capability.migration.rollback import rollback
 from novafleet.capability.migration.route import close_route, open_route
@@ -134,7 +135,7 @@ async def _roll_back(trip: Trip, facts: Facts) -> None:
     if facts.destination.half_way or facts.waits:
         await ends.destination.hypervisor.destroy_domain(move.domain)
     if facts.source.half_way and move.running:
-        await ends.source.hypervisor.resume_domain(move.domain)
+        await go_on(ends.source, move)
     await rollback(ends, move)
 
 

@@ -35,6 +35,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "starting up",
         "postcopy",
         "postcopy failed",
+        "api error",
     ),
     "in-shutdown": ("unknown", "user"),
     "shutoff": (

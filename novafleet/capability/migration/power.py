@@ -6,12 +6,15 @@ import asyncio
 
 from novafleet.capability.migration.definition import arriving, booting
 from novafleet.capability.migration.ends import End, Ends
+from novafleet.capability.migration.scripts import script
 from novafleet.errors import MigrationError, NotFoundError, Retry
 from novafleet.model.migration import Move, Phase
 
 OFF = frozenset(("shutoff", "crashed"))
 """States without a QEMU process."""
 POLL = 0.1
+WAITING = frozenset((("paused", "migration"), ("paused", "api error")))
+"""State and reason of a guest whose migration broke off: libvirt did not try to resume it, or could not."""
 ASK_AGAIN = 10.0
 """Seconds after which a guest that has not heard its power button is asked once more."""
 
@@ -22,6 +25,18 @@ async def state(end: End, domain: str) -> str:
         return (await end.hypervisor.domain_state(domain)).state
     except NotFoundError:
         return ""
+
+
+async def go_on(source: End, move: Move) -> None:
+    """Let a guest run again that waits for a migration which is over. On storage that libvirt does not know to be
+    shared, the destination's took the disks from the source's QEMU when its own ended: they are given back first."""
+    found = await source.hypervisor.domain_state(move.domain)
+    if (found.state, found.reason) not in WAITING:
+        return
+    if move.shares:
+        files = [disk.source for disk in move.disks if disk.shared and not disk.readonly]
+        await source.session.run(script("owner.sh", move.domain, *files, mutates=True), check=False)
+    await source.hypervisor.resume_domain(move.domain)
 
 
 async def power_off(ends: Ends, move: Move, timeout: float) -> float:

@@ -13,6 +13,7 @@ from novafleet.capability.migration.cold import copy_cold
 from novafleet.capability.migration.commit import commit
 from novafleet.capability.migration.ends import Ends
 from novafleet.capability.migration.manifest import read_manifest
+from novafleet.capability.migration.power import go_on
 from novafleet.capability.migration.prepare import prepare, unprepare
 from novafleet.capability.migration.quarantine import drop, put_away, quarantine_of, quarantines, record
 from novafleet.capability.migration.rollback import rollback
@@ -152,6 +153,16 @@ async def test_the_way_back_makes_the_source_what_it_was(pair: Two, running: boo
     assert (pair.listing("a"), pair.listing("b")) == (before, [])
     assert await pair.there.domains() == ()
     await rollback(pair.ends, move)
+
+
+@pytest.mark.parametrize(
+    ("reason", "after"), [("migration", "running"), ("api error", "running"), ("user", "paused"), ("ioerror", "paused")]
+)
+async def test_only_what_its_migration_paused_goes_on(pair: Two, reason: str, after: str) -> None:
+    move = await make(pair)
+    pair.here._move(NAME, "paused", reason, "suspended")  # as nobody but libvirt does
+    await go_on(pair.ends.source, replace(move, disks=(replace(move.disks[0], shared=True), *move.disks[1:])))
+    assert (await pair.here.domain_state(NAME)).state == after
 
 
 async def test_the_way_back_from_the_middle_of_a_commit(pair: Two) -> None:
