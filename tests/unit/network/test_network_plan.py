@@ -190,6 +190,22 @@ def test_its_successor_on_the_same_subnet_waits_for_it() -> None:
     assert remove.steps[0].after == ("vm.db/undefine",)
 
 
+def test_one_on_the_subnet_that_another_leaves_waits_for_it() -> None:
+    moved = replace(LAB, cidr="10.251.8.0/24", leases={})
+    heir = replace(LAB, name="heir", libvirt_name="nftestnet-heir", leases={})
+    leave, create = up(environment(moved, heir), facts(made(LAB)))
+    assert create.steps[0].after == (leave.steps[0].id,)
+    assert leave.steps[0].after == ()
+    idle, at_once = up(environment(moved, heir), facts(made(LAB, active=False)))
+    assert idle.steps[0].after == at_once.steps[0].after == ()
+
+
+def test_two_that_swap_their_subnets_do_not_wait_for_each_other() -> None:
+    other = replace(LAB, name="heir", libvirt_name="nftestnet-heir", cidr="10.251.8.0/24", leases={})
+    swapped = (replace(LAB, cidr=other.cidr, leases={}), replace(other, cidr=LAB.cidr))
+    assert [change.steps[0].after for change in up(environment(*swapped), facts(made(LAB), made(other)))] == [(), ()]
+
+
 def test_one_that_a_stranger_uses_is_kept() -> None:
     [change] = plan_down(environment(LAB), facts(made(LAB), domains=(domain("pet", "nftestnet-lab"),)), PlanOptions())
     assert change.change is Change.NONE
