@@ -175,6 +175,14 @@ def test_the_subnet_of_an_interface_is_taken_but_not_that_of_our_own_bridge() ->
     assert caught.value.code == "NF-NET-002"
 
 
+def test_the_subnet_of_a_host_bridge_that_a_libvirt_network_names_is_taken() -> None:
+    lan = "<network><name>lan</name><uuid>1</uuid><forward mode='bridge'/><bridge name='br0'/></network>"
+    host = replace(facts(fact(lan)).hosts["kvm1"], subnets={"br0": ("10.251.7.3/24",)})
+    with pytest.raises(ConfigError, match="interface br0") as caught:
+        up(environment(LAB), FleetFacts({"kvm1": host}))
+    assert caught.value.code == "NF-NET-002"
+
+
 def test_one_that_is_no_longer_in_the_file_goes_after_its_vms_left_it() -> None:
     ours = domain("nftestnet-db", "nftestnet-lab", "<x xmlns='https://novafleet.dev/xmlns/1'/>")
     [change] = up(environment(), facts(made(LAB), domains=(ours,)))
