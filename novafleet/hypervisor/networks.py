@@ -48,6 +48,8 @@ def update_host(handle: Handle, name: str, xml: str, add: bool) -> None:
     is_record = entry.find("hostname") is not None
     section = libvirt.VIR_NETWORK_SECTION_DNS_HOST if is_record else libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
     command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+    if is_record and not add:  # by its address: a name that two records have would be refused
+        xml = ElementTree.tostring(Element("host", ip=entry.get("ip", "")), encoding="unicode")
     layers = [(libvirt.VIR_NETWORK_XML_INACTIVE, libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG)]
     if network.isActive():
         layers.append((0, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE))

@@ -111,7 +111,7 @@ def _occupied(environment: Environment, network: Network, host: HostFacts) -> It
     for other in _on(environment, host.host):
         if other.name < network.name and other.cidr:
             yield f"network {other.name!r}", IPv4Network(other.cidr, strict=False), ""
-    bridges = {xml.shape(fact.xml).bridge for fact in host.networks.values()}
+    bridges = {xml.shape(fact.xml).bridge for fact in host.networks.values() if xml.subnets(fact.xml)}
     for interface, addresses in host.subnets.items():
         if interface not in bridges:
             yield from ((f"interface {interface}", each, "") for each in map(_subnet, addresses) if each)

@@ -99,11 +99,38 @@ def _apply(environment: Environment, network: Network, host: HostFacts) -> Resou
 
 
 def _freed_by(environment: Environment, network: Network, host: HostFacts) -> Iterator[str]:
-    """Removals of orphans whose subnet this network takes over: two bridges cannot hold it at once."""
+    """Steps that free the subnet this network takes over, of orphans and others: two bridges cannot hold it at once."""
     wanted = xml.subnets(xml.definition(environment.name, network, host.host))
     for fact in _orphans(environment, host):
         if any(mine.overlaps(theirs) for mine in wanted for theirs in xml.subnets(fact.xml)):
             yield address.step(address.network(_short(environment, fact), host.host), "remove")
+    for other in _in_the_way(environment, network, host):
+        if not _waits(environment, other, network, host):
+            yield address.step(address.network(other.name, host.host), "apply")
+
+
+def _in_the_way(environment: Environment, network: Network, host: HostFacts) -> Iterator[Network]:
+    """Other networks of the file that run on this one's new subnet, and so are to leave it."""
+    wanted = xml.subnets(xml.definition(environment.name, network, host.host))
+    for other in environment.networks.values():
+        fact = host.networks.get(other.libvirt_name)
+        if other.name == network.name or not _makes(other) or host.host not in other.hosts:
+            continue
+        if fact is None or not fact.active:
+            continue
+        if any(mine.overlaps(theirs) for mine in wanted for theirs in xml.subnets(fact.xml)):
+            yield other
+
+
+def _waits(environment: Environment, waiting: Network, network: Network, host: HostFacts) -> bool:
+    """Would ``waiting`` itself wait for the network, directly or not? They swap, and neither can be first."""
+    seen, queue = {waiting.name}, [waiting]
+    while queue:
+        for other in _in_the_way(environment, queue.pop(), host):
+            if other.name not in seen:
+                seen.add(other.name)
+                queue.append(other)
+    return network.name in seen
 
 
 _Difference = tuple[Change, Impact, tuple[Reason, ...], str, dict[str, Any]]

@@ -87,6 +87,10 @@ def _addresses(mode: NetworkMode, values: Any, dhcp: Range | bool, origins: Orig
     if written and not is_host(subnet, written):
         raise _wrong(f"the gateway {written} is no host address of {subnet}", origins["gateway"])
     start, end = _dhcp_range(subnet, gateway, dhcp)
+    if dhcp and IPv4Address(start).packed[:2] != IPv4Address(end).packed[:2]:
+        what = f"the DHCP range {start} to {end} is not within one /16, and libvirt serves none that is larger"
+        last = IPv4Address(IPv4Address(start).packed[:2] + b"\xff\xff")
+        raise _wrong(what, origins["dhcp"], f"write dhcp: {{start: {start}, end: {last}}}")
     return {"gateway": gateway, "dhcp_start": start, "dhcp_end": end}
 
 
@@ -152,7 +156,8 @@ NETWORK = Record(
             "dhcp",
             Either(flag=Flag(), mapping=RANGE),
             False,
-            "Serve addresses: `true` for all of `cidr`, or a range. VMs with an `ip` get it as a static lease.",
+            "Serve addresses: `true` for all of `cidr`, or a range, within one /16. VMs with an `ip` get it as a "
+            "static lease.",
             "true",
         ),
         Field("domain", Text(DOMAIN, "a DNS domain in lower case"), "", "Its DNS domain.", "lab.test"),

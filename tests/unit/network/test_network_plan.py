@@ -175,6 +175,14 @@ def test_the_subnet_of_an_interface_is_taken_but_not_that_of_our_own_bridge() ->
     assert caught.value.code == "NF-NET-002"
 
 
+def test_the_subnet_of_a_host_bridge_that_a_libvirt_network_names_is_taken() -> None:
+    lan = "<network><name>lan</name><uuid>1</uuid><forward mode='bridge'/><bridge name='br0'/></network>"
+    host = replace(facts(fact(lan)).hosts["kvm1"], subnets={"br0": ("10.251.7.3/24",)})
+    with pytest.raises(ConfigError, match="interface br0") as caught:
+        up(environment(LAB), FleetFacts({"kvm1": host}))
+    assert caught.value.code == "NF-NET-002"
+
+
 def test_one_that_is_no_longer_in_the_file_goes_after_its_vms_left_it() -> None:
     ours = domain("nftestnet-db", "nftestnet-lab", "<x xmlns='https://novafleet.dev/xmlns/1'/>")
     [change] = up(environment(), facts(made(LAB), domains=(ours,)))
@@ -188,6 +196,22 @@ def test_its_successor_on_the_same_subnet_waits_for_it() -> None:
     create, remove = up(environment(heir), facts(made(LAB), domains=(ours,)))
     assert create.steps[0].after == (remove.steps[0].id,)
     assert remove.steps[0].after == ("vm.db/undefine",)
+
+
+def test_one_on_the_subnet_that_another_leaves_waits_for_it() -> None:
+    moved = replace(LAB, cidr="10.251.8.0/24", leases={})
+    heir = replace(LAB, name="heir", libvirt_name="nftestnet-heir", leases={})
+    leave, create = up(environment(moved, heir), facts(made(LAB)))
+    assert create.steps[0].after == (leave.steps[0].id,)
+    assert leave.steps[0].after == ()
+    idle, at_once = up(environment(moved, heir), facts(made(LAB, active=False)))
+    assert idle.steps[0].after == at_once.steps[0].after == ()
+
+
+def test_two_that_swap_their_subnets_do_not_wait_for_each_other() -> None:
+    other = replace(LAB, name="heir", libvirt_name="nftestnet-heir", cidr="10.251.8.0/24", leases={})
+    swapped = (replace(LAB, cidr=other.cidr, leases={}), replace(other, cidr=LAB.cidr))
+    assert [change.steps[0].after for change in up(environment(*swapped), facts(made(LAB), made(other)))] == [(), ()]
 
 
 def test_one_that_a_stranger_uses_is_kept() -> None:
