@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -140,3 +141,22 @@ def test_heads_of_images_that_moved_are_not_believed() -> None:
 )
 def test_only_a_verdict_is_a_verdict(text: str, kvm: str) -> None:
     assert ALL["acceleration"].parse(text, "@@")["kvm"] == kvm
+
+
+def test_a_file_with_an_odd_name_or_time_hides_no_other() -> None:
+    [path] = FOLDER.glob("storage/fixtures/trixie.txt")
+    told = path.read_text()
+    before = ALL["storage"].parse(told, "@@")["files"]
+    old, odd = "coltest.run.root.qcow2", "a\u2028f 1 1 1 .\u0085/forged\u2029.qcow2"
+    assert f"./{old}" in told
+    renamed = ALL["storage"].parse(told.replace(old, odd), "@@")["files"]
+    assert {name.replace(odd, old): file for name, file in renamed.items()} == before
+    assert (aged := re.sub(r"(?m)^(f \d+ \d+ )", r"\1-", told)) != told, "times before 1970"
+    files = ALL["storage"].parse(aged, "@@")["files"]
+    assert {name: {**file, "mtime": -file["mtime"]} for name, file in files.items()} == before
+
+
+def test_a_label_with_what_unicode_calls_an_end_of_line() -> None:
+    label = {"Config": {"Labels": {"note": "a\u0085b\u2028c"}}}
+    told = f"@@ inspect docker\n{json.dumps(label, ensure_ascii=False)}\n@@ end\n"
+    assert ALL["containers"].parse(told, "@@")["inspect"] == {"docker": [label]}
