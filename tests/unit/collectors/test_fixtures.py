@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -151,7 +153,8 @@ def test_a_file_with_an_odd_name_or_time_hides_no_other() -> None:
     assert f"./{old}" in told
     renamed = ALL["storage"].parse(told.replace(old, odd), "@@")["files"]
     assert {name.replace(odd, old): file for name, file in renamed.items()} == before
-    assert (aged := re.sub(r"(?m)^(f \d+ \d+ )", r"\1-", told)) != told, "times before 1970"
+    aged = re.sub(r"(?m)^(f \d+ \d+ )", r"\1-", told)
+    assert aged != told, "times before 1970"
     files = ALL["storage"].parse(aged, "@@")["files"]
     assert {name: {**file, "mtime": -file["mtime"]} for name, file in files.items()} == before
 
@@ -160,3 +163,20 @@ def test_a_label_with_what_unicode_calls_an_end_of_line() -> None:
     label = {"Config": {"Labels": {"note": "a\u0085b\u2028c"}}}
     told = f"@@ inspect docker\n{json.dumps(label, ensure_ascii=False)}\n@@ end\n"
     assert ALL["containers"].parse(told, "@@")["inspect"] == {"docker": [label]}
+
+
+def test_a_pool_whose_path_xml_must_escape(tmp_path: Path) -> None:
+    pool = tmp_path / 'Bob\'s "VMs" & <more> &lt;'
+    pool.mkdir()
+    (pool / "a b.raw").write_bytes(b"x" * 7)
+    virsh = tmp_path / "bin" / "virsh"
+    virsh.parent.mkdir()
+    told = escape(str(pool), {"'": "&apos;", '"': "&quot;"})
+    virsh.write_text(
+        '#!/bin/sh\ncase "$*" in\n*pool-list*) echo default ;;\n'
+        f"*) cat <<'END'\n<pool>\n  <target>\n    <path>{told}</path>\n  </target>\n</pool>\nEND\n;;\nesac\n"
+    )
+    virsh.chmod(0o755)
+    environment = {"PATH": f"{virsh.parent}:{os.environ['PATH']}", "LC_ALL": "C"}
+    done = subprocess.run(["sh", "-c", ALL["storage"].script], env=environment, capture_output=True, check=True)
+    assert ALL["storage"].parse(done.stdout.decode(), "@@")["files"][f"{pool}/a b.raw"]["size"] == 7
