@@ -180,3 +180,17 @@ def test_a_pool_whose_path_xml_must_escape(tmp_path: Path) -> None:
     environment = {"PATH": f"{virsh.parent}:{os.environ['PATH']}", "LC_ALL": "C"}
     done = subprocess.run(["sh", "-c", ALL["storage"].script], env=environment, capture_output=True, check=True)
     assert ALL["storage"].parse(done.stdout.decode(), "@@")["files"][f"{pool}/a b.raw"]["size"] == 7
+
+
+def test_a_setpriv_that_knows_no_users_is_no_verdict_on_kvm(tmp_path: Path) -> None:
+    programs = {
+        "id": "echo 65534",
+        "setpriv": 'echo "setpriv: unrecognized option: reuid" >&2; exit 1',
+        "qemu-system-x86_64": "printf K",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ACCELERATOR": "tcg"}
+    done = subprocess.run(["sh", "-c", ALL["acceleration"].script], env=environment, capture_output=True, check=True)
+    assert ALL["acceleration"].parse(done.stdout.decode(), "@@") == {"kvm": "works", "detail": "tcg"}
