@@ -36,6 +36,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
 def _mapping(text: str) -> dict[str, object]:
     try:
         document = json.loads(text)
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()  # not so NaN, 1e999 and "\\ud800"
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

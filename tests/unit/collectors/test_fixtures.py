@@ -194,3 +194,9 @@ def test_a_setpriv_that_knows_no_users_is_no_verdict_on_kvm(tmp_path: Path) -> N
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ACCELERATOR": "tcg"}
     done = subprocess.run(["sh", "-c", ALL["acceleration"].script], env=environment, capture_output=True, check=True)
     assert ALL["acceleration"].parse(done.stdout.decode(), "@@") == {"kvm": "works", "detail": "tcg"}
+
+
+@pytest.mark.parametrize("odd", ["NaN", "1e999", '"\\ud800"', "[" * 20000])
+def test_what_no_document_can_be_made_of_again(odd: str) -> None:
+    told = f'@@ inspect docker\n{{"Id":"a"}}\n{{"Id":"b","odd":{odd}}}\n@@ end\n'
+    assert ALL["containers"].parse(told, "@@")["inspect"] == {"docker": [{"Id": "a"}]}
