@@ -32,7 +32,7 @@ def main() -> None:
         from novafleet.report import findings
 
         shown = _nowhere(error) if isinstance(error, FileNotFoundError) else error
-        findings.show(shown)
+        findings.show([shown])
         raise SystemExit(int(shown.exit_code)) from error
 
 

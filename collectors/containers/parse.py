@@ -26,7 +26,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
         elif kind == "compose":
             compose.setdefault(name, []).append(value)
         elif kind == "inspect":
-            inspect[name] = [document for line in body.splitlines() if (document := _mapping(line))]
+            inspect[name] = [document for line in body.split("\n") if (document := _mapping(line))]
         elif kind == "stack":
             stacks[rest] = _mapping(body)
     engines = {name: version for name, version in engines.items() if name not in silent}
@@ -36,6 +36,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
 def _mapping(text: str) -> dict[str, object]:
     try:
         document = json.loads(text)
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()  # not so NaN, 1e999 and "\\ud800"
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

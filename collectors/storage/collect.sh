@@ -14,9 +14,13 @@ pools() {
   done
   set +f
 }
+paths() {
+  sed -n -e '/<path>/!d; s:.*<path>\(.*\)</path>.*:\1:' \
+    -e "s/&lt;/</g; s/&gt;/>/g; s/&quot;/\"/g; s/&apos;/'/g; s/&amp;/\&/g; p"
+}
 batch=$(pools)
 [ -n "$batch" ] || exit 0
-virsh -q -c qemu:///system "$batch" 2>/dev/null | sed -n 's:.*<path>\(.*\)</path>.*:\1:p' | sort -u | while IFS= read -r dir; do
+virsh -q -c qemu:///system "$batch" 2>/dev/null | paths | sort -u | while IFS= read -r dir; do
   [ -d "$dir" ] || continue
   cd "$dir" || continue
   echo "$mark dir $dir"

@@ -14,7 +14,7 @@ import struct
 HEAD = 1024
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQ")
-_FILE = re.compile(r"(\d{1,18}) (\d{1,18}) (\d{1,18}) (.+)", re.ASCII)
+_FILE = re.compile(r"(\d{1,18}) (\d{1,18}) (-?\d{1,18}) (.+)", re.ASCII)
 
 
 def parse(text: str, mark: str = "@@") -> dict[str, object]:
@@ -29,7 +29,7 @@ def parse(text: str, mark: str = "@@") -> dict[str, object]:
 
 def _directory(directory: str, body: str, files: dict[str, dict[str, object]], digests: dict[str, str]) -> None:
     headed: list[str] = []
-    for line in body.splitlines():
+    for line in body.split("\n"):  # names may hold what Unicode calls an end of line
         kind, _, rest = line.partition(" ")
         if kind == "f" and (found := _FILE.fullmatch(rest)):
             size, blocks, mtime, name = found.groups()

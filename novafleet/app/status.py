@@ -10,11 +10,12 @@ from pathlib import Path
 from novafleet.app.context import Reached, contexts, reach
 from novafleet.app.plan import Planned, make_plan
 from novafleet.app.wiring import World, open_world
+from novafleet.capability.stack import bundle
 from novafleet.capability.vm.drift import drift as vm_drift
 from novafleet.execute.gate import probe_once
 from novafleet.model import address
 from novafleet.model.environment import Stack, Vm
-from novafleet.model.facts import NO_ANSWER, FleetFacts
+from novafleet.model.facts import NO_ANSWER
 from novafleet.model.plan import Change, ResourceChange, Step, StepClass
 from novafleet.model.request import EnvironmentRequest
 from novafleet.model.status import Drift, ResourceStatus
@@ -72,7 +73,7 @@ def resource_state(planned: Planned, change: ResourceChange) -> str:
     if change.kind == "network":
         return _network_state(planned, change)
     if change.kind == "stack":
-        return _stack_state(planned.facts, change.host, f"{planned.environment.name}-{change.name}")
+        return _stack_state(planned, change)
     return "absent" if change.change is Change.CREATE else "present"
 
 
@@ -93,14 +94,17 @@ def _network_state(planned: Planned, change: ResourceChange) -> str:
     return "active" if fact.active else "inactive"
 
 
-def _stack_state(facts: FleetFacts, host: str, project: str) -> str:
-    stack = facts.hosts[host].stacks.get(project)
-    if stack is None:
+def _stack_state(planned: Planned, change: ResourceChange) -> str:
+    fact = planned.facts.hosts[change.host].stacks.get(f"{planned.environment.name}-{change.name}")
+    if fact is None:
         return "absent"
-    running = sum(container.state == "running" for container in stack.containers)
-    if not stack.containers:
+    if not fact.containers:
         return "stopped"
-    return "running" if running == len(stack.containers) else f"{running}/{len(stack.containers)} running"
+    stack = planned.environment.stacks.get(change.name)
+    expected = bundle.expected(stack) if stack else None
+    left = [each for each in fact.containers if not (expected and expected.done(each))] or fact.containers
+    running = sum(container.state == "running" for container in left)
+    return "running" if running == len(left) else f"{running}/{len(left)} running"
 
 
 async def with_readiness(world: World, planned: Planned, rows: Sequence[ResourceStatus]) -> tuple[ResourceStatus, ...]:

@@ -61,8 +61,7 @@ def _load(modules: Sequence[str]) -> None:
 def _show(errors: Sequence[NovaFleetError], form: str) -> int:
     from novafleet.report import findings
 
-    for error in errors:
-        findings.show(error, form)
+    findings.show(errors, form)
     return int(errors[0].exit_code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -15,6 +16,9 @@ def guard_streams() -> None:
     """Let standard error fail in silence, for work must not end halfway because nobody can read how it goes, and
     standard output with NF-RUN-017. One that was closed leads nowhere."""
     out, err = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
+    for stream in (out, err):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = _Results(out), _Progress(err)
 
 

@@ -23,8 +23,8 @@ class Frame:
 
     @property
     def late(self) -> bool:
-        """Was it ended because its time was up? (timeout(1): 124, or 137 where only KILL helped.)"""
-        return self.status in {124, 137}
+        """Was it ended because its time was up? (timeout(1): 124, busybox's 143, or 137 where only KILL helped.)"""
+        return self.status in {124, 137, 143}
 
 
 def command(collectors: Sequence[Collector], mark: str, *, seconds: int, become: bool) -> Command:

@@ -15,8 +15,8 @@ from novafleet.errors import ConfigError, Location
 HINT = "compare it with the bundled collectors/system/parse.py: it defines parse(text, mark) -> dict"
 Parser = Callable[[str, str], Mapping[str, Any]]
 COSTS = ("cheap", "normal", "expensive")
-MISREAD = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What a parser raises that met something it did not expect."""
+MISREAD = (ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, SyntaxError)
+"""What a parser raises that met something it did not expect; ElementTree's ParseError is a SyntaxError."""
 
 
 @dataclass(frozen=True, slots=True)

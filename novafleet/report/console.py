@@ -40,10 +40,11 @@ def _console(*, stderr: bool) -> Console:
 
 def document(value: Any, form: str) -> None:
     """Print a machine-readable result: ``json`` or ``yaml``."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     if form == "yaml":
-        sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+        sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=unicode))
     else:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=not unicode) + "\n")
     sys.stdout.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from novafleet.errors import ConfigErrors, NovaFleetError
@@ -17,12 +17,13 @@ def each(error: NovaFleetError) -> Iterator[NovaFleetError]:
         yield error
 
 
-def show(error: NovaFleetError, form: str = "table") -> None:
-    """Print an error: to stderr for people, and as a document on stdout when one was asked for."""
-    for finding in each(error):
-        show_finding(finding.finding())
+def show(errors: Sequence[NovaFleetError], form: str = "table") -> None:
+    """Print errors: to stderr for people, and as one document on stdout when one was asked for."""
+    found = [finding.finding() for error in errors for finding in each(error)]
+    for finding in found:
+        show_finding(finding)
     if form != "table":
-        console.document({"errors": [finding.finding() for finding in each(error)]}, form)
+        console.document({"errors": found}, form)
 
 
 def show_finding(finding: Mapping[str, Any]) -> None:

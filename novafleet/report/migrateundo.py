@@ -27,8 +27,7 @@ def show(found: Kept, form: str) -> None:
     console.out().print(grid)
     for each in found.dropped:
         console.out().print(console.text(f"dropped {each.domain} of {each.host}: {size(each.size)}"))
-    for error in found.unseen.values():
-        findings.show(error)
+    findings.show(tuple(found.unseen.values()))
 
 
 def document(found: Kept) -> Mapping[str, Any]:

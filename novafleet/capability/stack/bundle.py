@@ -19,6 +19,7 @@ import yaml
 
 from novafleet.errors import ConfigError
 from novafleet.model.environment import Stack, StackFile
+from novafleet.model.facts import ContainerFact
 from novafleet.model.secret import Secret
 from novafleet.observe.containers import PROJECT_LABEL, SERVICE_LABEL
 
@@ -39,6 +40,11 @@ class Expected:
     services: Mapping[str, bool]
     count: int
     others: bool = False
+
+    def done(self, container: ContainerFact) -> bool:
+        """Is it a job that has ended well?"""
+        ended = container.state == "exited" and container.exit_code == 0
+        return ended and not self.services.get(container.service, self.others)
 
 
 def directory(project: str) -> str:

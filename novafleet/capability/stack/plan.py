@@ -107,8 +107,7 @@ def _drift(stack: Stack, containers: tuple[ContainerFact, ...]) -> Iterator[Reas
         text = f"{len(containers)} of {expected.count} containers are there"
         yield Reason(text, "containers", str(len(containers)), str(expected.count), stack.source)
     for container in containers:
-        finished = container.exit_code == 0 and not expected.services.get(container.service, expected.others)
-        if container.state in _DOWN and not (container.state == "exited" and finished):
+        if container.state in _DOWN and not expected.done(container):
             yield Reason(f"{container.name} is {container.state}", "state", container.state, "running", stack.source)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -140,3 +143,60 @@ def test_heads_of_images_that_moved_are_not_believed() -> None:
 )
 def test_only_a_verdict_is_a_verdict(text: str, kvm: str) -> None:
     assert ALL["acceleration"].parse(text, "@@")["kvm"] == kvm
+
+
+def test_a_file_with_an_odd_name_or_time_hides_no_other() -> None:
+    [path] = FOLDER.glob("storage/fixtures/trixie.txt")
+    told = path.read_text()
+    before = ALL["storage"].parse(told, "@@")["files"]
+    old, odd = "coltest.run.root.qcow2", "a\u2028f 1 1 1 .\u0085/forged\u2029.qcow2"
+    assert f"./{old}" in told
+    renamed = ALL["storage"].parse(told.replace(old, odd), "@@")["files"]
+    assert {name.replace(odd, old): file for name, file in renamed.items()} == before
+    aged = re.sub(r"(?m)^(f \d+ \d+ )", r"\1-", told)
+    assert aged != told, "times before 1970"
+    files = ALL["storage"].parse(aged, "@@")["files"]
+    assert {name: {**file, "mtime": -file["mtime"]} for name, file in files.items()} == before
+
+
+def test_a_label_with_what_unicode_calls_an_end_of_line() -> None:
+    label = {"Config": {"Labels": {"note": "a\u0085b\u2028c"}}}
+    told = f"@@ inspect docker\n{json.dumps(label, ensure_ascii=False)}\n@@ end\n"
+    assert ALL["containers"].parse(told, "@@")["inspect"] == {"docker": [label]}
+
+
+def test_a_pool_whose_path_xml_must_escape(tmp_path: Path) -> None:
+    pool = tmp_path / 'Bob\'s "VMs" & <more> &lt;'
+    pool.mkdir()
+    (pool / "a b.raw").write_bytes(b"x" * 7)
+    virsh = tmp_path / "bin" / "virsh"
+    virsh.parent.mkdir()
+    told = escape(str(pool), {"'": "&apos;", '"': "&quot;"})
+    virsh.write_text(
+        '#!/bin/sh\ncase "$*" in\n*pool-list*) echo default ;;\n'
+        f"*) cat <<'END'\n<pool>\n  <target>\n    <path>{told}</path>\n  </target>\n</pool>\nEND\n;;\nesac\n"
+    )
+    virsh.chmod(0o755)
+    environment = {"PATH": f"{virsh.parent}:{os.environ['PATH']}", "LC_ALL": "C"}
+    done = subprocess.run(["sh", "-c", ALL["storage"].script], env=environment, capture_output=True, check=True)
+    assert ALL["storage"].parse(done.stdout.decode(), "@@")["files"][f"{pool}/a b.raw"]["size"] == 7
+
+
+def test_a_setpriv_that_knows_no_users_is_no_verdict_on_kvm(tmp_path: Path) -> None:
+    programs = {
+        "id": "echo 65534",
+        "setpriv": 'echo "setpriv: unrecognized option: reuid" >&2; exit 1',
+        "qemu-system-x86_64": "printf K",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ACCELERATOR": "tcg"}
+    done = subprocess.run(["sh", "-c", ALL["acceleration"].script], env=environment, capture_output=True, check=True)
+    assert ALL["acceleration"].parse(done.stdout.decode(), "@@") == {"kvm": "works", "detail": "tcg"}
+
+
+@pytest.mark.parametrize("odd", ["NaN", "1e999", '"\\ud800"', "[" * 20000])
+def test_what_no_document_can_be_made_of_again(odd: str) -> None:
+    told = f'@@ inspect docker\n{{"Id":"a"}}\n{{"Id":"b","odd":{odd}}}\n@@ end\n'
+    assert ALL["containers"].parse(told, "@@")["inspect"] == {"docker": [{"Id": "a"}]}

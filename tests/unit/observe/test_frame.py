@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +82,17 @@ def test_one_that_hangs_is_ended_and_the_others_told() -> None:
     assert (frames["c0"], frames["c0"].late) == (Frame("first\n", 124), True)
     assert frames["c1"].late
     assert (frames["c2"], frames["c2"].late) == (Frame("fine\n", 0), False)
+
+
+def test_one_that_hangs_is_late_with_busybox_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed")
+    (tmp_path / "timeout").symlink_to(busybox)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    frames = run("echo half; sleep 600", "echo fine", seconds=1)
+    assert frames["c0"].late, "half an answer is none"
+    assert frames["c1"] == Frame("fine\n", 0)
 
 
 def test_none_at_all() -> None:

@@ -83,3 +83,12 @@ def test_a_parser_that_fails_is_named_with_its_line(tmp_path: Path) -> None:
     assert raised.value.code == "NF-COL-002"
     assert str(raised.value.where).endswith("mine/parse.py:2")
     assert "ValueError" in raised.value.cause
+
+
+@pytest.mark.parametrize("fails", ["ElementTree.fromstring(text)", "1 / len(text)"])
+def test_a_parser_of_xml_that_was_cut_off(tmp_path: Path, fails: str) -> None:
+    source = f"from xml.etree import ElementTree\ndef parse(text, mark):\n    return {{'n': {fails}}}\n"
+    [mine] = collectors(["mine"], made(tmp_path, source))
+    with pytest.raises(ConfigError) as raised:
+        read(mine, "", "@@")
+    assert raised.value.code == "NF-COL-002"

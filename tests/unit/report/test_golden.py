@@ -32,9 +32,9 @@ REPORTS: dict[str, Callable[[str], None]] = {
     "schedule-ls": lambda form: schedule.show_list(schedules.LISTED, form),
     "schedule-run": lambda form: schedule.show_run(schedules.RUN, form),
     "schedule-skipped": lambda form: schedule.show_run(schedules.SKIPPED, form),
-    "error": lambda form: findings.show(samples.GATE, form),
+    "error": lambda form: findings.show([samples.GATE], form),
     "errors": lambda form: findings.show(
-        ConfigErrors((ConfigError("one", where=samples.HERE), ConfigError(samples.HOSTILE, hints=("try", "that")))),
+        [ConfigErrors((ConfigError("one", where=samples.HERE), ConfigError(samples.HOSTILE, hints=("try", "that"))))],
         form,
     ),
 }

@@ -62,7 +62,7 @@ ANSWER = HostResult("kvm1", HostOutcome.OK, 0, "up", "", 0.1)
 ROTATED = Rotated(repositories.SLOT, "new.key", (repositories.SLOT,))
 WHY = Why("kvm3", "user", "ops", (Origin("ops", Location("lab.yml", 10), True),))
 PRINTED: dict[str, Callable[[str], None]] = {
-    "A failure of any command": lambda form: findings.show(samples.GATE, form),
+    "A failure of any command": lambda form: findings.show([samples.GATE], form),
     "validate": lambda form: validate.show(Validated("devlab", "f", 1, 1, 1, 1, ("kvm1",)), form),
     "plan": lambda form: plan.show(samples.PLAN, form),
     "up, down, resume": lambda form: run.show(samples.FAILED, form),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from novafleet.app.plan import Planned
+from novafleet.app.status import resource_state
 from novafleet.capability.stack import bundle
 from novafleet.capability.stack.actions import _DIRECTORIES, starter
 from novafleet.capability.stack.plan import plan_down, plan_up
@@ -27,7 +29,7 @@ from novafleet.model.environment import (
     Vm,
 )
 from novafleet.model.facts import ContainerFact, Engine, FleetFacts, HostFacts, StackFact
-from novafleet.model.plan import Change, Impact, PlanOptions, ResourceChange
+from novafleet.model.plan import Change, Impact, Plan, PlanOptions, ResourceChange
 from novafleet.model.secret import Secret
 
 HERE = Location("env.yml", 7)
@@ -312,3 +314,20 @@ def test_an_entry_that_is_no_mapping_is_said_to_be(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         up(facts(running()), replace(EDGE, files=files(**{"c.yaml": text}), digest="digest-1"))
     assert caught.value.code == "NF-STK-005"
+
+
+@pytest.mark.parametrize(
+    ("containers", "state"),
+    [
+        (RIGHT, "running"),
+        ((replace(RIGHT[0], state="exited"), RIGHT[1]), "0/1 running"),
+        ((RIGHT[0], replace(RIGHT[1], exit_code=3)), "1/2 running"),
+        (RIGHT[1:], "0/1 running"),
+        ((), "stopped"),
+    ],
+)
+def test_a_job_that_is_done_is_not_missing_from_the_status(containers: tuple[ContainerFact, ...], state: str) -> None:
+    seen = facts(running(containers))
+    [change] = up(seen)
+    planned = Planned(environment(EDGE), seen, Plan("lab", "up", (change,)))
+    assert resource_state(planned, change) == state
