@@ -248,6 +248,7 @@ ss -Htnp | grep ":$1 " | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u | xargs -r
 """
 
 
+@pytest.mark.disturbs  # its QEMU waits for its disk, and what others ask of its host waits for its QEMU
 @pytest.mark.parametrize("how", [cut, lambda _lab, _host, process: kill(process)], ids=["cut", "killed"])
 def test_an_instant_restore_goes_on(guest: Guest, target: str, how: Callable[..., None]) -> None:
     shop, lab = guest.shop, guest.shop.lab
