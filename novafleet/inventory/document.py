@@ -12,6 +12,7 @@ from novafleet.errors import ConfigError, Location
 from novafleet.inventory import ansible, detect, own
 from novafleet.inventory.detect import Format
 from novafleet.inventory.layer import Document
+from novafleet.source.compose import VAULT_TAGS
 from novafleet.source.load import check_yaml, parse, read_text
 from novafleet.source.node import Node, describe
 from novafleet.source.schema import Findings
@@ -112,7 +113,7 @@ def refuse_vaulted(text: str, file: str) -> None:
 def _vault_values(text: str, file: str) -> Iterator[Location]:
     events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
     for event in events:
-        if getattr(event, "tag", None) in ("!vault", "!vault-encrypted"):
+        if getattr(event, "tag", None) in VAULT_TAGS:
             yield Location(file, event.start_mark.line + 1, event.start_mark.column + 1)
 
 

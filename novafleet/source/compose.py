@@ -19,7 +19,7 @@ MAX_DEPTH = 64
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {"str": yaml.ScalarEvent, "seq": yaml.SequenceStartEvent, "map": yaml.MappingStartEvent}
 _MERGE = "<<"
-_VAULT_TAGS = ("!vault", "!vault-encrypted")
+VAULT_TAGS = ("!vault", "!vault-encrypted")
 
 
 class Composer:
@@ -75,7 +75,7 @@ class Composer:
     def _value(self, event: Any, depth: int) -> Node:
         where = self._at(event)
         if isinstance(event, yaml.ScalarEvent):
-            if event.tag in _VAULT_TAGS:
+            if event.tag in VAULT_TAGS:
                 return Node(Vaulted(), where)
             plain = event.implicit[0] and event.tag is None
             return Node(self._scalar(event.value) if plain else event.value, where)
@@ -144,7 +144,7 @@ class Composer:
         tag = event.tag
         if tag is None or tag == "!":
             return
-        vaulted = tag in _VAULT_TAGS and isinstance(event, yaml.ScalarEvent)
+        vaulted = tag in VAULT_TAGS and isinstance(event, yaml.ScalarEvent)
         if self._loose and (vaulted or tag == "!unsafe"):
             return
         expected = _PLAIN_TAGS.get(tag.removeprefix(_TAG)) if tag.startswith(_TAG) else None

@@ -13,8 +13,8 @@ from novafleet.model.migration import Move, Phase
 OFF = frozenset(("shutoff", "crashed"))
 """States without a QEMU process."""
 POLL = 0.1
-WAITING = frozenset((("paused", "migration"), ("paused", "api error")))
-"""State and reason of a guest whose migration broke off: libvirt did not try to resume it, or could not."""
+WAITING = frozenset(("migration", "starting up", "api error"))
+"""Reasons of a guest paused by libvirt: at the door, or its migration broke off and it could not be resumed."""
 ASK_AGAIN = 10.0
 """Seconds after which a guest that has not heard its power button is asked once more."""
 
@@ -31,7 +31,7 @@ async def go_on(source: End, move: Move) -> None:
     """Let a guest run again that waits for a migration which is over. On storage that libvirt does not know to be
     shared, the destination's took the disks from the source's QEMU when its own ended: they are given back first."""
     found = await source.hypervisor.domain_state(move.domain)
-    if (found.state, found.reason) not in WAITING:
+    if found.state != "paused" or found.reason not in WAITING:
         return
     if move.shares:
         files = [disk.source for disk in move.disks if disk.shared and not disk.readonly]

@@ -156,7 +156,14 @@ async def test_the_way_back_makes_the_source_what_it_was(pair: Two, running: boo
 
 
 @pytest.mark.parametrize(
-    ("reason", "after"), [("migration", "running"), ("api error", "running"), ("user", "paused"), ("ioerror", "paused")]
+    ("reason", "after"),
+    [
+        ("migration", "running"),
+        ("starting up", "running"),
+        ("api error", "running"),
+        ("user", "paused"),
+        ("ioerror", "paused"),
+    ],
 )
 async def test_only_what_its_migration_paused_goes_on(pair: Two, reason: str, after: str) -> None:
     move = await make(pair)
