@@ -7,10 +7,11 @@ target=/etc/containers/systemd/$project
 rm -rf -- "$target.new"
 mkdir -p -- "$target.new"
 units=''
-for file in "$bundle"/*; do
+for file in "$bundle"/* "$bundle"/.[!.]*; do
   [ -f "$file" ] || continue
-  cp -p -- "$file" "$target.new/"
   name=${file##*/}
+  case $name in .novafleet.json | .*.part) continue ;; esac
+  cp -p -- "$file" "$target.new/"
   case $name in
     *.container) units="$units ${name%.container}.service" ;;
     *.kube) units="$units ${name%.kube}.service" ;;

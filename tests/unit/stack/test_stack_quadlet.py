@@ -1,0 +1,50 @@
+"""The scripts that install Quadlets and take them away, run against a systemctl and a podman that only write down."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from novafleet.capability.stack import actions
+
+SPY = '#!/bin/sh\necho "$@" >>%s\n'
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    made = tmp_path / "bundle"
+    made.mkdir()
+    (made / "web.container").write_text("[Container]\n")
+    for name in ("systemctl", "podman"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(SPY % (tmp_path / f"{name}.log"))
+        program.chmod(0o755)
+    return made
+
+
+def run(tmp_path: Path, script: str, *arguments: str) -> list[str]:
+    """What systemctl was asked for."""
+    log = tmp_path / "systemctl.log"
+    log.unlink(missing_ok=True)
+    text = actions._script(script).replace("/etc/containers/systemd", f"{tmp_path}/systemd")
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    subprocess.run(["sh", "-c", text, "sh", *arguments], check=True, env={"PATH": path}, umask=0o022)
+    return log.read_text().splitlines()
+
+
+def install(tmp_path: Path, bundle: Path) -> list[str]:
+    return run(tmp_path, "quadlet.sh", str(bundle), "lab-edge", "recreate")
+
+
+def test_env_comes_with_the_units_and_the_record_does_not(tmp_path: Path, bundle: Path) -> None:
+    (bundle / ".env").write_text("A=b\n")
+    (bundle / ".env").chmod(0o600)
+    (bundle / ".novafleet.json").write_text("{}")
+    assert install(tmp_path, bundle) == ["daemon-reload", "restart web.service"]
+    installed = tmp_path / "systemd" / "lab-edge"
+    assert sorted(path.name for path in installed.iterdir()) == [".env", "web.container"]
+    assert (installed / ".env").stat().st_mode & 0o777 == 0o600
