@@ -17,6 +17,14 @@ for file in "$bundle"/* "$bundle"/.[!.]*; do
     *.kube) units="$units ${name%.kube}.service" ;;
   esac
 done
+for file in "$target"/*; do
+  name=${file##*/}
+  [ ! -e "$target.new/$name" ] || continue
+  case $name in # what left the bundle would run on
+    *.container | *.kube) systemctl stop "${name%.*}.service" || : ;;
+    *.pod | *.network | *.volume | *.image | *.build) systemctl stop "${name%.*}-${name##*.}.service" || : ;;
+  esac
+done
 rm -rf -- "$target"
 mv -- "$target.new" "$target"
 systemctl daemon-reload

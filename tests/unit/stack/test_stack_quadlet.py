@@ -48,3 +48,15 @@ def test_env_comes_with_the_units_and_the_record_does_not(tmp_path: Path, bundle
     installed = tmp_path / "systemd" / "lab-edge"
     assert sorted(path.name for path in installed.iterdir()) == [".env", "web.container"]
     assert (installed / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_unit_that_left_the_bundle_is_stopped(tmp_path: Path, bundle: Path) -> None:
+    for name in ("old.container", "old.pod", "lan.network"):
+        (bundle / name).write_text("")
+    install(tmp_path, bundle)
+    for name in ("old.container", "old.pod", "lan.network"):
+        (bundle / name).unlink()
+    stops = ["stop lan-network.service", "stop old-pod.service", "stop old.service"]
+    asked = install(tmp_path, bundle)
+    assert sorted(asked[:-2]) == stops
+    assert asked[-2:] == ["daemon-reload", "restart web.service"]
