@@ -60,3 +60,12 @@ def test_a_unit_that_left_the_bundle_is_stopped(tmp_path: Path, bundle: Path) ->
     asked = install(tmp_path, bundle)
     assert sorted(asked[:-2]) == stops
     assert asked[-2:] == ["daemon-reload", "restart web.service"]
+
+
+def test_networks_and_volumes_are_made_again_after_down(tmp_path: Path, bundle: Path) -> None:
+    (bundle / "lan.network").write_text("[Network]\n")
+    (bundle / "data.volume").write_text("[Volume]\n")
+    install(tmp_path, bundle)
+    asked = run(tmp_path, "stop.sh", "podman", "lab-edge", "keep", "quadlet", str(bundle))
+    assert asked[0] == "stop web.service"
+    assert sorted(asked[1:]) == ["daemon-reload", "stop data-volume.service", "stop lan-network.service"]
