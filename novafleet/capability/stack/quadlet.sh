@@ -5,7 +5,8 @@ bundle=$1 project=$2 verb=start
 [ "$3" = recreate ] && verb=restart
 target=/etc/containers/systemd/$project
 rm -rf -- "$target.new"
-mkdir -p -- "$target.new"
+mkdir -p -- "${target%/*}"
+mkdir -m 700 -- "$target.new"
 units=''
 for file in "$bundle"/* "$bundle"/.[!.]*; do
   [ -f "$file" ] || continue

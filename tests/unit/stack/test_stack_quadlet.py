@@ -69,3 +69,9 @@ def test_networks_and_volumes_are_made_again_after_down(tmp_path: Path, bundle: 
     asked = run(tmp_path, "stop.sh", "podman", "lab-edge", "keep", "quadlet", str(bundle))
     assert asked[0] == "stop web.service"
     assert sorted(asked[1:]) == ["daemon-reload", "stop data-volume.service", "stop lan-network.service"]
+
+
+def test_what_is_installed_is_for_root_alone(tmp_path: Path, bundle: Path) -> None:
+    install(tmp_path, bundle)
+    installed = tmp_path / "systemd" / "lab-edge"
+    assert [oct(path.stat().st_mode & 0o777) for path in (installed.parent, installed)] == ["0o755", "0o700"]
