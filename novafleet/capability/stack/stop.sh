@@ -11,7 +11,8 @@ command -v "$engine" >/dev/null || { echo "$engine is not installed any more" >&
 
 if [ -d "$quadlets" ]; then
   # Networks last, and volumes: their units count as active ever after and would not make them again.
-  for file in "$quadlets"/*.container "$quadlets"/*.kube "$quadlets"/*.pod "$quadlets"/*.network "$quadlets"/*.volume; do
+  for file in "$quadlets"/*.container "$quadlets"/*.kube "$quadlets"/*.pod \
+    "$quadlets"/*.network "$quadlets"/*.volume; do
     [ -f "$file" ] || continue
     name=${file##*/}
     case $name in
