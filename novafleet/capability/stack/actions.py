@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -30,9 +30,10 @@ async def push(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     parents = {f"{root}/{folder}" for file in files for folder in PurePosixPath(file.path).parents if folder.name}
     await ctx.session.run(Command.script(_DIRECTORIES, root, *sorted(parents), become=True, mutates=True))
     before = await _recorded(ctx, root)
-    await _record(ctx, stack, args["engine"], "")
+    stale = sorted(set(before) - {file.path for file in files})
+    await _record(ctx, stack, args["engine"], "", stale)
     changed = [file.path for file in files if await _push(ctx, root, file.path, file.content.reveal(), file.mode)]
-    if stale := sorted(set(before) - {file.path for file in files}):
+    if stale:
         await ctx.session.run(Command.script(_DISCARD, root, *stale, become=True, mutates=True))
     return {"changed": changed, "removed": stale}
 
@@ -48,8 +49,8 @@ async def _recorded(ctx: ActionContext, root: str) -> tuple[str, ...]:
         return ()
 
 
-async def _record(ctx: ActionContext, stack: Stack, engine: str, made: str) -> None:
-    text = bundle.record(ctx.environment.name, stack, engine, made)
+async def _record(ctx: ActionContext, stack: Stack, engine: str, made: str, stale: Sequence[str] = ()) -> None:
+    text = bundle.record(ctx.environment.name, stack, engine, made, stale)
     await _push(ctx, bundle.directory(stack.project), bundle.RECORD, text, 0o600)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -53,10 +53,11 @@ def digest(stack: Stack, engine: str) -> str:
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def record(environment: str, stack: Stack, engine: str, made: str) -> bytes:
-    """``.novafleet.json``. ``made`` is the digest, empty until the stack was started with it."""
+def record(environment: str, stack: Stack, engine: str, made: str, stale: Iterable[str] = ()) -> bytes:
+    """``.novafleet.json``. ``made`` is the digest, empty until the stack was started with it, ``stale`` what earlier
+    bundles left."""
     fields = {"environment": environment, "digest": made, "runtime": engine, "kind": stack.kind, "entry": stack.entry}
-    return json.dumps({**fields, "files": sorted(file.path for file in files(stack))}, indent=2).encode()
+    return json.dumps({**fields, "files": sorted({*stale, *(file.path for file in files(stack))})}, indent=2).encode()
 
 
 def recorded_files(text: bytes) -> tuple[str, ...]:
