@@ -21,6 +21,10 @@ umask 022; for folder do mkdir -p -- "$folder" && chmod a+rx -- "$folder" || exi
 _DISCARD = 'cd -- "$1" && shift && rm -f -- "$@"'
 _COUNT = '"$1" ps -aq --filter "label=com.docker.compose.project=$2" | wc -l'
 
+_UNPOD = """pods=$(podman pod ps -q --filter "label=com.docker.compose.project=$1")
+[ -z "$pods" ] || podman pod rm -f $pods"""
+"""``--replace`` leaves pods alone that are no longer in the file."""
+
 
 async def push(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Write the bundle. The record goes first, without a digest: killed here, the next plan finds the stack."""
@@ -91,6 +95,8 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     Raises StackError NF-STK-004 with the last lines the engine said.
     """
     stack = ctx.environment.stacks[args["stack"]]
+    if stack.kind == "kube" and args["recreate"]:
+        await ctx.session.run(Command.script(_UNPOD, stack.project, become=True, mutates=True), timeout=TIMEOUT)
     command = starter(stack, args["provider"], args["recreate"])
     done = await ctx.session.run(command, check=False, timeout=TIMEOUT)
     # podman-compose ends with 0 even when a container could not be made
