@@ -97,7 +97,8 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     stack = ctx.environment.stacks[args["stack"]]
     if stack.kind == "kube" and args["recreate"]:
         await ctx.session.run(Command.script(_UNPOD, stack.project, become=True, mutates=True), timeout=TIMEOUT)
-    command = starter(stack, args["provider"], args["recreate"])
+    build = args["recreate"] and bundle.builds(stack)
+    command = starter(stack, args["provider"], args["recreate"], build=build)
     done = await ctx.session.run(command, check=False, timeout=TIMEOUT)
     # podman-compose ends with 0 even when a container could not be made
     count = await ctx.session.run(Command.script(_COUNT, args["engine"], stack.project, become=True))
@@ -108,8 +109,8 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     return {"containers": made}
 
 
-def starter(stack: Stack, provider: str, recreate: bool) -> Command:
-    """The command that brings a stack up with one of ``runtime.PROVIDERS``."""
+def starter(stack: Stack, provider: str, recreate: bool, *, build: bool = False) -> Command:
+    """The command that brings a stack up with one of ``runtime.PROVIDERS``; ``build`` its images anew."""
     root = bundle.directory(stack.project)
     if provider == "quadlet":
         mode = "recreate" if recreate else "start"
@@ -121,7 +122,8 @@ def starter(stack: Stack, provider: str, recreate: bool) -> Command:
     file = ("--file", f"{root}/{stack.entry}")
     where = () if provider == "podman-compose" else ("--project-directory", root)
     argv = (*provider.split(), "--project-name", stack.project, *where, *file, "up", "--detach", "--remove-orphans")
-    return Command((*argv, "--force-recreate") if recreate else argv, become=True, mutates=True)
+    anew = (*(("--force-recreate",) if recreate else ()), *(("--build",) if build else ()))
+    return Command((*argv, *anew), become=True, mutates=True)
 
 
 def _not_started(ctx: ActionContext, stack: Stack, provider: str, done: Completed, seen: str) -> StackError:

@@ -172,6 +172,22 @@ def expected(stack: Stack) -> Expected:
     return Expected({name: name in always for name, count in wanted.items() if count}, sum(wanted.values()))
 
 
+def builds(stack: Stack) -> bool:
+    """Are images built from the bundle, and none from elsewhere? Compose would keep those of an earlier bundle."""
+    if stack.kind != "compose":
+        return False
+    services = [each for document in _documents(stack) for each in _mapping(document.get("services")).values()]
+    built = [each for each in services if isinstance(each, dict) and each.get("build")]
+    return bool(built) and all(_built_here(stack, service) for service in built)
+
+
+def _built_here(stack: Stack, service: Mapping[str, Any]) -> bool:
+    build = service["build"]
+    context = PurePosixPath(str(build.get("context", ".") if isinstance(build, dict) else build))
+    inside = any(PurePosixPath(file.path).is_relative_to(context) for file in stack.files)
+    return inside and service.get("image") not in stack.images
+
+
 def _replicas(service: Mapping[str, Any]) -> int:
     """Containers Compose makes of a service; none of one that belongs to a profile."""
     deploy = _mapping(service.get("deploy"))
