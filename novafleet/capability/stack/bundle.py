@@ -160,7 +160,7 @@ def _scalar(text: str) -> yaml.ScalarNode:
 def expected(stack: Stack) -> Expected:
     """The containers its files ask for. Raises ConfigError NF-STK-005 when the entry cannot be read."""
     if stack.kind == "quadlet":
-        names = [PurePosixPath(file.path).stem for file in stack.files if file.path.endswith(".container")]
+        names = [PurePosixPath(file.path).stem for file in stack.files if _is_container(file.path)]
         return Expected(dict.fromkeys(names, True), len(names))
     if stack.kind == "kube":
         pods = [pod for document in _documents(stack) if (pod := _pod(document))]
@@ -170,6 +170,11 @@ def expected(stack: Stack) -> Expected:
     wanted = {str(name): _replicas(fields) for name, fields in services if isinstance(fields, dict)}
     always = {str(name) for name, fields in services if isinstance(fields, dict) and fields.get("restart") in _ALWAYS}
     return Expected({name: name in always for name, count in wanted.items() if count}, sum(wanted.values()))
+
+
+def _is_container(path: str) -> bool:
+    """Is it a unit that is installed? What lies deeper is not."""
+    return path.endswith(".container") and "/" not in path
 
 
 def builds(stack: Stack) -> bool:

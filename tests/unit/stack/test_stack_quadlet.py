@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from novafleet.capability.stack import actions
+from novafleet.capability.stack.bundle import Expected, expected
+from tests.unit.stack.test_stack_plan import EDGE, files
 
 SPY = '#!/bin/sh\necho "$@" >>%s\n'
 
@@ -75,3 +78,8 @@ def test_what_is_installed_is_for_root_alone(tmp_path: Path, bundle: Path) -> No
     install(tmp_path, bundle)
     installed = tmp_path / "systemd" / "lab-edge"
     assert [oct(path.stat().st_mode & 0o777) for path in (installed.parent, installed)] == ["0o755", "0o700"]
+
+
+def test_only_what_is_installed_is_waited_for() -> None:
+    made = files(**{"web.container": "[Container]\n", "disabled/old.container": "[Container]\n"})
+    assert expected(replace(EDGE, kind="quadlet", entry="", files=made)) == Expected({"web": True}, 1)
