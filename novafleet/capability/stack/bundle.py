@@ -97,6 +97,14 @@ def _labelled_unit(file: StackFile, project: str) -> bytes:
     return _SECTION.sub(label, file.content.reveal())
 
 
+class _Loader(yaml.SafeLoader):
+    """Dates, even those that no month has, and ``=`` are text, as they are to Compose and Podman."""
+
+
+for _tag in ("timestamp", "value"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda _, node: str(node.value))
+
+
 class _Block(yaml.SafeDumper):
     """What may stand plain in ``[1:22]`` may do so on a line of its own too, but not the other way round."""
 
@@ -222,7 +230,7 @@ def _documents(stack: Stack) -> Iterator[dict[str, Any]]:
     if content is None:
         raise _unreadable(stack, "the bundle has no such file")
     try:
-        documents = list(yaml.safe_load_all(content.reveal()))
+        documents = list(yaml.load_all(content.reveal(), Loader=_Loader))
     except yaml.YAMLError as error:
         raise _unreadable(stack, " ".join(str(getattr(error, "problem", "") or "not YAML").split())) from error
     if not any(isinstance(document, dict) for document in documents):

@@ -312,3 +312,8 @@ def test_an_entry_that_is_no_mapping_is_said_to_be(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         up(facts(running()), replace(EDGE, files=files(**{"c.yaml": text}), digest="digest-1"))
     assert caught.value.code == "NF-STK-005"
+
+
+def test_what_only_yaml_1_1_reads_as_more_than_text() -> None:
+    text = "x-built: 2024-02-30\nservices: {web: {image: a, command: [test, a, =, b]}}\n"
+    assert bundle.expected(replace(EDGE, files=files(**{"c.yaml": text}))).count == 1
