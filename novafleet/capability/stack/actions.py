@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,10 @@ umask 022; for folder do mkdir -p -- "$folder" && chmod a+rx -- "$folder" || exi
 _DISCARD = 'cd -- "$1" && shift && rm -f -- "$@"'
 _COUNT = '"$1" ps -aq --filter "label=com.docker.compose.project=$2" | wc -l'
 
+_UNPOD = """pods=$(podman pod ps -q --filter "label=com.docker.compose.project=$1")
+[ -z "$pods" ] || podman pod rm -f $pods"""
+"""``--replace`` leaves pods alone that are no longer in the file."""
+
 
 async def push(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Write the bundle. The record goes first, without a digest: killed here, the next plan finds the stack."""
@@ -30,9 +34,10 @@ async def push(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     parents = {f"{root}/{folder}" for file in files for folder in PurePosixPath(file.path).parents if folder.name}
     await ctx.session.run(Command.script(_DIRECTORIES, root, *sorted(parents), become=True, mutates=True))
     before = await _recorded(ctx, root)
-    await _record(ctx, stack, args["engine"], "")
+    stale = sorted(set(before) - {file.path for file in files})
+    await _record(ctx, stack, args["engine"], "", stale)
     changed = [file.path for file in files if await _push(ctx, root, file.path, file.content.reveal(), file.mode)]
-    if stale := sorted(set(before) - {file.path for file in files}):
+    if stale:
         await ctx.session.run(Command.script(_DISCARD, root, *stale, become=True, mutates=True))
     return {"changed": changed, "removed": stale}
 
@@ -48,8 +53,8 @@ async def _recorded(ctx: ActionContext, root: str) -> tuple[str, ...]:
         return ()
 
 
-async def _record(ctx: ActionContext, stack: Stack, engine: str, made: str) -> None:
-    text = bundle.record(ctx.environment.name, stack, engine, made)
+async def _record(ctx: ActionContext, stack: Stack, engine: str, made: str, stale: Sequence[str] = ()) -> None:
+    text = bundle.record(ctx.environment.name, stack, engine, made, stale)
     await _push(ctx, bundle.directory(stack.project), bundle.RECORD, text, 0o600)
 
 
@@ -90,7 +95,10 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     Raises StackError NF-STK-004 with the last lines the engine said.
     """
     stack = ctx.environment.stacks[args["stack"]]
-    command = starter(stack, args["provider"], args["recreate"])
+    if stack.kind == "kube" and args["recreate"]:
+        await ctx.session.run(Command.script(_UNPOD, stack.project, become=True, mutates=True), timeout=TIMEOUT)
+    build = args["recreate"] and bundle.builds(stack)
+    command = starter(stack, args["provider"], args["recreate"], build=build)
     done = await ctx.session.run(command, check=False, timeout=TIMEOUT)
     # podman-compose ends with 0 even when a container could not be made
     count = await ctx.session.run(Command.script(_COUNT, args["engine"], stack.project, become=True))
@@ -101,8 +109,8 @@ async def start(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     return {"containers": made}
 
 
-def starter(stack: Stack, provider: str, recreate: bool) -> Command:
-    """The command that brings a stack up with one of ``runtime.PROVIDERS``."""
+def starter(stack: Stack, provider: str, recreate: bool, *, build: bool = False) -> Command:
+    """The command that brings a stack up with one of ``runtime.PROVIDERS``; ``build`` its images anew."""
     root = bundle.directory(stack.project)
     if provider == "quadlet":
         mode = "recreate" if recreate else "start"
@@ -114,7 +122,8 @@ def starter(stack: Stack, provider: str, recreate: bool) -> Command:
     file = ("--file", f"{root}/{stack.entry}")
     where = () if provider == "podman-compose" else ("--project-directory", root)
     argv = (*provider.split(), "--project-name", stack.project, *where, *file, "up", "--detach", "--remove-orphans")
-    return Command((*argv, "--force-recreate") if recreate else argv, become=True, mutates=True)
+    anew = (*(("--force-recreate",) if recreate else ()), *(("--build",) if build else ()))
+    return Command((*argv, *anew), become=True, mutates=True)
 
 
 def _not_started(ctx: ActionContext, stack: Stack, provider: str, done: Completed, seen: str) -> StackError:

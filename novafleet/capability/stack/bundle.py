@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -59,10 +59,11 @@ def digest(stack: Stack, engine: str) -> str:
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
-def record(environment: str, stack: Stack, engine: str, made: str) -> bytes:
-    """``.novafleet.json``. ``made`` is the digest, empty until the stack was started with it."""
+def record(environment: str, stack: Stack, engine: str, made: str, stale: Iterable[str] = ()) -> bytes:
+    """``.novafleet.json``. ``made`` is the digest, empty until the stack was started with it, ``stale`` what earlier
+    bundles left."""
     fields = {"environment": environment, "digest": made, "runtime": engine, "kind": stack.kind, "entry": stack.entry}
-    return json.dumps({**fields, "files": sorted(file.path for file in files(stack))}, indent=2).encode()
+    return json.dumps({**fields, "files": sorted({*stale, *(file.path for file in files(stack))})}, indent=2).encode()
 
 
 def recorded_files(text: bytes) -> tuple[str, ...]:
@@ -100,6 +101,14 @@ def _labelled_unit(file: StackFile, project: str) -> bytes:
         return b"\n".join([*lines, f"Label={SERVICE_LABEL}={service}".encode()] if found[1] == b"Container" else lines)
 
     return _SECTION.sub(label, file.content.reveal())
+
+
+class _Loader(yaml.SafeLoader):
+    """Dates, even those that no month has, and ``=`` are text, as they are to Compose and Podman."""
+
+
+for _tag in ("timestamp", "value"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda _, node: str(node.value))
 
 
 class _Block(yaml.SafeDumper):
@@ -165,7 +174,7 @@ def _scalar(text: str) -> yaml.ScalarNode:
 def expected(stack: Stack) -> Expected:
     """The containers its files ask for. Raises ConfigError NF-STK-005 when the entry cannot be read."""
     if stack.kind == "quadlet":
-        names = [PurePosixPath(file.path).stem for file in stack.files if file.path.endswith(".container")]
+        names = [PurePosixPath(file.path).stem for file in stack.files if _is_container(file.path)]
         return Expected(dict.fromkeys(names, True), len(names))
     if stack.kind == "kube":
         pods = [pod for document in _documents(stack) if (pod := _pod(document))]
@@ -175,6 +184,27 @@ def expected(stack: Stack) -> Expected:
     wanted = {str(name): _replicas(fields) for name, fields in services if isinstance(fields, dict)}
     always = {str(name) for name, fields in services if isinstance(fields, dict) and fields.get("restart") in _ALWAYS}
     return Expected({name: name in always for name, count in wanted.items() if count}, sum(wanted.values()))
+
+
+def _is_container(path: str) -> bool:
+    """Is it a unit that is installed? What lies deeper is not."""
+    return path.endswith(".container") and "/" not in path
+
+
+def builds(stack: Stack) -> bool:
+    """Are images built from the bundle, and none from elsewhere? Compose would keep those of an earlier bundle."""
+    if stack.kind != "compose":
+        return False
+    services = [each for document in _documents(stack) for each in _mapping(document.get("services")).values()]
+    built = [each for each in services if isinstance(each, dict) and each.get("build")]
+    return bool(built) and all(_built_here(stack, service) for service in built)
+
+
+def _built_here(stack: Stack, service: Mapping[str, Any]) -> bool:
+    build = service["build"]
+    context = PurePosixPath(str(build.get("context", ".") if isinstance(build, dict) else build))
+    inside = any(PurePosixPath(file.path).is_relative_to(context) for file in stack.files)
+    return inside and service.get("image") not in stack.images
 
 
 def _replicas(service: Mapping[str, Any]) -> int:
@@ -206,7 +236,7 @@ def _documents(stack: Stack) -> Iterator[dict[str, Any]]:
     if content is None:
         raise _unreadable(stack, "the bundle has no such file")
     try:
-        documents = list(yaml.safe_load_all(content.reveal()))
+        documents = list(yaml.load_all(content.reveal(), Loader=_Loader))
     except yaml.YAMLError as error:
         raise _unreadable(stack, " ".join(str(getattr(error, "problem", "") or "not YAML").split())) from error
     if not any(isinstance(document, dict) for document in documents):

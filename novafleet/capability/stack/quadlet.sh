@@ -5,15 +5,25 @@ bundle=$1 project=$2 verb=start
 [ "$3" = recreate ] && verb=restart
 target=/etc/containers/systemd/$project
 rm -rf -- "$target.new"
-mkdir -p -- "$target.new"
+mkdir -p -- "${target%/*}"
+mkdir -m 700 -- "$target.new"
 units=''
-for file in "$bundle"/*; do
+for file in "$bundle"/* "$bundle"/.[!.]*; do
   [ -f "$file" ] || continue
-  cp -p -- "$file" "$target.new/"
   name=${file##*/}
+  case $name in .novafleet.json | .*.part) continue ;; esac
+  cp -p -- "$file" "$target.new/"
   case $name in
     *.container) units="$units ${name%.container}.service" ;;
     *.kube) units="$units ${name%.kube}.service" ;;
+  esac
+done
+for file in "$target"/*; do
+  name=${file##*/}
+  [ ! -e "$target.new/$name" ] || continue
+  case $name in # what left the bundle would run on
+    *.container | *.kube) systemctl stop "${name%.*}.service" || : ;;
+    *.pod | *.network | *.volume | *.image | *.build) systemctl stop "${name%.*}-${name##*.}.service" || : ;;
   esac
 done
 rm -rf -- "$target"

@@ -10,12 +10,14 @@ listed() { "$engine" "$@" --filter "label=$label"; }
 command -v "$engine" >/dev/null || { echo "$engine is not installed any more" >&2; exit 1; }
 
 if [ -d "$quadlets" ]; then
-  for file in "$quadlets"/*.container "$quadlets"/*.kube "$quadlets"/*.pod; do
+  # Networks last, and volumes: their units count as active ever after and would not make them again.
+  for file in "$quadlets"/*.container "$quadlets"/*.kube "$quadlets"/*.pod \
+    "$quadlets"/*.network "$quadlets"/*.volume; do
     [ -f "$file" ] || continue
     name=${file##*/}
     case $name in
-      *.pod) systemctl stop "${name%.pod}-pod.service" ;;
-      *) systemctl stop "${name%.*}.service" ;;
+      *.container | *.kube) systemctl stop "${name%.*}.service" ;;
+      *) systemctl stop "${name%.*}-${name##*.}.service" ;;
     esac
   done
 fi

@@ -331,3 +331,8 @@ def test_a_job_that_is_done_is_not_missing_from_the_status(containers: tuple[Con
     [change] = up(seen)
     planned = Planned(environment(EDGE), seen, Plan("lab", "up", (change,)))
     assert resource_state(planned, change) == state
+
+
+def test_what_only_yaml_1_1_reads_as_more_than_text() -> None:
+    text = "x-built: 2024-02-30\nservices: {web: {image: a, command: [test, a, =, b]}}\n"
+    assert bundle.expected(replace(EDGE, files=files(**{"c.yaml": text}))).count == 1
