@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs the quadlets of bundle $1 as those of project $2 and starts their units; $3 `recreate` restarts them.
 set -eu
+# A container that does not mind SIGTERM leaves a failed service.
+end() { systemctl stop "$1" || :; systemctl reset-failed "$1" 2>/dev/null || :; }
 bundle=$1 project=$2 verb=start
 [ "$3" = recreate ] && verb=restart
 target=/etc/containers/systemd/$project
@@ -22,8 +24,8 @@ for file in "$target"/*; do
   name=${file##*/}
   [ ! -e "$target.new/$name" ] || continue
   case $name in # what left the bundle would run on
-    *.container | *.kube) systemctl stop "${name%.*}.service" || : ;;
-    *.pod | *.network | *.volume | *.image | *.build) systemctl stop "${name%.*}-${name##*.}.service" || : ;;
+    *.container | *.kube) end "${name%.*}.service" ;;
+    *.pod | *.network | *.volume | *.image | *.build) end "${name%.*}-${name##*.}.service" ;;
   esac
 done
 rm -rf -- "$target"

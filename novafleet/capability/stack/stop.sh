@@ -7,6 +7,8 @@ engine=$1 project=$2 volumes=$3 kind=$4 bundle=$5
 label=com.docker.compose.project=$project
 quadlets=/etc/containers/systemd/$project
 listed() { "$engine" "$@" --filter "label=$label"; }
+# A container that does not mind SIGTERM leaves a failed service.
+end() { systemctl stop "$1"; systemctl reset-failed "$1" 2>/dev/null; }
 command -v "$engine" >/dev/null || { echo "$engine is not installed any more" >&2; exit 1; }
 
 if [ -d "$quadlets" ]; then
@@ -16,8 +18,8 @@ if [ -d "$quadlets" ]; then
     [ -f "$file" ] || continue
     name=${file##*/}
     case $name in
-      *.container | *.kube) systemctl stop "${name%.*}.service" ;;
-      *) systemctl stop "${name%.*}-${name##*.}.service" ;;
+      *.container | *.kube) end "${name%.*}.service" ;;
+      *) end "${name%.*}-${name##*.}.service" ;;
     esac
   done
 fi
