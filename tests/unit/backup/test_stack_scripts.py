@@ -114,3 +114,16 @@ def test_paused_containers_go_on(engine: Path, tmp_path: Path) -> None:
         assert (done.returncode, (tmp_path / "paused").read_text()) == (status, left)
         assert folder.exists() is bool(status)
     assert "still paused: stuck" in done.stderr
+
+
+def test_a_watch_that_was_quicker_is_over_before_its_name_is_needed_again(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It let the containers go on itself, and looks once more before it ends."""
+    programs, asked = tmp_path / "programs", tmp_path / "asked"
+    programs.mkdir()
+    (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{asked}\n')
+    (programs / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert run("stack_go_on.sh", str(engine), str(tmp_path / "gone"), "nf-stack-lab").returncode == 0
+    assert asked.read_text() == "stop nf-stack-lab.service\n"
