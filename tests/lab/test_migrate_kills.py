@@ -44,6 +44,7 @@ ALWAYS = frozenset(
 )
 """Run by `make test`, too."""
 NUMBERS = count(1)
+ATTEMPTS = 3
 PAUSE = 300_000
 """Microseconds: an emulated guest that does more keeps others from their work."""
 
@@ -96,11 +97,8 @@ def test_one_copy_is_left_whoever_dies(
 
 def lived_through(arena: Arena, case: Case) -> str:
     """What became of it, in a line."""
-    source = arena.ready()
-    doors = arena.doors()
-    wounded = arena.begin(case, source, next(NUMBERS))
+    doors, wounded = held(arena, case)
     try:
-        wounded.reach(case.moment)
         VICTIMS[case.victim](wounded)
         wounded.go_on()
     finally:
@@ -114,7 +112,25 @@ def lived_through(arena: Arena, case: Case) -> str:
     undone = undo(arena, case, wounded, home)
     status = "killed" if case.victim == "controller" else f"exit {wounded.process.returncode}"
     told = f"{status}, {', '.join(rules) or 'nothing to recover'}"
-    return f"{source} -> {wounded.destination}: {told}; runs on {home}{undone}"
+    return f"{wounded.source} -> {wounded.destination}: {told}; runs on {home}{undone}"
+
+
+def held(arena: Arena, case: Case) -> tuple[Mapping[str, tuple[str, set[str]]], Wounded]:
+    """A migration held at its moment, and what was open before it. One case in a hundred (post-copy of a small guest)
+    was over before its moment was told: then another begins."""
+    for _ in range(ATTEMPTS):
+        source = arena.ready()
+        doors = arena.doors()
+        wounded = arena.begin(case, source, next(NUMBERS))
+        try:
+            if wounded.reached(case.moment):
+                return doors, wounded
+        except BaseException:
+            wounded.process.kill()
+            wounded.process.wait()
+            arena.mend()
+            raise
+    raise AssertionError(f"{ATTEMPTS} migrations missed the moment {case.moment}: {wounded.said()}")
 
 
 def judged(arena: Arena, case: Case, wounded: Wounded) -> str:

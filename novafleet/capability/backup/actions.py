@@ -285,13 +285,14 @@ async def _copied(
     async with opened(work.ctx.session, address, work.clock, export.ended) as source:
         plan, writer, begin = await _begun(work, store, plan, source.size)
         keep = partial(keeper.keep, plan.disk.target, writer, source.size) if keeper else None
-        count = await read_again(store, source, writer, plan.lost)
-        count += await copy(source, source.size, writer, replace(reading, begin=begin, keep=keep))
-        if plan.since and not plan.lost:
-            plan = await _audited(work, source, plan)
-            if not plan.since:
-                await keeper.drop(plan.disk.target) if keeper else None
-                count += await copy(source, source.size, writer, replace(reading, changes=False))
+        lost = await read_again(store, source, writer, plan.lost)
+        copying = copy(source, source.size, writer, replace(reading, begin=begin, keep=keep))
+        count, audited = await together(copying, _audited(work, source, plan))
+        count += lost
+        if plan.since and not audited.since:
+            await keeper.drop(plan.disk.target) if keeper else None
+            count += await copy(source, source.size, writer, replace(reading, changes=False))
+        plan = audited
         root, stored = await writer.finish(source.size)
     return DiskCopy(
         name=plan.disk.name,
@@ -322,7 +323,7 @@ async def _begun(work: Work, store: Backup, plan: DiskPlan, size: int) -> tuple[
 async def _audited(work: Work, source: BlockSource, plan: DiskPlan) -> DiskPlan:
     """The plan, to read everything when its bitmap is caught at not telling. Damage of the last copy is told, and for
     a repair to mend: this backup is as good as it can be all the same."""
-    if plan.parent is None:
+    if plan.parent is None or not plan.since or plan.lost:
         return plan
     try:
         place = await missed(source, await work.repository.disk(plan.parent), random.SystemRandom())
