@@ -25,7 +25,7 @@ from obstore.store import S3Store as Bucket
 from novafleet.errors import Retry, StoreError
 from novafleet.model.backup import StoredObject
 from novafleet.objectstore.credentials import Credentials
-from novafleet.objectstore.keys import checked, checked_prefix
+from novafleet.objectstore.keys import checked, checked_prefix, is_key
 from novafleet.objectstore.translate import finding, ignored_range, status_of
 
 if TYPE_CHECKING:
@@ -101,12 +101,13 @@ class S3Store:
         return StoredObject(key, meta["size"], meta["last_modified"].timestamp())
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """ListObjectsV2; a page that fails is asked for again by the last key before it."""
+        """ListObjectsV2; a page that fails is asked for again by the last key before it. Names that no object has are
+        none of ours."""
         after = None
         while True:
             page = await self._call(prefix, partial(_page, self._reads, checked_prefix(prefix), after))
             for meta in page:
-                if not meta["path"].startswith("."):
+                if is_key(meta["path"]):
                     yield StoredObject(meta["path"], meta["size"], meta["last_modified"].timestamp())
             if len(page) < PAGE:
                 return

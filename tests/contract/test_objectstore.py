@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from novafleet.errors import MissingObjectError, SpaceError, StoreError
+from novafleet.objectstore import files, s3
 from novafleet.objectstore.open import open_store
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import ObjectStore
@@ -121,6 +122,22 @@ async def test_lists_by_prefix(store: ObjectStore) -> None:
         await keys(store, "ab")
 
 
+FOREIGN = ("packs/Thumbs.db", "packs/aa/@eaDir/SYNO@index", "packs/Ünïcode", "packs/a b", "#recycle/x", "packs/~x~")
+
+
+async def test_what_is_nobodys_object_is_not_listed(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Desktops, file servers and their thumbnails leave files beside ours."""
+    if isinstance(store, MemoryStore):
+        pytest.skip("nobody else writes there")
+    await store.put("packs/aa/object", b"")
+    for module in (files, s3):
+        monkeypatch.setattr(module, "checked", lambda key: key)
+    for name in FOREIGN:
+        await store.put(name, b"x")
+    assert await keys(store) == ["packs/aa/object"]
+    assert await keys(store, "packs/") == ["packs/aa/object"]
+
+
 async def test_lists_1100_objects(store: ObjectStore) -> None:
     names = [f"packs/{number % 7:02x}/{number:05}" for number in range(1100)]
     await asyncio.gather(*(store.put(name, b"x") for name in names))
@@ -197,6 +214,7 @@ async def test_probe(request: pytest.FixtureRequest, store: ObjectStore) -> None
 
 WRITER = """\
 import asyncio, sys
+from novafleet.objectstore import files, s3
 from novafleet.objectstore.open import open_store
 async def main():
     store = open_store(sys.argv[1])
