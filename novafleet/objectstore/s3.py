@@ -102,12 +102,12 @@ class S3Store:
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         """ListObjectsV2; a page that fails is asked for again by the last key before it. Names that no object has are
-        none of ours."""
+        none of ours, nor is the ``prefix/`` by which consoles mark a folder: the client calls it ``prefix``."""
         after = None
         while True:
             page = await self._call(prefix, partial(_page, self._reads, checked_prefix(prefix), after))
             for meta in page:
-                if is_key(meta["path"]):
+                if is_key(meta["path"]) and meta["path"].startswith(prefix):
                     yield StoredObject(meta["path"], meta["size"], meta["last_modified"].timestamp())
             if len(page) < PAGE:
                 return

@@ -22,7 +22,7 @@ from novafleet.objectstore.open import open_store
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import ObjectStore
 from tests.fakes.memorystore import MemoryStore
-from tests.objectstores import NfsServer, S3Server
+from tests.objectstores import BUCKET, KEY_ID, SECRET, NfsServer, S3Server, program
 
 EXCLUSIVE = ("memory", "directory", "s3", "nfs")
 MIB = 1 << 20
@@ -136,6 +136,26 @@ async def test_what_is_nobodys_object_is_not_listed(store: ObjectStore, monkeypa
         await store.put(name, b"x")
     assert await keys(store) == ["packs/aa/object"]
     assert await keys(store, "packs/") == ["packs/aa/object"]
+
+
+def _mark_folder(server: S3Server, path: str) -> None:
+    """An empty object ``path/``, as consoles and file managers make them."""
+    argv = ("mkdir", "--config", "/dev/null", "--s3-provider", "Other", "--s3-env-auth", "--s3-directory-markers")
+    place = ("--s3-endpoint", server.endpoint, f":s3:{BUCKET}/{path}")
+    keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
+    subprocess.run((program("rclone"), *argv, *place), env={**os.environ, **keys}, check=True, timeout=30)
+
+
+async def test_folders_that_a_console_made_are_no_objects(s3_server: S3Server) -> None:
+    prefix = f"m{random.randrange(1 << 40):x}"
+    store = open_store(s3_server.url(prefix))
+    for folder in ("index", "packs", "packs/aa"):
+        await asyncio.to_thread(_mark_folder, s3_server, f"{prefix}/{folder}")
+    assert await keys(store, "index/") == []
+    assert await keys(store, "packs/aa/") == []
+    await store.put("index/object", b"")
+    assert await keys(store, "index/") == ["index/object"]
+    await store.close()
 
 
 async def test_lists_1100_objects(store: ObjectStore) -> None:
