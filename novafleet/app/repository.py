@@ -6,21 +6,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from novafleet.errors import ConfigError
+from novafleet.errors import ConfigError, RepositoryError
 from novafleet.objectstore.open import open_store
 from novafleet.ports import ObjectStore
 from novafleet.repository import KeySource, Repository
 
 
 def key_source(file: Path | None, passphrase: str = "") -> KeySource:
-    """What ``--key-file`` and ``--passphrase`` say. Raises ConfigError NF-REPO-041 for none or both of them."""
+    """What ``--key-file`` and ``--passphrase`` say. Raises ConfigError NF-REPO-041 for none or both of them,
+    RepositoryError NF-REPO-007 for a ``~USER`` of nobody."""
     if bool(file) == bool(passphrase):
         raise ConfigError(
             "give one key of the repository" + (", not two" if file else ""),
             code="NF-REPO-041",
             hints=("--key-file PATH, or --passphrase env:NAME, file:PATH, credential:NAME or keyring:NAME",),
         )
-    return KeySource(file.expanduser() if file else None, passphrase)
+    try:
+        return KeySource(file.expanduser() if file else None, passphrase)
+    except RuntimeError as exc:
+        what = "the key file's ~ is no home directory"
+        raise RepositoryError(what, code="NF-REPO-007", where=str(file), hints=("--key-file /WHOLE/PATH",)) from exc
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMES = ("file", "nfs", "s3")
 S3_OPTIONS = ("endpoint", "region", "credentials", "profile", "style", "ca")
 NFS_OPTIONS = ("version", "mountport", "uid", "gid")
+_PRINTABLE = re.compile("[!-~]+")
 
 
 def open_store(url: str, environ: Mapping[str, str] = os.environ) -> ObjectStore:
@@ -44,6 +46,8 @@ def _split(url: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for what is no number
     except ValueError as exc:
         raise _wrong("", f"the URL of the repository cannot be read: {exc}") from exc
+    if "\0" in unquote(parts.path):
+        raise _wrong("", "no path has a zero byte (%00) in it")
     if "@" in parts.netloc:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ConfigError(
@@ -72,7 +76,10 @@ def _directory(path: str) -> ObjectStore:
 
     if not path.strip():
         raise _wrong("", "the URL of the repository is empty")
-    return DirectoryStore(Path(path))
+    try:
+        return DirectoryStore(Path(path))
+    except RuntimeError as exc:
+        raise _wrong(path, "there is no such user, or none with a home directory") from exc
 
 
 def _file(url: str, parts: SplitResult) -> ObjectStore:
@@ -109,7 +116,7 @@ def _s3(url: str, parts: SplitResult, options: Mapping[str, str], environ: Mappi
         _endpoint(
             url, options.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
         ),
-        options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        _region(url, options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "")),
         options.get("style") == "virtual",
         _authority(url, options.get("ca") or environ.get("AWS_CA_BUNDLE", "")),
     )
@@ -120,17 +127,25 @@ def _endpoint(url: str, endpoint: str) -> str:
     if not endpoint:
         return ""
     parts = _split(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    whole = _PRINTABLE.fullmatch(endpoint) and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.netloc or not whole:
         raise _wrong(url, f"the endpoint {endpoint} is no http:// or https:// URL", "endpoint=https://s3.example.org")
     return endpoint.rstrip("/")
+
+
+def _region(url: str, region: str) -> str:
+    """It goes into a header of every request, where the client takes nothing else."""
+    if region and not _PRINTABLE.fullmatch(region):
+        raise _wrong(url, f"the region {region!r} is no name of one", "region=eu-west-1")
+    return region or "us-east-1"
 
 
 def _authority(url: str, path: str) -> str:
     if not path:
         return ""
     try:
-        return Path(path).expanduser().read_text(encoding="ascii")
-    except (OSError, UnicodeError) as exc:
+        return Path(path).expanduser().read_text(encoding="ascii", errors="replace")  # bundles have comments
+    except (OSError, RuntimeError) as exc:
         raise _wrong(url, f"the certificates in {path} cannot be read: {exc}") from exc
 
 

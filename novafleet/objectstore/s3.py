@@ -26,7 +26,7 @@ from novafleet.errors import Retry, StoreError
 from novafleet.model.backup import StoredObject
 from novafleet.objectstore.credentials import Credentials
 from novafleet.objectstore.keys import checked, checked_prefix, is_key
-from novafleet.objectstore.translate import finding, ignored_range, status_of
+from novafleet.objectstore.translate import finding, ignored_range, status_of, unusable
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -70,9 +70,12 @@ class S3Store:
         self._proving = asyncio.Lock()
         self._patience = FIRST_PATIENCE
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
-        self._reads = _client(address, credentials, timeout=3600, read_timeout=STALLED)
-        self._writes = _client(address, credentials, timeout=STALLED + SMALL // SLOWEST)
-        self._uploads = _client(address, credentials, timeout=STALLED + LARGEST // SLOWEST)
+        try:
+            self._reads = _client(address, credentials, timeout=3600, read_timeout=STALLED)
+            self._writes = _client(address, credentials, timeout=STALLED + SMALL // SLOWEST)
+            self._uploads = _client(address, credentials, timeout=STALLED + LARGEST // SLOWEST)
+        except (ValueError, BaseError) as exc:
+            raise unusable(exc, url) from exc
 
     async def put(self, key: str, data: bytes | memoryview) -> None:
         """One PutObject. Raises SpaceError, StoreError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError
+from novafleet.errors import ConfigError, MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError
 
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504}
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -50,6 +50,17 @@ def finding(exc: Exception, url: str, key: str) -> NovaFleetError:
         return _unreachable(where, cause)
     retry = Retry.LATER if status in TRANSIENT or not status else Retry.AFTER_FIX
     return StoreError("the S3 endpoint failed", code="NF-STORE-023", where=where, cause=cause, retry=retry)
+
+
+def unusable(exc: Exception, url: str) -> ConfigError:
+    """The finding of a client that could not even be made: of a prefix with ``..``, certificates that are none."""
+    return ConfigError(
+        "this is no URL of a place in a bucket",
+        code="NF-STORE-003",
+        where=url,
+        cause=_cause(str(exc), 0, ""),
+        hints=("s3://BUCKET/PREFIX?endpoint=URL, and ca=PATH is a file of PEM certificates",),
+    )
 
 
 def _no_bucket(where: str, cause: str) -> StoreError:

@@ -90,6 +90,8 @@ def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
 def test_one_key_must_be_given(place: Path) -> None:
     assert call("repo", "check", "repo", status=2)["errors"][0]["code"] == "NF-REPO-041"
     assert call("repo", "check", *KEY, status=2)["errors"][0]["code"] == "NF-REPO-040"
+    error = call("repo", "check", "repo", "--key-file", "~nobody.here/key", status=1)["errors"][0]
+    assert error["code"] == "NF-REPO-007"
 
 
 def test_damage_is_named_and_the_status_is_1(place: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from novafleet.errors import ConfigError, NovaFleetError
+from novafleet.model.secret import Secret
 from novafleet.objectstore import libnfs, s3
+from novafleet.objectstore.credentials import Credentials, find
 from novafleet.objectstore.directory import DirectoryStore
 from novafleet.objectstore.nfs import Export
 from novafleet.objectstore.open import open_store
@@ -102,7 +105,20 @@ REFUSED = {
     "s3://bucket?endpoint=x:9000": "NF-STORE-003",
     "s3://bucket?style=any": "NF-STORE-003",
     "s3://bucket?ca=/nothing/here": "NF-STORE-003",
+    "s3://bucket?ca=/etc/hostname": "NF-STORE-003",
     "s3://bucket/a#b": "NF-STORE-003",
+    "s3://bucket/../b": "NF-STORE-003",
+    "s3://bucket/a//b": "NF-STORE-003",
+    "s3://bucket/a%0ab": "NF-STORE-003",
+    "s3://bucket?endpoint=http://s3 .example.org": "NF-STORE-003",
+    "s3://bucket?endpoint=http://h/%0a": "NF-STORE-003",
+    "s3://bucket?endpoint=http://h?x=1": "NF-STORE-003",
+    "s3://bucket?region=eu west": "NF-STORE-003",
+    "s3://bucket?credentials=file:~nobody.here/keys": "NF-STORE-024",
+    "s3://bucket?ca=~nobody.here/ca": "NF-STORE-003",
+    "~nobody.here/backup": "NF-STORE-003",
+    "file:///srv/a%00b": "NF-STORE-003",
+    "nfs://server/export/a%00b": "NF-STORE-003",
     "s3://AK:a-secret@bucket/prefix": "NF-STORE-004",
     "s3://bucket?endpoint=https://AK:a-secret@host": "NF-STORE-004",
     "nfs://user@server/export": "NF-STORE-004",
@@ -137,6 +153,8 @@ CREDENTIALS = "[default]\naws_access_key_id = AK\naws_secret_access_key = a-secr
         (CREDENTIALS, "&profile=other", {}, "aws_secret_access_key is missing"),
         ("a-secret", "", {}, "not of the form"),
         (None, "", {"AWS_ACCESS_KEY_ID": "AK"}, "AWS_SECRET_ACCESS_KEY is missing"),
+        (None, "", {**KEYS, "AWS_SESSION_TOKEN": "a-secret\nb"}, "AWS_SESSION_TOKEN has characters"),
+        (None, "", {**KEYS, "AWS_ACCESS_KEY_ID": "AKé"}, "AWS_ACCESS_KEY_ID has characters"),
         (CREDENTIALS, "", {}, ""),
         (CREDENTIALS, "&profile=default", {"AWS_ACCESS_KEY_ID": "half"}, ""),
     ],
@@ -156,6 +174,15 @@ def test_credentials(tmp_path: Path, content: str | None, query: str, environ: d
     assert caught.value.code == "NF-STORE-024"
     assert says in caught.value.what
     assert "a-secret" not in str(caught.value.finding())
+
+
+def test_line_ends_around_credentials(tmp_path: Path) -> None:
+    """Of files that were read into variables, or came from Windows."""
+    path = tmp_path / "credentials"
+    path.write_bytes(CREDENTIALS.replace("\n", "\r\n").encode())
+    expected = Credentials("AK", Secret.of("a-secret"), Secret.of("t"))
+    assert find("", "", {name: f"{text}\r\n" for name, text in {**KEYS, "AWS_SESSION_TOKEN": "t"}.items()}) == expected
+    assert find(f"file:{path}", "", {}) == replace(expected, token=Secret.of(""))
 
 
 def test_libnfs_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
