@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SCHEMES = ("file", "nfs", "s3")
 S3_OPTIONS = ("endpoint", "region", "credentials", "profile", "style", "ca")
 NFS_OPTIONS = ("version", "mountport", "uid", "gid")
+_ELSEWHERE = re.compile("[^/]+:")
+"""How rsync, borg and restic begin what is not on this machine: ``user@host:/path``, ``s3:…``."""
 _PRINTABLE = re.compile("[!-~]+")
 
 
@@ -76,6 +78,9 @@ def _directory(path: str) -> ObjectStore:
 
     if not path.strip():
         raise _wrong("", "the URL of the repository is empty")
+    if _ELSEWHERE.match(path):
+        fix = ("file:///PATH, nfs://SERVER/EXPORT/PATH or s3://BUCKET/PREFIX?endpoint=URL", f"a directory: ./{path}")
+        raise _wrong(path, "a ':' before the first '/' reads as another machine or a scheme", *fix)
     try:
         return DirectoryStore(Path(path))
     except RuntimeError as exc:

@@ -27,6 +27,7 @@ def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{tmp_path}/backup",
         "backup",
         "~/backup",
+        "./backup",
         f"file://{tmp_path}/backup",
         f"file://localhost{tmp_path}/backup",
     ):
@@ -34,6 +35,7 @@ def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(store, DirectoryStore)
         assert store.url == str(tmp_path / "backup")
     assert open_store("file:///srv/with%20space").url == "/srv/with space"
+    assert open_store("./2027-01-01T10:00").url == str(tmp_path / "2027-01-01T10:00")
     assert not list(tmp_path.iterdir()), "nothing is made before something is written"
 
 
@@ -91,6 +93,10 @@ REFUSED = {
     "  ": "NF-STORE-003",
     "s4://bucket": "NF-STORE-003",
     "sftp://host/path": "NF-STORE-003",
+    "ada@host:/srv/backup": "NF-STORE-003",
+    "host:backup": "NF-STORE-003",
+    "file:/srv/backup": "NF-STORE-003",
+    "s3:https://host/bucket": "NF-STORE-003",
     "file://srv/backup": "NF-STORE-003",
     "file:///srv?x=1": "NF-STORE-003",
     "nfs://server": "NF-STORE-003",
