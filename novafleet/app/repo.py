@@ -23,6 +23,7 @@ from novafleet.repository.lease import REPLICA, exists, leases
 from novafleet.repository.records import holds
 from novafleet.repository.repair import QUARANTINE, Repaired
 from novafleet.repository.replicate import Copied, replicate
+from novafleet.repository.repository import refuse_taken
 from novafleet.repository.stats import Stats
 from novafleet.repository.trash import trashed
 
@@ -108,6 +109,7 @@ async def init(request: InitRequest) -> Initialized:
     _absent(request.sheet)
     config.new(request.cell)  # refused before anything is written
     async with opened_store(request.url) as store:
+        await refuse_taken(store)
         seen = await probe(store)
         if not request.single_writer:
             demand_exclusive(store, seen)

@@ -48,8 +48,7 @@ class Repository:
         Raises RepositoryError: NF-REPO-003 when there is one, NF-REPO-007 for an unusable key.
         """
         material = key.read()
-        if await _present(store):
-            raise _exists(store.url)
+        await refuse_taken(store)
         content, master = config.dump(config.new(cell)), Secret.of(keys.new_master())
         slot = await keys.add_slot(store, content, master, material, label="first", at=at)
         await store.put(READER, Path(__file__).with_name(READER).read_bytes())
@@ -225,12 +224,17 @@ class Repository:
         return content
 
 
-async def _present(store: ObjectStore) -> bool:
-    try:
-        await store.stat(config.KEY)
-    except MissingObjectError:
-        return False
-    return True
+async def refuse_taken(store: ObjectStore) -> None:
+    """Raise RepositoryError NF-REPO-003 where a repository is, or the beginning of a copy of one."""
+    if await lease.exists(store, config.KEY):
+        raise _exists(store.url)
+    if await lease.exists(store, lease.REPLICA):
+        raise RepositoryError(
+            "the beginning of a replica is here",
+            code="NF-REPO-003",
+            where=store.url,
+            hints=(f"novafleet repo copy SOURCE {store.url} goes on with it", "or remove what is there"),
+        )
 
 
 def _exists(url: str) -> RepositoryError:

@@ -53,6 +53,17 @@ def test_a_new_repository_is_private_and_clean(place: Path) -> None:
     assert call("repo", "init", "repo", *KEY, status=1)["errors"][0]["code"] == "NF-REPO-003"
 
 
+def test_where_one_is_nothing_is_made(place: Path) -> None:
+    assert call("repo", "init", "repo", "--key-file", "new", status=1)["errors"][0]["code"] == "NF-REPO-003"
+    assert not (place / "new").exists(), "a key that opens nothing would be taken for the repository's"
+    (place / "begun").mkdir()
+    (place / "begun" / "replica").write_text("{}")
+    error = call("repo", "init", "begun", *KEY, status=1)["errors"][0]
+    assert (error["code"], error["what"]) == ("NF-REPO-003", "the beginning of a replica is here")
+    call("repo", "copy", "repo", "begun")
+    assert call("repo", "info", "begun", *KEY)["replica"]
+
+
 def test_the_recovery_sheet_opens_it(place: Path) -> None:
     done = CliRunner().invoke(app, ["repo", "key", "sheet", "repo", *KEY, "--to", "sheet"])
     assert done.exit_code == 0, done.output
