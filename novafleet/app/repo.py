@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from novafleet.app.repository import open_repository, opened_store
-from novafleet.errors import ConfigError, MissingObjectError, RepositoryError
+from novafleet.errors import ConfigError, RepositoryError
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import Clock
 from novafleet.repository import KeySource, Repository, config, keys
@@ -23,7 +23,7 @@ from novafleet.repository.lease import REPLICA, exists, leases
 from novafleet.repository.records import holds
 from novafleet.repository.repair import QUARANTINE, Repaired
 from novafleet.repository.replicate import Copied, replicate
-from novafleet.repository.repository import refuse_taken
+from novafleet.repository.repository import config_of, refuse_taken
 from novafleet.repository.stats import Stats
 from novafleet.repository.trash import trashed
 
@@ -178,12 +178,9 @@ async def check(url: str, key: KeySource, share: float, progress: Progress) -> C
 
 
 async def scrub(url: str, share: float, progress: Progress) -> Scrub:
-    """Hash packs; no key is needed. Raises RepositoryError NF-REPO-002 when there is no repository."""
+    """Hash packs; no key is needed. Raises RepositoryError as ``config_of`` does."""
     async with opened_store(url) as store:
-        try:
-            await store.stat(config.KEY)
-        except MissingObjectError as exc:
-            raise RepositoryError("there is no repository here", code="NF-REPO-002", where=store.url) from exc
+        await config_of(store)
         found = await checking.scrub(store, share=share, progress=progress)
     damaged = tuple(each for each in found if each.why)
     return Scrub(len(found), sum(each.size for each in found), damaged)
@@ -212,6 +209,7 @@ async def stats(url: str, key: KeySource, progress: Progress) -> Stats:
 async def key_ls(url: str) -> Sequence[Slot]:
     """Its key slots; no key is needed to see them."""
     async with opened_store(url) as store:
+        await config_of(store)
         return await keys.slots(store)
 
 

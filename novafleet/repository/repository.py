@@ -63,17 +63,7 @@ class Repository:
     async def open(cls, store: ObjectStore, key: KeySource) -> Repository:
         """Raises RepositoryError: NF-REPO-002 none there, -004 newer format, -005 wrong key, -006 damaged."""
         material = key.read()
-        try:
-            content = await store.get(config.KEY)
-        except MissingObjectError as exc:
-            raise RepositoryError(
-                "there is no repository here",
-                code="NF-REPO-002",
-                where=store.url,
-                retry=Retry.AFTER_FIX,
-                hints=("check the URL, or make one: novafleet repo init URL --key-file K",),
-            ) from exc
-        config.load(content, f"{store.url}: {config.KEY}")
+        content = await config_of(store)
         return cls(store, content, await keys.unlock(store, content, material))
 
     async def slots(self) -> tuple[Slot, ...]:
@@ -222,6 +212,22 @@ class Repository:
         if self.keyring.chunk_id(kind, content) != chunk:
             raise damaged(where, "its content is not what its id says")
         return content
+
+
+async def config_of(store: ObjectStore) -> bytes:
+    """The object ``config``, for which no key is needed. Raises RepositoryError NF-REPO-002, -004 or -006."""
+    try:
+        content = await store.get(config.KEY)
+    except MissingObjectError as exc:
+        raise RepositoryError(
+            "there is no repository here",
+            code="NF-REPO-002",
+            where=store.url,
+            retry=Retry.AFTER_FIX,
+            hints=("check the URL, or make one: novafleet repo init URL --key-file K",),
+        ) from exc
+    config.load(content, f"{store.url}: {config.KEY}")
+    return content
 
 
 async def refuse_taken(store: ObjectStore) -> None:

@@ -98,6 +98,17 @@ def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
     assert error["code"] == "NF-REPO-016"
 
 
+@pytest.mark.parametrize("words", [["scrub"], ["key", "ls"], ["copy"]], ids=str)
+def test_what_needs_no_key_needs_a_repository_it_understands(place: Path, words: list[str]) -> None:
+    target = ["target"] if words == ["copy"] else []
+    assert call("repo", *words, "absent", *target, status=1)["errors"][0]["code"] == "NF-REPO-002"
+    config = place / "repo" / "config"
+    config.write_text(config.read_text().replace('"version": 1', '"version": 2'))
+    assert call("repo", *words, "repo", *target, status=1)["errors"][0]["code"] == "NF-REPO-004"
+    assert not (place / "absent").exists()
+    assert not (place / "target").exists()
+
+
 def test_one_key_must_be_given(place: Path) -> None:
     assert call("repo", "check", "repo", status=2)["errors"][0]["code"] == "NF-REPO-041"
     assert call("repo", "check", *KEY, status=2)["errors"][0]["code"] == "NF-REPO-040"
