@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from novafleet.errors import MissingObjectError, RepositoryError
@@ -60,7 +61,8 @@ async def _prepare(source: ObjectStore, target: ObjectStore) -> None:
         await target.put(REPLICA, json.dumps({"of": source.url}).encode())
         slots = sorted([each.key async for each in source.list(keys.PREFIX)])
         for key in (*slots, READER, README):
-            await target.put(key, await source.get(key))
+            with suppress(MissingObjectError):  # a repository is one without reader.py too
+                await target.put(key, await source.get(key))
         await target.create(config.KEY, wanted)
     if await target.get(config.KEY) != wanted or not await exists(target, REPLICA):
         raise RepositoryError(

@@ -198,6 +198,14 @@ def test_only_copying_writes_to_a_replica(place: Path) -> None:
     assert [each["id"] for each in call("backup", "ls", *repo)["snapshots"]] == [first, second]
 
 
+def test_a_copy_needs_nothing_that_reading_does_not(place: Path) -> None:
+    made = back_up(place, 5)
+    for name in ("reader.py", "readme.txt", "reserve"):
+        (place / "repo" / name).unlink()
+    assert call("repo", "copy", "repo", "replica")["snapshots"] == [made]
+    assert call("repo", "check", "replica", *KEY, "--read-data")["clean"]
+
+
 def test_a_copy_needs_no_key(place: Path) -> None:
     made = back_up(place, 5)
     assert call("repo", "copy", "repo", "replica")["snapshots"] == [made]
