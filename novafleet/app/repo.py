@@ -233,12 +233,14 @@ async def key_rotate(url: str, key: KeySource, new: KeySource, label: str) -> Ro
 
     What was stored stays as it is: both keys wrap one master key.
     """
-    async with open_repository(url, key) as repository:
+    known = key.read()
+    async with open_repository(url, known) as repository:
         before = await repository.slots()
         made = _ensure_key(new)
-        added = await repository.add_key(new, label=label, at=time.time())
-        await Repository.open(repository.store, new)
-        old = [each for each in await keys.opened_by(repository.store, key.read()) if each != added.id]
+        fresh = new.read()
+        added = await repository.add_key(fresh, label=label, at=time.time())
+        await Repository.open(repository.store, fresh)
+        old = [each for each in await keys.opened_by(repository.store, known) if each != added.id]
         for slot in old:
             await repository.remove_key(slot)
     return Rotated(added, made, tuple(each for each in before if each.id in old))

@@ -10,6 +10,7 @@ from novafleet.errors import ConfigError, RepositoryError
 from novafleet.objectstore.open import open_store
 from novafleet.ports import ObjectStore
 from novafleet.repository import KeySource, Repository
+from novafleet.repository.keys import Key
 
 
 def key_source(file: Path | None, passphrase: str = "") -> KeySource:
@@ -45,7 +46,7 @@ async def opened_store(url: str) -> AsyncIterator[ObjectStore]:
 
 
 @asynccontextmanager
-async def open_repository(url: str, key: KeySource) -> AsyncIterator[Repository]:
+async def open_repository(url: str, key: Key) -> AsyncIterator[Repository]:
     """The repository at a URL. Raises RepositoryError (NF-REPO-002 there is none, -005 another key), StoreError."""
     async with opened_store(url) as store:
         yield await Repository.open(store, key)

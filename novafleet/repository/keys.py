@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -62,6 +62,17 @@ class KeyMaterial:
 
     kind: SlotKind
     secret: Secret
+
+    def read(self) -> KeyMaterial:
+        """Itself: what was read from a pipe cannot be read again."""
+        return self
+
+
+class Key(Protocol):
+    """A key wherever it comes from: ``KeySource``, or ``KeyMaterial`` once it is read."""
+
+    def read(self) -> KeyMaterial:
+        """The secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from novafleet.repository import catalogue, config, keys, lease, pack, reserve
 from novafleet.repository.chunkmap import Page, Root, decode_root
 from novafleet.repository.config import CELL
 from novafleet.repository.index import Index, Location
-from novafleet.repository.keys import KeySource, Slot
+from novafleet.repository.keys import Key, KeySource, Slot
 from novafleet.repository.pipeline import Pipeline
 from novafleet.repository.seal import Keyring, Kind, damaged, newer, unseal
 from novafleet.repository.segments import Segments
@@ -60,7 +60,7 @@ class Repository:
         return cls(store, content, master)
 
     @classmethod
-    async def open(cls, store: ObjectStore, key: KeySource) -> Repository:
+    async def open(cls, store: ObjectStore, key: Key) -> Repository:
         """Raises RepositoryError: NF-REPO-002 none there, -004 newer format, -005 wrong key, -006 damaged."""
         material = key.read()
         content = await config_of(store)
@@ -70,7 +70,7 @@ class Repository:
         """Its key slots, oldest first."""
         return await keys.slots(self.store)
 
-    async def add_key(self, key: KeySource, *, label: str, at: float) -> Slot:
+    async def add_key(self, key: Key, *, label: str, at: float) -> Slot:
         """Let one more key open it."""
         return await keys.add_slot(self.store, self._config, self._master, key.read(), label=label, at=at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,19 @@ def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
     assert [each["label"] for each in slots] == ["2027"]
     error = call("repo", "key", "rm", slots[0]["id"], "repo", "--key-file", "new", status=1)["errors"][0]
     assert error["code"] == "NF-REPO-016"
+
+
+def test_keys_out_of_pipes_are_rotated(place: Path) -> None:
+    """As of ``--key-file <(pass show fleet)``: what was read is gone."""
+    ends = [os.pipe() for _ in range(2)]
+    for content, (_, end) in zip(((place / "key").read_bytes(), b"n" * 32), ends, strict=True):
+        os.write(end, content)
+        os.close(end)
+    old, new = (f"/dev/fd/{end}" for end, _ in ends)
+    done = call("repo", "key", "rotate", "repo", "--key-file", old, "--new-key-file", new)
+    assert [each["label"] for each in done["removed"]] == ["first"]
+    (place / "new").write_bytes(b"n" * 32)
+    assert call("repo", "info", "repo", "--key-file", "new")["keys"] == 1
 
 
 @pytest.mark.parametrize("words", [["scrub"], ["key", "ls"], ["copy"]], ids=str)
