@@ -92,10 +92,13 @@ class KeySource:
         if self.file is not None:
             return KeyMaterial(SlotKind.FILE, Secret.of(_key_file(self.file)))
         scheme, _, name = self.passphrase.partition(":")
-        words = _passphrase(scheme, name)
+        words = _passphrase(scheme, name).rstrip("\r\n")
         if not words:
             raise _unusable(f"the passphrase from {self.passphrase} is empty")
-        return KeyMaterial(SlotKind.PASSPHRASE, Secret.of(canonical(words)))
+        try:
+            return KeyMaterial(SlotKind.PASSPHRASE, Secret.of(canonical(words)))
+        except UnicodeEncodeError:  # its words would be in the cause
+            raise _unusable(f"the passphrase from {self.passphrase} is not UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +275,9 @@ def _passphrase(scheme: str, name: str) -> str:
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder or "/" in name:
             raise _unusable(f"systemd gave this process no credential {name!r}")
-        return _line(Path(folder, name))
+        return _text(Path(folder, name))
     if scheme == "file":
-        return _line(Path(name))
+        return _text(_home(Path(name)))
     if scheme == "keyring":
         return _kept_in_keyring(name)
     raise _unusable(f"a passphrase is given as {REFERENCES}")
@@ -296,10 +299,18 @@ def _kept_in_keyring(name: str) -> str:
     return str(found)
 
 
-def _line(path: Path) -> str:
+def _home(path: Path) -> Path:
+    """With ``~`` as a shell has it, which leaves one that does not begin a word alone."""
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise _unusable("the passphrase cannot be read", path, exc) from exc
+
+
+def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(MOST).rstrip("\r\n")
+            return file.read(MOST)
     except (OSError, UnicodeDecodeError) as exc:
         raise _unusable("the passphrase cannot be read", path, exc) from exc
 
