@@ -52,6 +52,11 @@ def finding(exc: Exception, url: str, key: str) -> NovaFleetError:
     return StoreError("the S3 endpoint failed", code="NF-STORE-023", where=where, cause=cause, retry=retry)
 
 
+def wants_checksum(found: StoreError) -> bool:
+    """``Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock …``."""
+    return found.cause.startswith("400 InvalidRequest") and "Content-MD5" in found.cause
+
+
 def unusable(exc: Exception, url: str) -> ConfigError:
     """The finding of a client that could not even be made: of a prefix with ``..``, certificates that are none."""
     return ConfigError(

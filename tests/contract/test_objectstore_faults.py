@@ -17,7 +17,7 @@ from novafleet.errors import ExitCode, MissingObjectError, NovaFleetError, Retry
 from novafleet.objectstore import s3
 from novafleet.objectstore.open import open_store
 from novafleet.ports import ObjectStore
-from tests.faultproxy import Fault, Proxy, proxied
+from tests.faultproxy import Fault, Proxy, proxied, refusal
 from tests.objectstores import BUCKET, S3Server, free_ports
 
 BODY = random.randbytes(300_000)
@@ -168,6 +168,32 @@ async def test_a_private_authority(s3_server: S3Server, tmp_path: Path, monkeypa
         assert [await store.create("object", BODY) for _ in range(2)] == [True, False]
         assert await store.get("object") == BODY
         await store.delete("object")
+        await store.close()
+
+
+LOCKED = (
+    "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object "
+    "requests with Object Lock parameters</Message></Error>"
+)
+
+
+async def test_a_bucket_with_a_default_retention(s3_server: S3Server, proxy: Proxy) -> None:
+    """AWS wants a checksum of every body there; SeaweedFS, which does not, checks those it gets."""
+
+    def refused(head: bytes) -> bytes:
+        bare = head.startswith(b"PUT ") and b"x-amz-checksum-sha256" not in head
+        return refusal("400 Bad Request", LOCKED) if bare else b""
+
+    proxy.refused = refused
+    for verb in ("put", "create"):
+        store = open_store(s3_server.url(f"f{random.randrange(1 << 40):x}", proxy.endpoint))
+        if verb == "put":
+            await store.put("object", BODY)
+        assert [await store.create("snapshots/one", body) for body in (b"1", b"2")] == [True, False]
+        proxy.seen.clear()
+        await store.put("object", BODY[::-1])
+        assert [line[:4] for line in proxy.seen] == ["PUT "], "once it is known, nothing is sent twice"
+        assert await store.get("object") == BODY[::-1]
         await store.close()
 
 
