@@ -102,7 +102,7 @@ class S3Store:
 
     async def stat(self, key: str) -> StoredObject:
         """HeadObject; its date is in whole seconds. Raises MissingObjectError."""
-        meta = await self._call(key, partial(obstore.head, self._reads, checked(key)))
+        meta = await self._call(key, partial(_head, self._reads, checked(key)))
         return StoredObject(key, meta["size"], meta["last_modified"].timestamp())
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
@@ -262,9 +262,19 @@ def _read(client: Bucket, key: str, offset: int, length: int | None) -> bytes:
     return data
 
 
+def _head(client: Bucket, key: str) -> ObjectMeta:
+    """HeadObject. A refusal of that has no words; the one of GetObject says why."""
+    try:
+        return obstore.head(client, key)
+    except BaseError as exc:
+        if status_of(exc) not in (400, 403):
+            raise
+    return obstore.get(client, key).meta
+
+
 def _exists(client: Bucket, key: str) -> bool:
     try:
-        obstore.head(client, key)
+        _head(client, key)
     except FileNotFoundError:
         return False
     return True

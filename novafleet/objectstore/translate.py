@@ -17,6 +17,23 @@ _CONNECT = re.compile(r"\bkind: Connect\b|\bConnect,|dns error")
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "InsufficientCapacity", "StorageFull"}
 _WHO = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AccessDenied"}
 
+_RIGHTS = "they need s3:GetObject, s3:PutObject and s3:DeleteObject on PREFIX/*, and s3:ListBucket on the bucket"
+_REFUSALS = {
+    "": (
+        "the S3 endpoint refused these credentials",
+        ("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws sts get-caller-identity"),
+    ),
+    "AccessDenied": (
+        "the S3 endpoint does not let these credentials do that",
+        (_RIGHTS, "aws sts get-caller-identity"),
+    ),
+    "RequestTimeTooSkewed": (
+        "the clocks of the S3 endpoint and of this machine differ too much",
+        ("date -u", "timedatectl set-ntp true"),
+    ),
+}
+_REGION = re.compile(r"expecting '([a-z0-9-]{1,60})'|<Region>([a-z0-9-]{1,60})</Region>")
+
 
 def status_of(exc: Exception) -> int:
     """The HTTP status that the server gave; 0 when it gave none."""
@@ -40,7 +57,7 @@ def finding(exc: Exception, url: str, key: str) -> NovaFleetError:
     if status == 404 or isinstance(exc, FileNotFoundError):
         return MissingObjectError("the object does not exist", where=where, cause=cause)
     if status in (401, 403) or code in _WHO:
-        return _refused(where, cause)
+        return _refused(where, cause, code)
     if status == 507 or code in _FULL:
         hint = f"novafleet backup prune --repo {url} --key-file K"
         return SpaceError(
@@ -48,6 +65,8 @@ def finding(exc: Exception, url: str, key: str) -> NovaFleetError:
         )
     if not status and _CONNECT.search(text):
         return _unreachable(where, cause)
+    if _REGION.search(text) or "Received redirect without LOCATION" in text:
+        return _elsewhere(where, cause, text)
     retry = Retry.LATER if status in TRANSIENT or not status else Retry.AFTER_FIX
     return StoreError("the S3 endpoint failed", code="NF-STORE-023", where=where, cause=cause, retry=retry)
 
@@ -79,13 +98,20 @@ def _no_bucket(where: str, cause: str) -> StoreError:
     )
 
 
-def _refused(where: str, cause: str) -> StoreError:
+def _refused(where: str, cause: str, code: str) -> StoreError:
+    what, hints = _REFUSALS.get(code, _REFUSALS[""])
+    return StoreError(what, code="NF-STORE-020", where=where, cause=cause, hints=hints, retry=Retry.AFTER_FIX)
+
+
+def _elsewhere(where: str, cause: str, text: str) -> StoreError:
+    match = _REGION.search(text)
+    region = (match.group(1) or match.group(2)) if match else "NAME"
     return StoreError(
-        "the S3 endpoint refused these credentials",
-        code="NF-STORE-020",
+        "the bucket is in another region",
+        code="NF-STORE-023",
         where=where,
         cause=cause,
-        hints=("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws sts get-caller-identity"),
+        hints=(f"region={region} in the URL, or export AWS_REGION={region}",),
         retry=Retry.AFTER_FIX,
     )
 

@@ -128,6 +128,40 @@ async def test_credentials_that_are_wrong(s3_server: S3Server) -> None:
         assert found.cause.startswith("403 ")
 
 
+REASONS = {
+    "RequestTimeTooSkewed": ("403 Forbidden", "NF-STORE-020", "clocks", "date -u"),
+    "AccessDenied": ("403 Forbidden", "NF-STORE-020", "does not let these credentials do that", "s3:ListBucket"),
+    "InvalidAccessKeyId": ("403 Forbidden", "NF-STORE-020", "refused these credentials", "AWS_ACCESS_KEY_ID"),
+    "AuthorizationHeaderMalformed": ("400 Bad Request", "NF-STORE-023", "another region", "region=eu-west-1"),
+    "PermanentRedirect": ("301 Moved Permanently", "NF-STORE-023", "another region", "region=NAME"),
+    "SlowDown": ("503 Slow Down", "NF-STORE-023", "failed", ""),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_each_refusal_says_what_to_do(
+    s3_server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.0)
+    status, code, what, hint = REASONS[reason]
+    words = f"the region 'us-east-1' is wrong; expecting '{'eu-west-1' if status.startswith('400') else ''}'"
+    document = f"<Error><Code>{reason}</Code><Message>{words}</Message></Error>"
+
+    def refused(head: bytes) -> bytes:
+        answer = refusal(status, document)
+        return answer.partition(document.encode())[0] if head.startswith(b"HEAD ") else answer
+
+    proxy.refused = refused
+    url = s3_server.url("x", proxy.endpoint)
+    found = await _error(url)
+    store = open_store(url)
+    with pytest.raises(NovaFleetError) as looked:
+        await store.stat("object")
+    await store.close()
+    for each in (found, looked.value):
+        assert (each.code, what in each.what, any(hint in line for line in each.hints or ("",))) == (code, True, True)
+
+
 async def test_a_bucket_that_is_not_there(rclone_server: S3Server) -> None:
     found = await _error(rclone_server.url("x").replace(BUCKET, "nosuchbucket", 1))
     assert (found.code, found.retry) == ("NF-STORE-021", Retry.AFTER_FIX)
