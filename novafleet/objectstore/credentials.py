@@ -10,6 +10,8 @@ from pathlib import Path
 from novafleet.errors import Retry, StoreError
 from novafleet.model.secret import Secret
 
+EXPORT = 'eval "$(aws configure export-credentials --format env)"   # of SSO, roles, credential_process'
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -36,6 +38,18 @@ def find(reference: str, profile: str, environ: Mapping[str, str]) -> Credential
         )
     shared = Path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
     return _from_file(shared, profile or environ.get("AWS_PROFILE") or "default")
+
+
+def region(profile: str, environ: Mapping[str, str]) -> str:
+    """Where ``aws configure`` puts it: ``~/.aws/config``. Empty when there is none."""
+    named = profile or environ.get("AWS_PROFILE") or "default"
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(Path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser().read_text())
+    except (OSError, UnicodeError, RuntimeError, configparser.Error):
+        return ""
+    section = "default" if named == "default" else f"profile {named}"
+    return parser.get(section, "region", fallback="").strip()
 
 
 def _from_file(path: Path, profile: str) -> Credentials:
@@ -68,5 +82,5 @@ def _credentials(source: Mapping[str, str], key_id: str, secret: str, token: str
 
 
 def _missing(what: str, where: str, *hints: str, cause: str = "") -> StoreError:
-    fix = hints or ("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws configure")
+    fix = hints or ("export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", "aws configure", EXPORT)
     return StoreError(what, code="NF-STORE-024", where=where, cause=cause, hints=fix, retry=Retry.AFTER_FIX)

@@ -112,16 +112,16 @@ def _s3(url: str, parts: SplitResult, options: Mapping[str, str], environ: Mappi
         raise _wrong(url, "an S3 URL names a bucket; its server goes into endpoint=", "s3://BUCKET/PREFIX?endpoint=URL")
     if options.get("style", "path") not in ("path", "virtual"):
         raise _wrong(url, f"style={options['style']} is not path or virtual")
-    from novafleet.objectstore.credentials import find
+    from novafleet.objectstore.credentials import find, region
     from novafleet.objectstore.s3 import Address, S3Store
 
+    endpoint = options.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
+    named = options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     address = Address(
         parts.netloc,
         unquote(parts.path).strip("/"),
-        _endpoint(
-            url, options.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
-        ),
-        _region(url, options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", "")),
+        _endpoint(url, endpoint),
+        _region(url, named or ("" if endpoint else region(options.get("profile", ""), environ))),
         options.get("style") == "virtual",
         _authority(url, options.get("ca") or environ.get("AWS_CA_BUNDLE", "")),
     )
@@ -138,11 +138,11 @@ def _endpoint(url: str, endpoint: str) -> str:
     return endpoint.rstrip("/")
 
 
-def _region(url: str, region: str) -> str:
+def _region(url: str, name: str) -> str:
     """It goes into a header of every request, where the client takes nothing else."""
-    if region and not _PRINTABLE.fullmatch(region):
-        raise _wrong(url, f"the region {region!r} is no name of one", "region=eu-west-1")
-    return region or "us-east-1"
+    if name and not _PRINTABLE.fullmatch(name):
+        raise _wrong(url, f"the region {name!r} is no name of one", "region=eu-west-1")
+    return name or "us-east-1"
 
 
 def _authority(url: str, path: str) -> str:

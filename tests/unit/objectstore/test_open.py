@@ -17,7 +17,7 @@ from novafleet.objectstore.nfs import Export
 from novafleet.objectstore.open import open_store
 from novafleet.objectstore.s3 import Address, S3Store
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_CONFIG_FILE": "/dev/null"}
 
 
 def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +67,27 @@ def test_buckets_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     place = {"AWS_ENDPOINT_URL": "https://h", "AWS_DEFAULT_REGION": "here", "AWS_CA_BUNDLE": str(authority)}
     open_store("s3://b", {**KEYS, **place})
     assert seen[0] == Address("b", "", "https://h", "here", authority="-----BEGIN CERTIFICATE-----")
+
+
+def test_the_region_that_aws_configure_wrote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Address] = []
+    monkeypatch.setattr(s3, "_client", lambda address, _credentials, **_: seen.append(address))
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-west-1\ns3 =\n  max_queue_size = 9\n[profile far]\nregion = ap-south-1\n")
+    aws = {**KEYS, "AWS_CONFIG_FILE": str(config)}
+    cases: dict[str, tuple[str, dict[str, str]]] = {
+        "eu-west-1": ("", {}),
+        "ap-south-1": ("", {"AWS_PROFILE": "far"}),
+        "eu-north-1": ("", {"AWS_REGION": "eu-north-1"}),
+        "here": ("?region=here", {}),
+        "us-east-1": ("?endpoint=http://h", {}),
+    }
+    for expected, (query, environ) in cases.items():
+        open_store(f"s3://b{query}", {**aws, **environ})
+        assert seen.pop().region == expected
+    config.write_text("no section")
+    open_store("s3://b", aws)
+    assert seen.pop().region == "us-east-1"
 
 
 @pytest.fixture
