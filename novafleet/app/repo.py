@@ -221,9 +221,18 @@ async def key_add(url: str, key: KeySource, new: KeySource, label: str) -> tuple
 
 
 async def key_rm(url: str, key: KeySource, slot: str) -> Slot:
-    """Remove a key slot by id or unique beginning."""
-    async with open_repository(url, key) as repository:
-        found = _slot(await repository.slots(), slot, url)
+    """Remove a key slot by id or unique beginning; never the one the given key needs, the only one sure to open."""
+    known = key.read()
+    async with open_repository(url, known) as repository:
+        slots = await repository.slots()
+        found = _slot(slots, slot, url)
+        if len(slots) > 1 and (found.id,) == await repository.opened_by(known):
+            raise RepositoryError(
+                "this is the slot of the key that was given: whether another opens the repository is not seen",
+                code="NF-REPO-016",
+                where=f"{url}: {keys.PREFIX}{found.id}",
+                hints=("give another of its keys to remove this one", f"novafleet repo key rotate {url}"),
+            )
         await repository.remove_key(found.id)
         return found
 

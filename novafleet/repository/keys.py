@@ -166,11 +166,13 @@ async def slots(store: ObjectStore) -> tuple[Slot, ...]:
     return tuple(sorted(found, key=lambda slot: (slot.created, slot.id)))
 
 
-async def opened_by(store: ObjectStore, material: KeyMaterial) -> tuple[str, ...]:
-    """The slots a key opens."""
+async def opened_by(store: ObjectStore, material: KeyMaterial, config: bytes = b"") -> tuple[str, ...]:
+    """The slots a key opens; with ``config``, those that open the repository."""
     fitting = [slot for slot in (await slots(store))[:SLOTS] if slot.kind is material.kind]
     opened = await asyncio.gather(*(asyncio.to_thread(_unwrap, slot, material) for slot in fitting))
-    return tuple(slot.id for slot, inner in zip(fitting, opened, strict=True) if inner is not None)
+    digest = blake3(config).digest() if config else b""
+    found = ((slot.id, inner) for slot, inner in zip(fitting, opened, strict=True) if inner is not None)
+    return tuple(name for name, inner in found if inner.endswith(digest))
 
 
 async def add_slot(

@@ -57,6 +57,8 @@ class Repository:
         if not await store.create(config.KEY, content):
             await store.delete(keys.PREFIX + slot.id)
             raise _exists(store.url)
+        for left in [each.key async for each in store.list(keys.PREFIX) if each.key != keys.PREFIX + slot.id]:
+            await store.delete(left)  # of an interrupted creation: it opens nothing, and would count as a way in
         return cls(store, content, master)
 
     @classmethod
@@ -73,6 +75,10 @@ class Repository:
     async def add_key(self, key: Key, *, label: str, at: float) -> Slot:
         """Let one more key open it."""
         return await keys.add_slot(self.store, self._config, self._master, key.read(), label=label, at=at)
+
+    async def opened_by(self, key: Key) -> tuple[str, ...]:
+        """The slots by which a key opens it."""
+        return await keys.opened_by(self.store, key.read(), self._config)
 
     async def remove_key(self, slot: str) -> None:
         """Raises RepositoryError NF-REPO-016 for the last one, or one that is not there."""

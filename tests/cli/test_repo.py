@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,25 @@ def test_a_key_is_rotated_and_the_last_one_stays(place: Path) -> None:
     assert [each["label"] for each in slots] == ["2027"]
     error = call("repo", "key", "rm", slots[0]["id"], "repo", "--key-file", "new", status=1)["errors"][0]
     assert error["code"] == "NF-REPO-016"
+
+
+def test_the_key_that_is_given_is_not_removed(place: Path) -> None:
+    """Nobody knows whether the others open anything: their owners may have lost them."""
+    first = call("repo", "key", "ls", "repo")["keys"][0]["id"]
+    call("repo", "key", "add", "repo", *KEY, "--new-key-file", "second")
+    (place / "second").unlink()
+    error = call("repo", "key", "rm", first, "repo", *KEY, status=1)["errors"][0]
+    assert error["code"] == "NF-REPO-016"
+    assert call("repo", "info", "repo", *KEY)["keys"] == 2
+
+
+def test_what_an_interrupted_init_left_is_no_key(place: Path) -> None:
+    """It would be listed, and the one that opens the repository could be removed beside it."""
+    shutil.copytree(place / "repo" / "keys", place / "half" / "keys")
+    call("repo", "init", "half", *KEY)
+    (slot,) = call("repo", "key", "ls", "half")["keys"]
+    assert call("repo", "key", "rm", slot["id"], "half", *KEY, status=1)["errors"][0]["code"] == "NF-REPO-016"
+    assert call("repo", "info", "half", *KEY)["keys"] == 1
 
 
 def test_keys_out_of_pipes_are_rotated(place: Path) -> None:
