@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
-from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError
+from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError, UnreadableError
 from novafleet.model.backup import StoredObject
 from novafleet.objectstore.keys import checked, checked_prefix, is_key
 
@@ -300,4 +300,5 @@ def _finding(exc: OSError, url: str, key: str) -> NovaFleetError:
             hints=("id", f"ls -ld {url}"),
             retry=Retry.AFTER_FIX,
         )
-    return StoreError("the store failed", code="NF-STORE-011", where=where, cause=cause)
+    kind = UnreadableError if exc.errno == errno.EIO else StoreError
+    return kind("the store failed", code="NF-STORE-011", where=where, cause=cause)

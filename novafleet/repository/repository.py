@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from novafleet.errors import MissingObjectError, RepositoryError, Retry
+from novafleet.errors import MissingObjectError, RepositoryError, Retry, UnreadableError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.secret import Secret
 from novafleet.ports import BlockSource, Clock, ObjectStore
@@ -140,7 +140,8 @@ class Repository:
     async def read_snapshot(self, snapshot_id: str, key: str = "") -> Snapshot:
         """One snapshot object, at ``key`` when it lies elsewhere (the trash). Raises MissingObjectError too."""
         key = key or catalogue.PREFIX + snapshot_id
-        return catalogue.unseal(snapshot_id, await self.store.get(key), self.keyring, f"{self.store.url}: {key}")
+        where = f"{self.store.url}: {key}"
+        return catalogue.unseal(snapshot_id, await self._get(where, key), self.keyring, where)
 
     async def disk(self, copy: DiskCopy) -> BlockSource:
         """A disk as it was. Reads may run at once; what they return was verified against its id."""
@@ -207,10 +208,17 @@ class Repository:
     async def _fetch(self, kind: Kind, chunk: bytes, at: Location) -> bytes:
         key = pack.key_of(at.pack)
         where = f"{self.store.url}: {key}, chunk {chunk.hex()}"
-        sealed = await self.store.get(key, at.offset, at.length)
+        sealed = await self._get(where, key, at.offset, at.length)
         if len(sealed) != at.length:
             raise damaged(where, "the pack is cut short")
         return await asyncio.to_thread(self._decode, kind, chunk, at, sealed, where)
+
+    async def _get(self, where: str, key: str, *part: int) -> bytes:
+        """What its disk does not give back is damaged like what it gives back wrong: there may be another copy."""
+        try:
+            return await self.store.get(key, *part)
+        except UnreadableError as exc:
+            raise damaged(where, f"it cannot be read: {exc.cause}") from exc
 
     def _decode(self, kind: Kind, chunk: bytes, at: Location, sealed: bytes, where: str) -> bytes:
         cipher = self.keyring.cipher(at.salt)

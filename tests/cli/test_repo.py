@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from novafleet.app.repository import key_source, open_repository
 from novafleet.cli.main import app
 from novafleet.errors import ConfigError
+from novafleet.objectstore.directory import LocalFiles
 from tests.unit.repository.disks import BLOCK, StillClock, snapshot_of
 
 KEY = ["--key-file", "key"]
@@ -164,6 +166,24 @@ def test_damage_is_named_and_the_status_is_1(place: Path) -> None:
     assert not call("repo", "scrub", "repo", status=1)["clean"]
     done = call("repo", "repair", "repo", *KEY, "--read-data", status=1)
     assert [each["snapshot"] for each in done["lost"]] == [made]
+
+
+def test_what_a_disk_does_not_give_back_is_damage_like_any_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = [back_up(place, fill) for fill in (1, 2)]
+    read, bad = LocalFiles.read, {f"snapshots/{second}"}
+
+    def reads(self: LocalFiles, path: str, offset: int, length: int | None) -> bytes:
+        if path in bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(self, path, offset, length)
+
+    monkeypatch.setattr(LocalFiles, "read", reads)
+    assert [each["id"] for each in call("backup", "ls", "--repo", "repo", *KEY, status=1)["snapshots"]] == [first]
+    bad |= {str(each.relative_to(place / "repo")) for each in (place / "repo/packs").glob("??/*")}
+    done = call("repo", "check", "repo", *KEY, "--read-data", status=1)
+    assert {each["snapshot"] for each in done["damage"]} == {"", first, second}
+    assert all("Input/output error" in each["what"] for each in done["damage"])
+    assert len(call("repo", "scrub", "repo", status=1)["damaged"]) == len(bad) - 1
 
 
 def test_forgetting_undoing_holding_and_pruning(place: Path) -> None:
