@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,12 @@ from novafleet.repository.keys import Key
 
 
 def key_source(file: Path | None, passphrase: str = "") -> KeySource:
-    """What ``--key-file`` and ``--passphrase`` say. Raises ConfigError NF-REPO-041 for none or both of them,
-    RepositoryError NF-REPO-007 for a ``~USER`` of nobody."""
+    """What ``--key-file`` and ``--passphrase`` say; the latter goes before NOVAFLEET_KEY_FILE.
+
+    Raises ConfigError NF-REPO-041 for none or both of them, RepositoryError NF-REPO-007 for a ``~USER`` of nobody.
+    """
+    if passphrase and file and str(file) == os.environ.get("NOVAFLEET_KEY_FILE"):
+        file = None
     if bool(file) == bool(passphrase):
         raise ConfigError(
             "give one key of the repository" + (", not two" if file else ""),

@@ -79,6 +79,16 @@ def test_the_recovery_sheet_opens_it(place: Path) -> None:
     assert call("repo", "info", "repo", "--passphrase", "file:code", status=1)["errors"][0]["code"] == "NF-REPO-007"
 
 
+def test_a_passphrase_goes_before_the_key_file_of_the_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "words").write_text("correct horse\n")
+    call("repo", "key", "add", "repo", *KEY, "--new-passphrase", "file:words")
+    monkeypatch.setenv("NOVAFLEET_KEY_FILE", "lost")
+    assert call("repo", "info", "repo", "--passphrase", "file:words")["keys"] == 2
+    assert call("backup", "ls", "--repo", "repo", "--passphrase", "file:words")["snapshots"] == []
+    both = ["--passphrase", "file:words", *KEY]
+    assert call("repo", "info", "repo", *both, status=2)["errors"][0]["code"] == "NF-REPO-041"
+
+
 def test_a_sheet_that_cannot_be_written_leaves_no_key(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ConfigError("the file cannot be made", code="NF-REPO-042")
