@@ -11,7 +11,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _INNER = re.compile(r'(?:message|error): "([^"]{1,300})"')
-_CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*([A-Za-z]{1,60})")
+_CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?([A-Za-z]{1,60})")
 _TIMED_OUT = re.compile(r"\bTimedOut\b|\bkind: Timeout\b")
 _CONNECT = re.compile(r"\bkind: Connect\b|\bConnect,|dns error")
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "InsufficientCapacity", "StorageFull"}
@@ -32,6 +32,14 @@ _REFUSALS = {
         ("date -u", "timedatectl set-ntp true"),
     ),
 }
+_CERTIFICATES = {
+    "UnknownIssuer": ("ca=PATH in the URL, or AWS_CA_BUNDLE, is the certificate of the authority that made it",),
+    "CaUsedAsEndEntity": (
+        "it is an authority's own certificate: give the server one that is none",
+        "openssl req -x509 … -addext basicConstraints=critical,CA:FALSE, and ca=PATH of it in the URL",
+    ),
+}
+"""What a server's certificate lacks, in rustls's words: hints."""
 _REGION = re.compile(r"expecting '([a-z0-9-]{1,60})'|<Region>([a-z0-9-]{1,60})</Region>")
 
 
@@ -122,7 +130,7 @@ def _unreachable(where: str, cause: str) -> StoreError:
         code="NF-STORE-022",
         where=where,
         cause=cause,
-        hints=("curl -sv ENDPOINT", "check endpoint= in the URL"),
+        hints=_CERTIFICATES.get(cause.rpartition(" ")[2], ("curl -sv ENDPOINT", "check endpoint= in the URL")),
         retry=Retry.LATER,
     )
 
@@ -140,4 +148,6 @@ def _cause(text: str, status: int, code: str) -> str:
         return "timeout"
     if certificate := _found(_CERTIFICATE, text):
         return f"its certificate: {certificate}"
+    if "InvalidMessage(" in text:
+        return "what answers there speaks no TLS"
     return _found(_INNER, text) or text.splitlines()[0][:300]

@@ -174,7 +174,7 @@ async def test_an_endpoint_that_is_not_there(s3_server: S3Server, monkeypatch: p
         assert (found.code, found.retry) == ("NF-STORE-022", Retry.LATER)
         assert found.cause
     found = await _error(s3_server.url("x", s3_server.endpoint.replace("http:", "https:")))
-    assert found.code == "NF-STORE-022"
+    assert (found.code, found.cause) == ("NF-STORE-022", "what answers there speaks no TLS")
 
 
 def certificate(folder: Path) -> Path:
@@ -202,6 +202,32 @@ async def test_a_private_authority(s3_server: S3Server, tmp_path: Path, monkeypa
         assert [await store.create("object", BODY) for _ in range(2)] == [True, False]
         assert await store.get("object") == BODY
         await store.delete("object")
+        await store.close()
+
+
+def self_signed(folder: Path, *, authority: bool) -> ssl.SSLContext:
+    """A server's certificate as ``openssl req -x509`` makes it, which says of itself that it is an authority."""
+    kind = f"basicConstraints=critical,CA:{'TRUE' if authority else 'FALSE'}"
+    says = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", kind)
+    made = ("-subj", "/CN=nas", "-keyout", folder / "own.key", "-out", folder / "own.pem")
+    request = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    subprocess.run((*request, *made, *says), check=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(folder / "own.pem", folder / "own.key")
+    return tls
+
+
+async def test_a_certificate_of_its_own(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.1)
+    tls = await asyncio.to_thread(self_signed, tmp_path, authority=True)
+    async with proxied(s3_server.endpoint, tls) as proxy:
+        found = await _error(f"{s3_server.url('tls', proxy.endpoint)}&ca={tmp_path}/own.pem")
+        assert found.cause == "its certificate: CaUsedAsEndEntity"
+        assert "CA:FALSE" in found.hints[1]
+    tls = await asyncio.to_thread(self_signed, tmp_path, authority=False)
+    async with proxied(s3_server.endpoint, tls) as proxy:
+        store = open_store(f"{s3_server.url('tls', proxy.endpoint)}&ca={tmp_path}/own.pem")
+        await store.put("object", BODY)
         await store.close()
 
 
