@@ -63,7 +63,8 @@ def _split(url: str) -> SplitResult:
 
 def _options(url: str, parts: SplitResult) -> dict[str, str]:
     known = {"s3": S3_OPTIONS, "nfs": NFS_OPTIONS}.get(parts.scheme, ())
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    plus = parts.query.replace("+", "%2B")  # paths have it; only forms mean a blank by it
+    options = dict(parse_qsl(plus, keep_blank_values=True))
     for name in options:
         if name not in known:
             shown = url.partition("?")[0]

@@ -187,7 +187,7 @@ CREDENTIALS = "[default]\naws_access_key_id = AK\naws_secret_access_key = a-secr
     ],
 )
 def test_credentials(tmp_path: Path, content: str | None, query: str, environ: dict[str, str], says: str) -> None:
-    path = tmp_path / "credentials"
+    path = tmp_path / "a+b"
     if content:
         path.write_text(content)
     environ = {"AWS_SHARED_CREDENTIALS_FILE": str(path), **environ}
