@@ -222,6 +222,9 @@ def _client(address: Address, credentials: Credentials, *, summed: bool = False,
         # TLS protects the body already; SHA-256 costs more than the rest of a backup where the processor has no
         # instructions for it (5.6 CPU seconds per GB, measured).
         "unsigned_payload": not address.endpoint.startswith("http:"),
+        # What it would take from AWS_SKIP_SIGNATURE and AWS_CONDITIONAL_PUT, which no other tool knows.
+        "skip_signature": False,
+        "conditional_put": "etag",
     }
     if address.endpoint:
         settings["endpoint"] = address.endpoint

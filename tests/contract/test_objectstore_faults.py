@@ -138,6 +138,14 @@ REASONS = {
 }
 
 
+async def test_variables_that_only_the_client_knows(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SKIP_SIGNATURE": "true", "CONDITIONAL_PUT": "disabled", "SESSION_TOKEN": "another's"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    store = open_store(s3_url)
+    assert [await store.create("leases/a", body) for body in (b"1", b"2")] == [True, False]
+    await store.close()
+
+
 @pytest.mark.parametrize("reason", REASONS)
 async def test_each_refusal_says_what_to_do(
     s3_server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, reason: str
