@@ -250,6 +250,12 @@ class MissingObjectError(StoreError):
     retry = Retry.NEVER
 
 
+class UnreadableError(StoreError):
+    """One object that its disk does not give back (input/output error); others may well be read."""
+
+    code = "NF-STORE-011"
+
+
 class RepositoryError(NovaFleetError):
     """A backup repository is damaged, of another kind, or does not open with this key (NF-REPO-*)."""
 

@@ -27,13 +27,15 @@ class Fault(StrEnum):
 @dataclass
 class Proxy:
     """``faults`` are used up by the requests that ``matching`` is true of, None lets one pass; ``seen`` has each
-    request's first line, ``met`` is set once there was a fault."""
+    request's first line, ``refused`` gives the answer to a request that the server shall not see, ``met`` is set once
+    there was a fault."""
 
     backend: str
     endpoint: str = ""
     faults: list[Fault | None] = field(default_factory=list)
     matching: Callable[[str], bool] = lambda _: True
     seen: list[str] = field(default_factory=list)
+    refused: Callable[[bytes], bytes] = lambda _: b""
     met: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,6 +57,10 @@ class Proxy:
             self.met.set()
         if fault in REFUSALS:
             writer.write(REFUSALS[fault])
+            await writer.drain()
+            return
+        if answer := self.refused(head):
+            writer.write(answer)
             await writer.drain()
             return
         if fault is Fault.SLOW:
@@ -90,14 +96,15 @@ def _length(head: bytes) -> int:
     return 0
 
 
-def _refusal(status: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+def refusal(status: str, body: str = "") -> bytes:
+    """An answer with its status, and the document that S3 explains itself with."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
 
 
 REFUSALS = {
-    Fault.BUSY: _refusal("503 Slow Down"),
-    Fault.BROKEN: _refusal("500 Internal Server Error"),
-    Fault.CONFLICT: _refusal("409 Conflict"),
+    Fault.BUSY: refusal("503 Slow Down"),
+    Fault.BROKEN: refusal("500 Internal Server Error"),
+    Fault.CONFLICT: refusal("409 Conflict"),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from novafleet.app.repository import open_repository, opened_store
-from novafleet.errors import ConfigError, MissingObjectError, RepositoryError
+from novafleet.errors import ConfigError, RepositoryError
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import Clock
 from novafleet.repository import KeySource, Repository, config, keys
@@ -23,6 +23,7 @@ from novafleet.repository.lease import REPLICA, exists, leases
 from novafleet.repository.records import holds
 from novafleet.repository.repair import QUARANTINE, Repaired
 from novafleet.repository.replicate import Copied, replicate
+from novafleet.repository.repository import config_of, refuse_taken
 from novafleet.repository.stats import Stats
 from novafleet.repository.trash import trashed
 
@@ -108,6 +109,7 @@ async def init(request: InitRequest) -> Initialized:
     _absent(request.sheet)
     config.new(request.cell)  # refused before anything is written
     async with opened_store(request.url) as store:
+        await refuse_taken(store)
         seen = await probe(store)
         if not request.single_writer:
             demand_exclusive(store, seen)
@@ -176,12 +178,9 @@ async def check(url: str, key: KeySource, share: float, progress: Progress) -> C
 
 
 async def scrub(url: str, share: float, progress: Progress) -> Scrub:
-    """Hash packs; no key is needed. Raises RepositoryError NF-REPO-002 when there is no repository."""
+    """Hash packs; no key is needed. Raises RepositoryError as ``config_of`` does."""
     async with opened_store(url) as store:
-        try:
-            await store.stat(config.KEY)
-        except MissingObjectError as exc:
-            raise RepositoryError("there is no repository here", code="NF-REPO-002", where=store.url) from exc
+        await config_of(store)
         found = await checking.scrub(store, share=share, progress=progress)
     damaged = tuple(each for each in found if each.why)
     return Scrub(len(found), sum(each.size for each in found), damaged)
@@ -210,6 +209,7 @@ async def stats(url: str, key: KeySource, progress: Progress) -> Stats:
 async def key_ls(url: str) -> Sequence[Slot]:
     """Its key slots; no key is needed to see them."""
     async with opened_store(url) as store:
+        await config_of(store)
         return await keys.slots(store)
 
 
@@ -221,9 +221,18 @@ async def key_add(url: str, key: KeySource, new: KeySource, label: str) -> tuple
 
 
 async def key_rm(url: str, key: KeySource, slot: str) -> Slot:
-    """Remove a key slot by id or unique beginning."""
-    async with open_repository(url, key) as repository:
-        found = _slot(await repository.slots(), slot, url)
+    """Remove a key slot by id or unique beginning; never the one the given key needs, the only one sure to open."""
+    known = key.read()
+    async with open_repository(url, known) as repository:
+        slots = await repository.slots()
+        found = _slot(slots, slot, url)
+        if len(slots) > 1 and (found.id,) == await repository.opened_by(known):
+            raise RepositoryError(
+                "this is the slot of the key that was given: whether another opens the repository is not seen",
+                code="NF-REPO-016",
+                where=f"{url}: {keys.PREFIX}{found.id}",
+                hints=("give another of its keys to remove this one", f"novafleet repo key rotate {url}"),
+            )
         await repository.remove_key(found.id)
         return found
 
@@ -233,12 +242,14 @@ async def key_rotate(url: str, key: KeySource, new: KeySource, label: str) -> Ro
 
     What was stored stays as it is: both keys wrap one master key.
     """
-    async with open_repository(url, key) as repository:
+    known = key.read()
+    async with open_repository(url, known) as repository:
         before = await repository.slots()
         made = _ensure_key(new)
-        added = await repository.add_key(new, label=label, at=time.time())
-        await Repository.open(repository.store, new)
-        old = [each for each in await keys.opened_by(repository.store, key.read()) if each != added.id]
+        fresh = new.read()
+        added = await repository.add_key(fresh, label=label, at=time.time())
+        await Repository.open(repository.store, fresh)
+        old = [each for each in await keys.opened_by(repository.store, known) if each != added.id]
         for slot in old:
             await repository.remove_key(slot)
     return Rotated(added, made, tuple(each for each in before if each.id in old))

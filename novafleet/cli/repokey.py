@@ -66,7 +66,7 @@ def rm(
     passphrase: Passphrase = "",
     output: Output = OutputForm.TABLE,
 ) -> None:
-    """Remove a key; never the last one. Who copied the master key with it keeps that."""
+    """Remove a key; never the one given, nor the last one. Who copied the master key with it keeps that."""
     from novafleet.app.repo import key_rm
     from novafleet.report.repo import show_slot
 

@@ -21,13 +21,17 @@ class DirectoryStore(FileStore):
 
 
 class LocalFiles:
-    """``os`` below a root."""
+    """``os`` below a root. One that was there and is not any more is never made anew: it was unmounted, and what is
+    written would lie hidden below the mount point."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
+        self._mounted: bool | None = None
+        """Whether the root is a mount point itself; None until something was found in it."""
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """O_EXCL, all bytes, fsync. An error of close(2) counts: NFS reports a full disk there."""
+        self._refuse_if_gone()
         descriptor = os.open(self._at(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with _closing(descriptor):
             rest = memoryview(data)
@@ -37,7 +41,8 @@ class LocalFiles:
 
     def read(self, path: str, offset: int, length: int | None) -> bytes:
         """pread(2) until there is no more."""
-        descriptor = os.open(self._at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with self._found():
+            descriptor = os.open(self._at(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with _closing(descriptor):
             end = os.fstat(descriptor).st_size
             if length is not None:
@@ -50,12 +55,13 @@ class LocalFiles:
 
     def stat(self, path: str) -> FileEntry:
         """lstat(2): a symbolic link is no object."""
-        return _entry(path, os.lstat(self._at(path)))
+        with self._found():
+            return _entry(path, os.lstat(self._at(path)))
 
     def scan(self, path: str) -> list[FileEntry]:
         """Files and directories; a name that vanishes meanwhile is left out."""
         found = []
-        with os.scandir(self._at(path)) as entries:
+        with self._found(), os.scandir(self._at(path)) as entries:
             for entry in entries:
                 try:
                     facts = entry.stat(follow_symlinks=False)
@@ -71,6 +77,7 @@ class LocalFiles:
             Path(self._at(path)).mkdir(mode=0o700)
             self.sync(path.rpartition("/")[0])
         else:
+            self._refuse_if_gone()
             Path(self._root).parent.mkdir(parents=True, exist_ok=True)
             Path(self._root).mkdir(mode=0o700)
             self.sync("..")
@@ -85,7 +92,8 @@ class LocalFiles:
 
     def unlink(self, path: str) -> None:
         """unlink(2)."""
-        os.unlink(self._at(path))  # noqa: PTH108
+        with self._found():
+            os.unlink(self._at(path))  # noqa: PTH108
 
     def sync(self, path: str) -> None:
         """fsync(2) of a directory; EINVAL is the answer of file systems that have nothing to sync."""
@@ -99,6 +107,21 @@ class LocalFiles:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @contextmanager
+    def _found(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self._refuse_if_gone()
+            raise
+        if self._mounted is None:
+            self._mounted = Path(self._root).is_mount()
+
+    def _refuse_if_gone(self) -> None:
+        root = Path(self._root)
+        if self._mounted is not None and not (root.is_mount() if self._mounted else root.is_dir()):
+            raise OSError(errno.ESTALE, "the directory of the repository is gone: is its file system still mounted?")
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
-from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError
+from novafleet.errors import MissingObjectError, NovaFleetError, Retry, SpaceError, StoreError, UnreadableError
 from novafleet.model.backup import StoredObject
-from novafleet.objectstore.keys import checked, checked_prefix
+from novafleet.objectstore.keys import checked, checked_prefix, is_key
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,12 +113,14 @@ class FileStore:
         return StoredObject(key, found.size, found.modified)
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """Walk the directories below the prefix; names that begin with a dot are none of ours."""
+        """Walk the directories below the prefix; names that no object has are none of ours."""
         folders = [checked_prefix(prefix).removesuffix("/")]
         while folders:
             folder = folders.pop()
             for entry in await self._call(self._scan, folder):
                 path = _join(folder, entry.name)
+                if not is_key(path):
+                    continue
                 if entry.folder:
                     folders.append(path)
                 else:
@@ -246,7 +248,7 @@ class FileStore:
 
     def _scan(self, folder: str) -> Sequence[FileEntry]:
         try:
-            return [entry for entry in self._files.scan(folder) if not entry.name.startswith(".")]
+            return self._files.scan(folder)
         except FileNotFoundError:
             return []
 
@@ -298,4 +300,5 @@ def _finding(exc: OSError, url: str, key: str) -> NovaFleetError:
             hints=("id", f"ls -ld {url}"),
             retry=Retry.AFTER_FIX,
         )
-    return StoreError("the store failed", code="NF-STORE-011", where=where, cause=cause)
+    kind = UnreadableError if exc.errno == errno.EIO else StoreError
+    return kind("the store failed", code="NF-STORE-011", where=where, cause=cause)

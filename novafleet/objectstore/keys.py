@@ -12,9 +12,14 @@ _LONGEST = 900
 """Bytes; S3 allows 1,024 with the prefix."""
 
 
+def is_key(name: str) -> bool:
+    """Whether an object may be called so. Else it is somebody else's: ``Thumbs.db``, ``@eaDir/…``, ``.nfs…``."""
+    return len(name) <= _LONGEST and _KEY.fullmatch(name) is not None
+
+
 def checked(key: str) -> str:
     """The key itself. Raises StoreError NF-STORE-002 for one that is empty, leaves the store or is not lower case."""
-    if len(key) > _LONGEST or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise StoreError(f"{key[:80]!r} is no name for an object", code="NF-STORE-002")
     return key
 

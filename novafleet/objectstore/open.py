@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMES = ("file", "nfs", "s3")
 S3_OPTIONS = ("endpoint", "region", "credentials", "profile", "style", "ca")
 NFS_OPTIONS = ("version", "mountport", "uid", "gid")
+_ELSEWHERE = re.compile("[^/]+:")
+"""How rsync, borg and restic begin what is not on this machine: ``user@host:/path``, ``s3:…``."""
+_PRINTABLE = re.compile("[!-~]+")
 
 
 def open_store(url: str, environ: Mapping[str, str] = os.environ) -> ObjectStore:
@@ -44,6 +48,8 @@ def _split(url: str) -> SplitResult:
         parts.port  # noqa: B018 - raises for what is no number
     except ValueError as exc:
         raise _wrong("", f"the URL of the repository cannot be read: {exc}") from exc
+    if "\0" in unquote(parts.path):
+        raise _wrong("", "no path has a zero byte (%00) in it")
     if "@" in parts.netloc:
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ConfigError(
@@ -57,7 +63,8 @@ def _split(url: str) -> SplitResult:
 
 def _options(url: str, parts: SplitResult) -> dict[str, str]:
     known = {"s3": S3_OPTIONS, "nfs": NFS_OPTIONS}.get(parts.scheme, ())
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    plus = parts.query.replace("+", "%2B")  # paths have it; only forms mean a blank by it
+    options = dict(parse_qsl(plus, keep_blank_values=True))
     for name in options:
         if name not in known:
             shown = url.partition("?")[0]
@@ -72,7 +79,13 @@ def _directory(path: str) -> ObjectStore:
 
     if not path.strip():
         raise _wrong("", "the URL of the repository is empty")
-    return DirectoryStore(Path(path))
+    if _ELSEWHERE.match(path):
+        fix = ("file:///PATH, nfs://SERVER/EXPORT/PATH or s3://BUCKET/PREFIX?endpoint=URL", f"a directory: ./{path}")
+        raise _wrong(path, "a ':' before the first '/' reads as another machine or a scheme", *fix)
+    try:
+        return DirectoryStore(Path(path))
+    except RuntimeError as exc:
+        raise _wrong(path, "there is no such user, or none with a home directory") from exc
 
 
 def _file(url: str, parts: SplitResult) -> ObjectStore:
@@ -100,16 +113,16 @@ def _s3(url: str, parts: SplitResult, options: Mapping[str, str], environ: Mappi
         raise _wrong(url, "an S3 URL names a bucket; its server goes into endpoint=", "s3://BUCKET/PREFIX?endpoint=URL")
     if options.get("style", "path") not in ("path", "virtual"):
         raise _wrong(url, f"style={options['style']} is not path or virtual")
-    from novafleet.objectstore.credentials import find
+    from novafleet.objectstore.credentials import find, region
     from novafleet.objectstore.s3 import Address, S3Store
 
+    endpoint = options.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
+    named = options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     address = Address(
         parts.netloc,
         unquote(parts.path).strip("/"),
-        _endpoint(
-            url, options.get("endpoint") or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL", "")
-        ),
-        options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        _endpoint(url, endpoint),
+        _region(url, named or ("" if endpoint else region(options.get("profile", ""), environ))),
         options.get("style") == "virtual",
         _authority(url, options.get("ca") or environ.get("AWS_CA_BUNDLE", "")),
     )
@@ -120,17 +133,25 @@ def _endpoint(url: str, endpoint: str) -> str:
     if not endpoint:
         return ""
     parts = _split(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    whole = _PRINTABLE.fullmatch(endpoint) and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.netloc or not whole:
         raise _wrong(url, f"the endpoint {endpoint} is no http:// or https:// URL", "endpoint=https://s3.example.org")
     return endpoint.rstrip("/")
+
+
+def _region(url: str, name: str) -> str:
+    """It goes into a header of every request, where the client takes nothing else."""
+    if name and not _PRINTABLE.fullmatch(name):
+        raise _wrong(url, f"the region {name!r} is no name of one", "region=eu-west-1")
+    return name or "us-east-1"
 
 
 def _authority(url: str, path: str) -> str:
     if not path:
         return ""
     try:
-        return Path(path).expanduser().read_text(encoding="ascii")
-    except (OSError, UnicodeError) as exc:
+        return Path(path).expanduser().read_text(encoding="ascii", errors="replace")  # bundles have comments
+    except (OSError, RuntimeError) as exc:
         raise _wrong(url, f"the certificates in {path} cannot be read: {exc}") from exc
 
 

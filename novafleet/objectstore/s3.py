@@ -25,8 +25,8 @@ from obstore.store import S3Store as Bucket
 from novafleet.errors import Retry, StoreError
 from novafleet.model.backup import StoredObject
 from novafleet.objectstore.credentials import Credentials
-from novafleet.objectstore.keys import checked, checked_prefix
-from novafleet.objectstore.translate import finding, ignored_range, status_of
+from novafleet.objectstore.keys import checked, checked_prefix, is_key
+from novafleet.objectstore.translate import finding, ignored_range, status_of, unusable, wants_checksum
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -70,20 +70,25 @@ class S3Store:
         self._proving = asyncio.Lock()
         self._patience = FIRST_PATIENCE
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
-        self._reads = _client(address, credentials, timeout=3600, read_timeout=STALLED)
-        self._writes = _client(address, credentials, timeout=STALLED + SMALL // SLOWEST)
-        self._uploads = _client(address, credentials, timeout=STALLED + LARGEST // SLOWEST)
+        self._summed = False
+        self._made = partial(_client, address, credentials)
+        try:
+            self._reads = self._made(timeout=3600, read_timeout=STALLED)
+            self._make_writers()
+        except (ValueError, BaseError) as exc:
+            raise unusable(exc, url) from exc
 
     async def put(self, key: str, data: bytes | memoryview) -> None:
         """One PutObject. Raises SpaceError, StoreError."""
-        await self._call(key, partial(obstore.put, self._writer(data), checked(key), data, use_multipart=False))
+        name = checked(key)
+        await self._written(key, lambda: partial(obstore.put, self._writer(data), name, data, use_multipart=False))
 
     async def create(self, key: str, data: bytes) -> bool:
         """PutObject with ``If-None-Match: *``. A store that does not keep this is asked first whether the object is
         there, which protects from nothing but oneself."""
         await self._prove()
         if self.exclusive:
-            return await self._call(key, _Creation(self._writer(data), checked(key), data))
+            return await self._written(key, partial(self._attempt, checked(key), data))
         if await self._call(key, partial(_exists, self._reads, checked(key))):
             return False
         await self.put(key, data)
@@ -97,16 +102,17 @@ class S3Store:
 
     async def stat(self, key: str) -> StoredObject:
         """HeadObject; its date is in whole seconds. Raises MissingObjectError."""
-        meta = await self._call(key, partial(obstore.head, self._reads, checked(key)))
+        meta = await self._call(key, partial(_head, self._reads, checked(key)))
         return StoredObject(key, meta["size"], meta["last_modified"].timestamp())
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """ListObjectsV2; a page that fails is asked for again by the last key before it."""
+        """ListObjectsV2; a page that fails is asked for again by the last key before it. Names that no object has are
+        none of ours, nor is the ``prefix/`` by which consoles mark a folder: the client calls it ``prefix``."""
         after = None
         while True:
             page = await self._call(prefix, partial(_page, self._reads, checked_prefix(prefix), after))
             for meta in page:
-                if not meta["path"].startswith("."):
+                if is_key(meta["path"]) and meta["path"].startswith(prefix):
                     yield StoredObject(meta["path"], meta["size"], meta["last_modified"].timestamp())
             if len(page) < PAGE:
                 return
@@ -120,8 +126,28 @@ class S3Store:
         """Wait for requests under way."""
         await asyncio.to_thread(self._threads.shutdown)
 
+    def _make_writers(self) -> None:
+        self._writes = self._made(summed=self._summed, timeout=STALLED + SMALL // SLOWEST)
+        self._uploads = self._made(summed=self._summed, timeout=STALLED + LARGEST // SLOWEST)
+
+    async def _written(self, key: str, attempts: Callable[[], Callable[[], T]]) -> T:
+        """A write; from the first on of which a bucket with a default retention (Object Lock) asked a checksum, all
+        carry one. Not before: it is as dear as signing the body."""
+        summed = self._summed
+        try:
+            return await self._call(key, attempts())
+        except StoreError as exc:
+            if summed or not wants_checksum(exc):
+                raise
+        self._summed = True
+        self._make_writers()
+        return await self._call(key, attempts())
+
     def _writer(self, data: bytes | memoryview) -> Bucket:
         return self._writes if len(data) <= SMALL else self._uploads
+
+    def _attempt(self, key: str, data: bytes) -> _Creation:
+        return _Creation(self._writer(data), key, data)
 
     async def _prove(self) -> None:
         """Two creations of one key; a store that refuses such requests (501) or overwrites is not exclusive."""
@@ -130,7 +156,7 @@ class S3Store:
                 return
             key = f".probe/{secrets.token_hex(12)}"
             try:
-                won = [await self._call(key, _Creation(self._writes, key, bytes([n]))) for n in range(2)]
+                won = [await self._written(key, partial(self._attempt, key, bytes([n]))) for n in range(2)]
             except StoreError as exc:
                 if not exc.cause.startswith("501 "):
                     raise
@@ -185,7 +211,7 @@ class _Creation:
             raise doubt from None
 
 
-def _client(address: Address, credentials: Credentials, **seconds: int) -> Bucket:
+def _client(address: Address, credentials: Credentials, *, summed: bool = False, **seconds: int) -> Bucket:
     options: Any = {name: f"{value}s" for name, value in seconds.items()}
     options |= {"allow_http": address.endpoint.startswith("http:"), "connect_timeout": "10s"}
     if address.authority:
@@ -196,9 +222,14 @@ def _client(address: Address, credentials: Credentials, **seconds: int) -> Bucke
         # TLS protects the body already; SHA-256 costs more than the rest of a backup where the processor has no
         # instructions for it (5.6 CPU seconds per GB, measured).
         "unsigned_payload": not address.endpoint.startswith("http:"),
+        # What it would take from AWS_SKIP_SIGNATURE and AWS_CONDITIONAL_PUT, which no other tool knows.
+        "skip_signature": False,
+        "conditional_put": "etag",
     }
     if address.endpoint:
         settings["endpoint"] = address.endpoint
+    if summed:
+        settings["checksum_algorithm"] = "SHA256"
     return Bucket(
         address.bucket,
         prefix=address.prefix or None,
@@ -234,9 +265,19 @@ def _read(client: Bucket, key: str, offset: int, length: int | None) -> bytes:
     return data
 
 
+def _head(client: Bucket, key: str) -> ObjectMeta:
+    """HeadObject. A refusal of that has no words; the one of GetObject says why."""
+    try:
+        return obstore.head(client, key)
+    except BaseError as exc:
+        if status_of(exc) not in (400, 403):
+            raise
+    return obstore.get(client, key).meta
+
+
 def _exists(client: Bucket, key: str) -> bool:
     try:
-        obstore.head(client, key)
+        _head(client, key)
     except FileNotFoundError:
         return False
     return True

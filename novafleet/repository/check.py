@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from novafleet.errors import MissingObjectError, RepositoryError
+from novafleet.errors import MissingObjectError, RepositoryError, UnreadableError
 from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.ports import ObjectStore
 from novafleet.repository import catalogue, pack
@@ -157,6 +157,8 @@ async def _scrub(store: ObjectStore, name: str) -> tuple[int, str]:
         content = await store.get(pack.key_of(name))
     except MissingObjectError:
         return 0, ""  # collected since it was listed
+    except UnreadableError as exc:
+        return 0, f"it cannot be read: {exc.cause}"
     if await asyncio.to_thread(hash_of, content) == name:
         return len(content), ""
     try:
@@ -190,9 +192,19 @@ async def _read_all(
         progress("reading packs", at, len(names))
         batch = names[at : at + AT_ONCE]
         for name, (size, findings) in zip(
-            batch, await asyncio.gather(*(read_pack(repository, each) for each in batch)), strict=True
+            batch, await asyncio.gather(*(_read(repository, each) for each in batch)), strict=True
         ):
             yield name, size, findings
+
+
+async def _read(repository: Repository, name: str) -> tuple[int, list[tuple[int, str]]]:
+    """A pack as ``read_pack`` does. One that its disk does not give back is damaged, all of it, and ends no check."""
+    try:
+        return await read_pack(repository, name)
+    except UnreadableError as exc:
+        why = f"it cannot be read: {exc.cause}"
+    _, entries = await _listed(repository, name)
+    return 0, [(-1, why), *((entry.offset, why) for entry in entries)]
 
 
 async def read_pack(repository: Repository, name: str) -> tuple[int, list[tuple[int, str]]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -63,6 +63,17 @@ class KeyMaterial:
     kind: SlotKind
     secret: Secret
 
+    def read(self) -> KeyMaterial:
+        """Itself: what was read from a pipe cannot be read again."""
+        return self
+
+
+class Key(Protocol):
+    """A key wherever it comes from: ``KeySource``, or ``KeyMaterial`` once it is read."""
+
+    def read(self) -> KeyMaterial:
+        """The secret."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
@@ -81,10 +92,13 @@ class KeySource:
         if self.file is not None:
             return KeyMaterial(SlotKind.FILE, Secret.of(_key_file(self.file)))
         scheme, _, name = self.passphrase.partition(":")
-        words = _passphrase(scheme, name)
+        words = _passphrase(scheme, name).rstrip("\r\n")
         if not words:
             raise _unusable(f"the passphrase from {self.passphrase} is empty")
-        return KeyMaterial(SlotKind.PASSPHRASE, Secret.of(canonical(words)))
+        try:
+            return KeyMaterial(SlotKind.PASSPHRASE, Secret.of(canonical(words)))
+        except UnicodeEncodeError:  # its words would be in the cause
+            raise _unusable(f"the passphrase from {self.passphrase} is not UTF-8") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +166,13 @@ async def slots(store: ObjectStore) -> tuple[Slot, ...]:
     return tuple(sorted(found, key=lambda slot: (slot.created, slot.id)))
 
 
-async def opened_by(store: ObjectStore, material: KeyMaterial) -> tuple[str, ...]:
-    """The slots a key opens."""
+async def opened_by(store: ObjectStore, material: KeyMaterial, config: bytes = b"") -> tuple[str, ...]:
+    """The slots a key opens; with ``config``, those that open the repository."""
     fitting = [slot for slot in (await slots(store))[:SLOTS] if slot.kind is material.kind]
     opened = await asyncio.gather(*(asyncio.to_thread(_unwrap, slot, material) for slot in fitting))
-    return tuple(slot.id for slot, inner in zip(fitting, opened, strict=True) if inner is not None)
+    digest = blake3(config).digest() if config else b""
+    found = ((slot.id, inner) for slot, inner in zip(fitting, opened, strict=True) if inner is not None)
+    return tuple(name for name, inner in found if inner.endswith(digest))
 
 
 async def add_slot(
@@ -261,9 +277,9 @@ def _passphrase(scheme: str, name: str) -> str:
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
         if not folder or "/" in name:
             raise _unusable(f"systemd gave this process no credential {name!r}")
-        return _line(Path(folder, name))
+        return _text(Path(folder, name))
     if scheme == "file":
-        return _line(Path(name))
+        return _text(_home(Path(name)))
     if scheme == "keyring":
         return _kept_in_keyring(name)
     raise _unusable(f"a passphrase is given as {REFERENCES}")
@@ -285,10 +301,18 @@ def _kept_in_keyring(name: str) -> str:
     return str(found)
 
 
-def _line(path: Path) -> str:
+def _home(path: Path) -> Path:
+    """With ``~`` as a shell has it, which leaves one that does not begin a word alone."""
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise _unusable("the passphrase cannot be read", path, exc) from exc
+
+
+def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.read(MOST).rstrip("\r\n")
+            return file.read(MOST)
     except (OSError, UnicodeDecodeError) as exc:
         raise _unusable("the passphrase cannot be read", path, exc) from exc
 

@@ -53,6 +53,7 @@ ROOT_HEAD = struct.Struct("<QII")
 BOUNDS = {"iterations": 64, "memory_kib": 1 << 20, "lanes": 64}
 """Of a slot, which nobody vouches for before it is opened."""
 SNAPSHOT_ID = re.compile("[0-9a-hjkmnp-tv-z]{26}")
+NAME = re.compile("[a-z0-9_][a-z0-9._-]*")
 
 Place = tuple[bytes, bytes, int, int, int, int, int]
 """Pack name, salt, offset, length, plain size, kind, codec."""
@@ -97,7 +98,7 @@ class Repository:
     def load_index(self) -> None:
         """Learn from the index where chunks are."""
         for path in _entries(self.folder / "index"):
-            if path.stat().st_size == len(SEAL) or path.name.startswith("."):
+            if path.stat().st_size == len(SEAL):
                 continue
             content = self._unseal(path, b"NFINDX", INDEX, NO_ID)
             count, rows = INDEX_COUNTS.unpack_from(content)
@@ -109,7 +110,7 @@ class Repository:
 
     def scan_packs(self) -> None:
         """Learn it from the packs themselves; damaged ones are named and left out."""
-        for path in sorted((self.folder / "packs").glob("??/*")):
+        for path in (path for folder in sorted((self.folder / "packs").glob("??")) for path in _entries(folder)):
             try:
                 for chunk, place in self._pack(path):
                     self._places.setdefault(chunk, []).append(place)
@@ -221,7 +222,7 @@ def unlock(folder: Path, kind: str, secret: bytes) -> Repository:
     config = json.loads(raw)
     suite = (config["version"], config["cipher"], config["hash"], config["compression"])
     _check(suite == (VERSION, "aes-256-gcm", "blake3-256", "zstd"), f"format {suite} is not known to this reader")
-    for path in sorted((folder / "keys").iterdir()):
+    for path in _entries(folder / "keys"):
         bound = f"novafleet key slot 1\0{path.name}\0{kind}".encode()
         try:
             slot = json.loads(path.read_bytes())
@@ -283,8 +284,10 @@ def save_files(repository: Repository, snapshot: str, out: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in it; nothing before the first backup."""
-    return sorted(folder.iterdir()) if folder.exists() else []
+    """The objects in it: none before the first backup, and not what a file server or a desktop laid beside them."""
+    if not folder.exists():
+        return []
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_file())
 
 
 def _check(sound: bool, otherwise: str) -> None:

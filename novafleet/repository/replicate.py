@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from novafleet.errors import MissingObjectError, RepositoryError
@@ -17,7 +18,7 @@ from novafleet.ports import Clock, ObjectStore
 from novafleet.repository import catalogue, config, index, keys, pack, records
 from novafleet.repository.check import hash_of
 from novafleet.repository.lease import REPLICA, SEAL, exists, hold
-from novafleet.repository.repository import READER, README
+from novafleet.repository.repository import READER, README, config_of
 
 AT_ONCE = 4
 """Packs in memory at a time."""
@@ -45,7 +46,8 @@ async def replicate(
 ) -> Copied:
     """Bring a replica up to date. ``delete``: also remove from it what the source has no more.
 
-    Raises RepositoryError NF-REPO-002 (no source), NF-REPO-035 (the target is another repository, or one of its own).
+    Raises RepositoryError NF-REPO-002 (no source), -004 (a newer one), NF-REPO-035 (the target is another repository,
+    or one of its own).
     """
     await _prepare(source, target)
     async with hold(source, clock, replica_too=True):
@@ -54,15 +56,13 @@ async def replicate(
 
 async def _prepare(source: ObjectStore, target: ObjectStore) -> None:
     """The mark of a replica in the target, keys, and at last the same config: from then on it can be opened."""
-    try:
-        wanted = await source.get(config.KEY)
-    except MissingObjectError as exc:
-        raise RepositoryError("there is no repository here", code="NF-REPO-002", where=source.url) from exc
+    wanted = await config_of(source)
     if not await exists(target, config.KEY):
         await target.put(REPLICA, json.dumps({"of": source.url}).encode())
         slots = sorted([each.key async for each in source.list(keys.PREFIX)])
         for key in (*slots, READER, README):
-            await target.put(key, await source.get(key))
+            with suppress(MissingObjectError):  # a repository is one without reader.py too
+                await target.put(key, await source.get(key))
         await target.create(config.KEY, wanted)
     if await target.get(config.KEY) != wanted or not await exists(target, REPLICA):
         raise RepositoryError(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from novafleet.errors import MissingObjectError, RepositoryError, Retry
+from novafleet.errors import MissingObjectError, RepositoryError, Retry, UnreadableError
 from novafleet.model.backup import Blob, DiskCopy, Snapshot
 from novafleet.model.secret import Secret
 from novafleet.ports import BlockSource, Clock, ObjectStore
@@ -15,7 +15,7 @@ from novafleet.repository import catalogue, config, keys, lease, pack, reserve
 from novafleet.repository.chunkmap import Page, Root, decode_root
 from novafleet.repository.config import CELL
 from novafleet.repository.index import Index, Location
-from novafleet.repository.keys import KeySource, Slot
+from novafleet.repository.keys import Key, KeySource, Slot
 from novafleet.repository.pipeline import Pipeline
 from novafleet.repository.seal import Keyring, Kind, damaged, newer, unseal
 from novafleet.repository.segments import Segments
@@ -48,8 +48,7 @@ class Repository:
         Raises RepositoryError: NF-REPO-003 when there is one, NF-REPO-007 for an unusable key.
         """
         material = key.read()
-        if await _present(store):
-            raise _exists(store.url)
+        await refuse_taken(store)
         content, master = config.dump(config.new(cell)), Secret.of(keys.new_master())
         slot = await keys.add_slot(store, content, master, material, label="first", at=at)
         await store.put(READER, Path(__file__).with_name(READER).read_bytes())
@@ -58,32 +57,28 @@ class Repository:
         if not await store.create(config.KEY, content):
             await store.delete(keys.PREFIX + slot.id)
             raise _exists(store.url)
+        for left in [each.key async for each in store.list(keys.PREFIX) if each.key != keys.PREFIX + slot.id]:
+            await store.delete(left)  # of an interrupted creation: it opens nothing, and would count as a way in
         return cls(store, content, master)
 
     @classmethod
-    async def open(cls, store: ObjectStore, key: KeySource) -> Repository:
+    async def open(cls, store: ObjectStore, key: Key) -> Repository:
         """Raises RepositoryError: NF-REPO-002 none there, -004 newer format, -005 wrong key, -006 damaged."""
         material = key.read()
-        try:
-            content = await store.get(config.KEY)
-        except MissingObjectError as exc:
-            raise RepositoryError(
-                "there is no repository here",
-                code="NF-REPO-002",
-                where=store.url,
-                retry=Retry.AFTER_FIX,
-                hints=("check the URL, or make one: novafleet repo init URL --key-file K",),
-            ) from exc
-        config.load(content, f"{store.url}: {config.KEY}")
+        content = await config_of(store)
         return cls(store, content, await keys.unlock(store, content, material))
 
     async def slots(self) -> tuple[Slot, ...]:
         """Its key slots, oldest first."""
         return await keys.slots(self.store)
 
-    async def add_key(self, key: KeySource, *, label: str, at: float) -> Slot:
+    async def add_key(self, key: Key, *, label: str, at: float) -> Slot:
         """Let one more key open it."""
         return await keys.add_slot(self.store, self._config, self._master, key.read(), label=label, at=at)
+
+    async def opened_by(self, key: Key) -> tuple[str, ...]:
+        """The slots by which a key opens it."""
+        return await keys.opened_by(self.store, key.read(), self._config)
 
     async def remove_key(self, slot: str) -> None:
         """Raises RepositoryError NF-REPO-016 for the last one, or one that is not there."""
@@ -145,7 +140,8 @@ class Repository:
     async def read_snapshot(self, snapshot_id: str, key: str = "") -> Snapshot:
         """One snapshot object, at ``key`` when it lies elsewhere (the trash). Raises MissingObjectError too."""
         key = key or catalogue.PREFIX + snapshot_id
-        return catalogue.unseal(snapshot_id, await self.store.get(key), self.keyring, f"{self.store.url}: {key}")
+        where = f"{self.store.url}: {key}"
+        return catalogue.unseal(snapshot_id, await self._get(where, key), self.keyring, where)
 
     async def disk(self, copy: DiskCopy) -> BlockSource:
         """A disk as it was. Reads may run at once; what they return was verified against its id."""
@@ -212,10 +208,17 @@ class Repository:
     async def _fetch(self, kind: Kind, chunk: bytes, at: Location) -> bytes:
         key = pack.key_of(at.pack)
         where = f"{self.store.url}: {key}, chunk {chunk.hex()}"
-        sealed = await self.store.get(key, at.offset, at.length)
+        sealed = await self._get(where, key, at.offset, at.length)
         if len(sealed) != at.length:
             raise damaged(where, "the pack is cut short")
         return await asyncio.to_thread(self._decode, kind, chunk, at, sealed, where)
+
+    async def _get(self, where: str, key: str, *part: int) -> bytes:
+        """What its disk does not give back is damaged like what it gives back wrong: there may be another copy."""
+        try:
+            return await self.store.get(key, *part)
+        except UnreadableError as exc:
+            raise damaged(where, f"it cannot be read: {exc.cause}") from exc
 
     def _decode(self, kind: Kind, chunk: bytes, at: Location, sealed: bytes, where: str) -> bytes:
         cipher = self.keyring.cipher(at.salt)
@@ -225,12 +228,33 @@ class Repository:
         return content
 
 
-async def _present(store: ObjectStore) -> bool:
+async def config_of(store: ObjectStore) -> bytes:
+    """The object ``config``, for which no key is needed. Raises RepositoryError NF-REPO-002, -004 or -006."""
     try:
-        await store.stat(config.KEY)
-    except MissingObjectError:
-        return False
-    return True
+        content = await store.get(config.KEY)
+    except MissingObjectError as exc:
+        raise RepositoryError(
+            "there is no repository here",
+            code="NF-REPO-002",
+            where=store.url,
+            retry=Retry.AFTER_FIX,
+            hints=("check the URL, or make one: novafleet repo init URL --key-file K",),
+        ) from exc
+    config.load(content, f"{store.url}: {config.KEY}")
+    return content
+
+
+async def refuse_taken(store: ObjectStore) -> None:
+    """Raise RepositoryError NF-REPO-003 where a repository is, or the beginning of a copy of one."""
+    if await lease.exists(store, config.KEY):
+        raise _exists(store.url)
+    if await lease.exists(store, lease.REPLICA):
+        raise RepositoryError(
+            "the beginning of a replica is here",
+            code="NF-REPO-003",
+            where=store.url,
+            hints=(f"novafleet repo copy SOURCE {store.url} goes on with it", "or remove what is there"),
+        )
 
 
 def _exists(url: str) -> RepositoryError:

@@ -16,6 +16,7 @@ import pytest
 from novafleet.errors import RepositoryError
 from novafleet.objectstore.directory import DirectoryStore
 from novafleet.repository import KeySource, Repository, reader
+from novafleet.repository.check import check, scrub
 
 HERE = Path(__file__).parent
 GOLDEN = sorted(HERE.glob("repository-*/"))
@@ -94,6 +95,25 @@ def test_a_restore_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     argv = [str(tmp_path / "repository"), "--key-file", str(GOLDEN[0] / "key"), "restore", *name, str(out)]
     assert reader.main(argv) == 1
     assert not out.exists()
+
+
+async def test_what_file_servers_and_desktops_lay_beside_objects(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN[0], tmp_path / "nas")
+    folder = tmp_path / "nas" / "repository"
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        (place / "Thumbs.db").write_bytes(b"x")
+        (place / "@eaDir").mkdir()
+        (place / "@eaDir" / "SYNO@index").write_bytes(b"x")
+    key = tmp_path / "nas" / "key"
+    repository = await Repository.open(DirectoryStore(folder), KeySource(key))
+    assert (await check(repository, share=1.0)).clean
+    assert not [each.why for each in await scrub(repository.store) if each.why]
+    assert len(await repository.slots()) == 2
+    (name, digest), *_ = expected(GOLDEN[0]).items()
+    for options in ([], ["--scan"]):
+        out = tmp_path / f"out{len(options)}"
+        assert reader.main([str(folder), "--key-file", str(key), *options, "restore", *name.split(), str(out)]) == 0
+        assert hashlib.sha256(out.read_bytes()).hexdigest() == digest
 
 
 async def test_a_repository_of_the_future_is_refused(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from novafleet.errors import MissingObjectError, SpaceError, StoreError
+from novafleet.objectstore import files, s3
 from novafleet.objectstore.open import open_store
 from novafleet.objectstore.probe import demand_exclusive, probe
 from novafleet.ports import ObjectStore
 from tests.fakes.memorystore import MemoryStore
-from tests.objectstores import NfsServer, S3Server
+from tests.objectstores import BUCKET, KEY_ID, SECRET, NfsServer, S3Server, program
 
 EXCLUSIVE = ("memory", "directory", "s3", "nfs")
 MIB = 1 << 20
@@ -121,6 +122,42 @@ async def test_lists_by_prefix(store: ObjectStore) -> None:
         await keys(store, "ab")
 
 
+FOREIGN = ("packs/Thumbs.db", "packs/aa/@eaDir/SYNO@index", "packs/Ünïcode", "packs/a b", "#recycle/x", "packs/~x~")
+
+
+async def test_what_is_nobodys_object_is_not_listed(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Desktops, file servers and their thumbnails leave files beside ours."""
+    if isinstance(store, MemoryStore):
+        pytest.skip("nobody else writes there")
+    await store.put("packs/aa/object", b"")
+    for module in (files, s3):
+        monkeypatch.setattr(module, "checked", lambda key: key)
+    for name in FOREIGN:
+        await store.put(name, b"x")
+    assert await keys(store) == ["packs/aa/object"]
+    assert await keys(store, "packs/") == ["packs/aa/object"]
+
+
+def _mark_folder(server: S3Server, path: str) -> None:
+    """An empty object ``path/``, as consoles and file managers make them."""
+    argv = ("mkdir", "--config", "/dev/null", "--s3-provider", "Other", "--s3-env-auth", "--s3-directory-markers")
+    place = ("--s3-endpoint", server.endpoint, f":s3:{BUCKET}/{path}")
+    keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
+    subprocess.run((program("rclone"), *argv, *place), env={**os.environ, **keys}, check=True, timeout=30)
+
+
+async def test_folders_that_a_console_made_are_no_objects(s3_server: S3Server) -> None:
+    prefix = f"m{random.randrange(1 << 40):x}"
+    store = open_store(s3_server.url(prefix))
+    for folder in ("index", "packs", "packs/aa"):
+        await asyncio.to_thread(_mark_folder, s3_server, f"{prefix}/{folder}")
+    assert await keys(store, "index/") == []
+    assert await keys(store, "packs/aa/") == []
+    await store.put("index/object", b"")
+    assert await keys(store, "index/") == ["index/object"]
+    await store.close()
+
+
 async def test_lists_1100_objects(store: ObjectStore) -> None:
     names = [f"packs/{number % 7:02x}/{number:05}" for number in range(1100)]
     await asyncio.gather(*(store.put(name, b"x") for name in names))
@@ -197,6 +234,7 @@ async def test_probe(request: pytest.FixtureRequest, store: ObjectStore) -> None
 
 WRITER = """\
 import asyncio, sys
+from novafleet.objectstore import files, s3
 from novafleet.objectstore.open import open_store
 async def main():
     store = open_store(sys.argv[1])

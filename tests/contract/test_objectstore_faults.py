@@ -17,7 +17,7 @@ from novafleet.errors import ExitCode, MissingObjectError, NovaFleetError, Retry
 from novafleet.objectstore import s3
 from novafleet.objectstore.open import open_store
 from novafleet.ports import ObjectStore
-from tests.faultproxy import Fault, Proxy, proxied
+from tests.faultproxy import Fault, Proxy, proxied, refusal
 from tests.objectstores import BUCKET, S3Server, free_ports
 
 BODY = random.randbytes(300_000)
@@ -128,6 +128,48 @@ async def test_credentials_that_are_wrong(s3_server: S3Server) -> None:
         assert found.cause.startswith("403 ")
 
 
+REASONS = {
+    "RequestTimeTooSkewed": ("403 Forbidden", "NF-STORE-020", "clocks", "date -u"),
+    "AccessDenied": ("403 Forbidden", "NF-STORE-020", "does not let these credentials do that", "s3:ListBucket"),
+    "InvalidAccessKeyId": ("403 Forbidden", "NF-STORE-020", "refused these credentials", "AWS_ACCESS_KEY_ID"),
+    "AuthorizationHeaderMalformed": ("400 Bad Request", "NF-STORE-023", "another region", "region=eu-west-1"),
+    "PermanentRedirect": ("301 Moved Permanently", "NF-STORE-023", "another region", "region=NAME"),
+    "SlowDown": ("503 Slow Down", "NF-STORE-023", "failed", ""),
+}
+
+
+async def test_variables_that_only_the_client_knows(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SKIP_SIGNATURE": "true", "CONDITIONAL_PUT": "disabled", "SESSION_TOKEN": "another's"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    store = open_store(s3_url)
+    assert [await store.create("leases/a", body) for body in (b"1", b"2")] == [True, False]
+    await store.close()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_each_refusal_says_what_to_do(
+    s3_server: S3Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.0)
+    status, code, what, hint = REASONS[reason]
+    words = f"the region 'us-east-1' is wrong; expecting '{'eu-west-1' if status.startswith('400') else ''}'"
+    document = f"<Error><Code>{reason}</Code><Message>{words}</Message></Error>"
+
+    def refused(head: bytes) -> bytes:
+        answer = refusal(status, document)
+        return answer.partition(document.encode())[0] if head.startswith(b"HEAD ") else answer
+
+    proxy.refused = refused
+    url = s3_server.url("x", proxy.endpoint)
+    found = await _error(url)
+    store = open_store(url)
+    with pytest.raises(NovaFleetError) as looked:
+        await store.stat("object")
+    await store.close()
+    for each in (found, looked.value):
+        assert (each.code, what in each.what, any(hint in line for line in each.hints or ("",))) == (code, True, True)
+
+
 async def test_a_bucket_that_is_not_there(rclone_server: S3Server) -> None:
     found = await _error(rclone_server.url("x").replace(BUCKET, "nosuchbucket", 1))
     assert (found.code, found.retry) == ("NF-STORE-021", Retry.AFTER_FIX)
@@ -140,7 +182,7 @@ async def test_an_endpoint_that_is_not_there(s3_server: S3Server, monkeypatch: p
         assert (found.code, found.retry) == ("NF-STORE-022", Retry.LATER)
         assert found.cause
     found = await _error(s3_server.url("x", s3_server.endpoint.replace("http:", "https:")))
-    assert found.code == "NF-STORE-022"
+    assert (found.code, found.cause) == ("NF-STORE-022", "what answers there speaks no TLS")
 
 
 def certificate(folder: Path) -> Path:
@@ -157,6 +199,7 @@ def certificate(folder: Path) -> Path:
 async def test_a_private_authority(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.1)
     authority = await asyncio.to_thread(certificate, tmp_path)
+    authority.write_text(f"# Főtanúsítvány\n{authority.read_text()}", "utf-8")  # bundles say whose each is
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(tmp_path / "leaf.pem", tmp_path / "leaf.key")
     async with proxied(s3_server.endpoint, tls) as proxy:
@@ -167,6 +210,58 @@ async def test_a_private_authority(s3_server: S3Server, tmp_path: Path, monkeypa
         assert [await store.create("object", BODY) for _ in range(2)] == [True, False]
         assert await store.get("object") == BODY
         await store.delete("object")
+        await store.close()
+
+
+def self_signed(folder: Path, *, authority: bool) -> ssl.SSLContext:
+    """A server's certificate as ``openssl req -x509`` makes it, which says of itself that it is an authority."""
+    kind = f"basicConstraints=critical,CA:{'TRUE' if authority else 'FALSE'}"
+    says = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", kind)
+    made = ("-subj", "/CN=nas", "-keyout", folder / "own.key", "-out", folder / "own.pem")
+    request = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    subprocess.run((*request, *made, *says), check=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(folder / "own.pem", folder / "own.key")
+    return tls
+
+
+async def test_a_certificate_of_its_own(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "FIRST_PATIENCE", 0.1)
+    tls = await asyncio.to_thread(self_signed, tmp_path, authority=True)
+    async with proxied(s3_server.endpoint, tls) as proxy:
+        found = await _error(f"{s3_server.url('tls', proxy.endpoint)}&ca={tmp_path}/own.pem")
+        assert found.cause == "its certificate: CaUsedAsEndEntity"
+        assert "CA:FALSE" in found.hints[1]
+    tls = await asyncio.to_thread(self_signed, tmp_path, authority=False)
+    async with proxied(s3_server.endpoint, tls) as proxy:
+        store = open_store(f"{s3_server.url('tls', proxy.endpoint)}&ca={tmp_path}/own.pem")
+        await store.put("object", BODY)
+        await store.close()
+
+
+LOCKED = (
+    "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object "
+    "requests with Object Lock parameters</Message></Error>"
+)
+
+
+async def test_a_bucket_with_a_default_retention(s3_server: S3Server, proxy: Proxy) -> None:
+    """AWS wants a checksum of every body there; SeaweedFS, which does not, checks those it gets."""
+
+    def refused(head: bytes) -> bytes:
+        bare = head.startswith(b"PUT ") and b"x-amz-checksum-sha256" not in head
+        return refusal("400 Bad Request", LOCKED) if bare else b""
+
+    proxy.refused = refused
+    for verb in ("put", "create"):
+        store = open_store(s3_server.url(f"f{random.randrange(1 << 40):x}", proxy.endpoint))
+        if verb == "put":
+            await store.put("object", BODY)
+        assert [await store.create("snapshots/one", body) for body in (b"1", b"2")] == [True, False]
+        proxy.seen.clear()
+        await store.put("object", BODY[::-1])
+        assert [line[:4] for line in proxy.seen] == ["PUT "], "once it is known, nothing is sent twice"
+        assert await store.get("object") == BODY[::-1]
         await store.close()
 
 

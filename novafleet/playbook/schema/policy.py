@@ -56,6 +56,9 @@ class _Repository(Shape[str]):
     def decode(self, node: Node, path: str = "") -> str:
         text = PATH.decode(node, path)
         scheme, separator, rest = text.partition("://")
+        if not separator and re.match("[^/]+:", text):
+            what = f"a ':' before the first '/' of {text!r} reads as another machine or a scheme"
+            raise bad_value(node, path, what, f"a repository is {self.label}", f"a directory: ./{text}")
         if not separator:
             return str(beside(node.location, text).absolute())
         if scheme not in SCHEMES:

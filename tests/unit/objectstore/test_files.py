@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from novafleet.errors import MissingObjectError, Retry, SpaceError, StoreError
-from novafleet.objectstore.directory import LocalFiles
+from novafleet.objectstore.directory import DirectoryStore, LocalFiles
 from novafleet.objectstore.files import FileStore
 
 
@@ -111,4 +113,50 @@ async def test_links_are_no_objects(tmp_path: Path) -> None:
     await store.delete("a")
     with pytest.raises(MissingObjectError):
         await store.get("a")
+    await store.close()
+
+
+async def _refuses_all(store: DirectoryStore) -> None:
+    for act in (
+        *(store.put("a", b""), store.create("leases/b", b""), store.get("config"), store.stat("config")),
+        *(store.delete("config"), anext(store.list("snapshots/"))),
+    ):
+        with pytest.raises(StoreError, match="still mounted") as caught:
+            await act
+        assert caught.value.code == "NF-STORE-011"
+
+
+async def test_a_directory_that_was_unmounted_is_not_made_anew(tmp_path: Path) -> None:
+    """The rest of a backup would lie hidden below the mount point, and a list of snapshots would be empty."""
+    root = tmp_path / "mount" / "repository"
+    store = DirectoryStore(root)
+    await store.put("config", b"{}")
+    assert await store.get("config") == b"{}"
+    root.parent.rename(tmp_path / "disk")
+    root.parent.mkdir()
+    await _refuses_all(store)
+    assert not list(root.parent.iterdir())
+    root.parent.rmdir()
+    (tmp_path / "disk").rename(root.parent)
+    await store.put("a", b"")
+    assert await store.get("config") == b"{}"
+    await store.close()
+
+
+def _done(*argv: str) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+async def test_a_mount_point_that_was_unmounted_is_not_written_to(tmp_path: Path) -> None:
+    if os.geteuid() or not _done("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)):
+        pytest.skip("no file system can be mounted here")
+    store = DirectoryStore(tmp_path)
+    try:
+        await store.put("config", b"{}")
+        assert await store.get("config") == b"{}"
+    finally:
+        assert _done("umount", "--lazy", str(tmp_path))
+    (tmp_path / ".tmp").mkdir()
+    await _refuses_all(store)
+    assert names(tmp_path) == []
     await store.close()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from novafleet.errors import ConfigError, NovaFleetError
+from novafleet.model.secret import Secret
 from novafleet.objectstore import libnfs, s3
+from novafleet.objectstore.credentials import Credentials, find
 from novafleet.objectstore.directory import DirectoryStore
 from novafleet.objectstore.nfs import Export
 from novafleet.objectstore.open import open_store
 from novafleet.objectstore.s3 import Address, S3Store
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_CONFIG_FILE": "/dev/null"}
 
 
 def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +27,7 @@ def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"{tmp_path}/backup",
         "backup",
         "~/backup",
+        "./backup",
         f"file://{tmp_path}/backup",
         f"file://localhost{tmp_path}/backup",
     ):
@@ -31,6 +35,7 @@ def test_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(store, DirectoryStore)
         assert store.url == str(tmp_path / "backup")
     assert open_store("file:///srv/with%20space").url == "/srv/with space"
+    assert open_store("./2027-01-01T10:00").url == str(tmp_path / "2027-01-01T10:00")
     assert not list(tmp_path.iterdir()), "nothing is made before something is written"
 
 
@@ -64,6 +69,27 @@ def test_buckets_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert seen[0] == Address("b", "", "https://h", "here", authority="-----BEGIN CERTIFICATE-----")
 
 
+def test_the_region_that_aws_configure_wrote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Address] = []
+    monkeypatch.setattr(s3, "_client", lambda address, _credentials, **_: seen.append(address))
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-west-1\ns3 =\n  max_queue_size = 9\n[profile far]\nregion = ap-south-1\n")
+    aws = {**KEYS, "AWS_CONFIG_FILE": str(config)}
+    cases: dict[str, tuple[str, dict[str, str]]] = {
+        "eu-west-1": ("", {}),
+        "ap-south-1": ("", {"AWS_PROFILE": "far"}),
+        "eu-north-1": ("", {"AWS_REGION": "eu-north-1"}),
+        "here": ("?region=here", {}),
+        "us-east-1": ("?endpoint=http://h", {}),
+    }
+    for expected, (query, environ) in cases.items():
+        open_store(f"s3://b{query}", {**aws, **environ})
+        assert seen.pop().region == expected
+    config.write_text("no section")
+    open_store("s3://b", aws)
+    assert seen.pop().region == "us-east-1"
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A libnfs 5, whether or not there is one."""
@@ -88,6 +114,10 @@ REFUSED = {
     "  ": "NF-STORE-003",
     "s4://bucket": "NF-STORE-003",
     "sftp://host/path": "NF-STORE-003",
+    "ada@host:/srv/backup": "NF-STORE-003",
+    "host:backup": "NF-STORE-003",
+    "file:/srv/backup": "NF-STORE-003",
+    "s3:https://host/bucket": "NF-STORE-003",
     "file://srv/backup": "NF-STORE-003",
     "file:///srv?x=1": "NF-STORE-003",
     "nfs://server": "NF-STORE-003",
@@ -102,7 +132,20 @@ REFUSED = {
     "s3://bucket?endpoint=x:9000": "NF-STORE-003",
     "s3://bucket?style=any": "NF-STORE-003",
     "s3://bucket?ca=/nothing/here": "NF-STORE-003",
+    "s3://bucket?ca=/etc/hostname": "NF-STORE-003",
     "s3://bucket/a#b": "NF-STORE-003",
+    "s3://bucket/../b": "NF-STORE-003",
+    "s3://bucket/a//b": "NF-STORE-003",
+    "s3://bucket/a%0ab": "NF-STORE-003",
+    "s3://bucket?endpoint=http://s3 .example.org": "NF-STORE-003",
+    "s3://bucket?endpoint=http://h/%0a": "NF-STORE-003",
+    "s3://bucket?endpoint=http://h?x=1": "NF-STORE-003",
+    "s3://bucket?region=eu west": "NF-STORE-003",
+    "s3://bucket?credentials=file:~nobody.here/keys": "NF-STORE-024",
+    "s3://bucket?ca=~nobody.here/ca": "NF-STORE-003",
+    "~nobody.here/backup": "NF-STORE-003",
+    "file:///srv/a%00b": "NF-STORE-003",
+    "nfs://server/export/a%00b": "NF-STORE-003",
     "s3://AK:a-secret@bucket/prefix": "NF-STORE-004",
     "s3://bucket?endpoint=https://AK:a-secret@host": "NF-STORE-004",
     "nfs://user@server/export": "NF-STORE-004",
@@ -137,12 +180,14 @@ CREDENTIALS = "[default]\naws_access_key_id = AK\naws_secret_access_key = a-secr
         (CREDENTIALS, "&profile=other", {}, "aws_secret_access_key is missing"),
         ("a-secret", "", {}, "not of the form"),
         (None, "", {"AWS_ACCESS_KEY_ID": "AK"}, "AWS_SECRET_ACCESS_KEY is missing"),
+        (None, "", {**KEYS, "AWS_SESSION_TOKEN": "a-secret\nb"}, "AWS_SESSION_TOKEN has characters"),
+        (None, "", {**KEYS, "AWS_ACCESS_KEY_ID": "AKé"}, "AWS_ACCESS_KEY_ID has characters"),
         (CREDENTIALS, "", {}, ""),
         (CREDENTIALS, "&profile=default", {"AWS_ACCESS_KEY_ID": "half"}, ""),
     ],
 )
 def test_credentials(tmp_path: Path, content: str | None, query: str, environ: dict[str, str], says: str) -> None:
-    path = tmp_path / "credentials"
+    path = tmp_path / "a+b"
     if content:
         path.write_text(content)
     environ = {"AWS_SHARED_CREDENTIALS_FILE": str(path), **environ}
@@ -156,6 +201,15 @@ def test_credentials(tmp_path: Path, content: str | None, query: str, environ: d
     assert caught.value.code == "NF-STORE-024"
     assert says in caught.value.what
     assert "a-secret" not in str(caught.value.finding())
+
+
+def test_line_ends_around_credentials(tmp_path: Path) -> None:
+    """Of files that were read into variables, or came from Windows."""
+    path = tmp_path / "credentials"
+    path.write_bytes(CREDENTIALS.replace("\n", "\r\n").encode())
+    expected = Credentials("AK", Secret.of("a-secret"), Secret.of("t"))
+    assert find("", "", {name: f"{text}\r\n" for name, text in {**KEYS, "AWS_SESSION_TOKEN": "t"}.items()}) == expected
+    assert find(f"file:{path}", "", {}) == replace(expected, token=Secret.of(""))
 
 
 def test_libnfs_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

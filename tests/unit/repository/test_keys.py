@@ -27,19 +27,25 @@ async def test_a_passphrase_from_each_place(tmp_path: Path, monkeypatch: pytest.
     repository = await fresh(tmp_path, store)
     (tmp_path / "words").write_text("correct horse\n")
     monkeypatch.setenv("NF_WORDS", "correct horse")
+    monkeypatch.setenv("NF_LINE", "correct horse\r\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
     await repository.add_key(KeySource(passphrase="env:NF_WORDS"), label="me", at=2.0)
-    for source in ("env:NF_WORDS", f"file:{tmp_path}/words", "credential:words"):
+    for source in ("env:NF_WORDS", "env:NF_LINE", f"file:{tmp_path}/words", "file:~/words", "credential:words"):
         assert (await Repository.open(store, KeySource(passphrase=source))).id == repository.id
     assert [slot.label for slot in await repository.slots()] == ["first", "me"]
 
 
 @pytest.mark.parametrize(
     "source",
-    ["env:NF_NOT_SET", "file:/nowhere", "credential:../x", "credential:x", "words", ""],
+    [
+        *("env:NF_NOT_SET", "env:NF_BYTES", "file:/nowhere", "file:~nobody.here/x"),
+        *("credential:../x", "credential:x", "words", ""),
+    ],
 )
 async def test_a_passphrase_that_is_not_there(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setenv("NF_BYTES", "words\udcff")
     with pytest.raises(RepositoryError) as caught:
         KeySource(passphrase=source).read()
     assert caught.value.code == "NF-REPO-007"
