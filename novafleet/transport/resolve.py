@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from novafleet.errors import ConfigError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
-from novafleet.transport.sshconfig import Settings, SshConfig
+from novafleet.transport.sshconfig import Settings, SshConfig, at_home
 from novafleet.transport.target import SshTarget
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Resolver:
 
     @cached_property
     def _local(self) -> dict[str, str]:
-        return {"%u": getpass.getuser(), "%d": str(Path.home())}
+        return {"%u": getpass.getuser(), "%d": at_home("~")}
 
     def _agent(self, setting: str, tokens: Mapping[str, str]) -> str:
         """IdentityAgent: a path, ``none``, the word SSH_AUTH_SOCK or ``$VARIABLE`` (ssh_config(5))."""
@@ -100,11 +100,11 @@ class Resolver:
             return self.environ.get("SSH_AUTH_SOCK", "")
         if setting.startswith("$"):
             return self.environ.get(setting[1:], "")
-        return _at_home(_expand(setting, tokens))
+        return at_home(_expand(setting, tokens))
 
     def _known_hosts(self, host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
         if host.known_hosts:
-            files: tuple[str, ...] = (_at_home(host.known_hosts),)
+            files: tuple[str, ...] = (str(Path(host.known_hosts).expanduser()),)
         else:
             listed = (_last(settings, "userknownhostsfile"), _last(settings, "globalknownhostsfile"))
             files = _paths(tuple(name for names in listed for name in names.split() if name != "none"), tokens)
@@ -129,18 +129,12 @@ def _jump(setting: str) -> tuple[str, ...]:
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
     """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not."""
     if host.key:
-        return (_at_home(host.key),)
+        return (str(Path(host.key).expanduser()),)
     return tuple(path for path in _paths(settings.get("identityfile", ()), tokens) if Path(path).exists())
 
 
 def _paths(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(_at_home(_expand(name, tokens)) for name in names if name != "none")
-
-
-@lru_cache(maxsize=1024)
-def _at_home(path: str) -> str:
-    """With ``~`` expanded; a fleet's hosts share their files."""
-    return str(Path(path).expanduser())
+    return tuple(at_home(_expand(name, tokens)) for name in names if name != "none")
 
 
 def _expand(text: str, tokens: Mapping[str, str]) -> str:

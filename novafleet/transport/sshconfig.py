@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
+import pwd
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from novafleet.errors import ConfigError, DeadlineError
@@ -49,9 +51,24 @@ class Survey:
         return matching
 
 
+@lru_cache(maxsize=1024)
+def at_home(path: str) -> str:
+    """A path of ssh_config with ``~`` expanded. Ours is the home of the passwd entry, as to ssh, whatever HOME says."""
+    if path == "~" or path.startswith("~/"):
+        return _home() + path[1:]
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's raises for an unknown user
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return str(Path.home())
+
+
 def survey(config: Path | None) -> Survey:
     """Look over the configuration files, or over the one that ``ssh -F`` would read alone."""
-    roots = [config] if config else [Path("~/.ssh/config").expanduser(), SYSTEM_CONFIG]
+    roots = [config] if config else [Path(at_home("~/.ssh/config")), SYSTEM_CONFIG]
     patterns: list[str] = []
     renames = individual = False
     for keyword, values in (line for root in roots for line in _lines(root)):
@@ -92,8 +109,8 @@ def _words(line: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _included(path: Path, values: tuple[str, ...]) -> list[Path]:
-    base = path.parent if path.parent == SYSTEM_CONFIG.parent else Path("~/.ssh").expanduser()
-    found = (glob.glob(str(base / Path(value).expanduser())) for value in values)  # noqa: PTH207 - absolute patterns
+    base = path.parent if path.parent == SYSTEM_CONFIG.parent else Path(at_home("~/.ssh"))
+    found = (glob.glob(str(base / at_home(value))) for value in values)  # noqa: PTH207 - absolute patterns
     return [Path(name) for names in found for name in sorted(names)]
 
 

@@ -1,5 +1,7 @@
 """Inventory first, then what ``ssh -G`` says; jump chains; one fork for hosts that are configured alike."""
 
+import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from novafleet.errors import ConfigError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.transport.resolve import Resolver
-from novafleet.transport.sshconfig import SshConfig
+from novafleet.transport.sshconfig import SshConfig, survey
 from novafleet.transport.target import SshTarget
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh"), reason="needs the ssh program")
@@ -83,3 +85,13 @@ async def test_a_thousand_alike_hosts_cost_one_fork(tmp_path: Path, monkeypatch:
     assert {target.user for target in targets[:-1]} == {"all"} and targets[-1].user == "odd"
     assert [target.host for target in targets[:3]] == ["kvm0", "kvm1", "kvm2"]
     assert len(resolver.config._answers) == 2
+
+
+async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("Host never-read-by-ssh\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "never-read-by-ssh" not in survey(None).patterns
+    target = await resolve(tmp_path, "UserKnownHostsFile ~/.ssh/known\n", "kvm1", Host("kvm1", "kvm1", key="~/key"))
+    assert target.known_hosts[0] == f"{pwd.getpwuid(os.getuid()).pw_dir}/.ssh/known"
+    assert target.identities == (f"{tmp_path}/key",)
