@@ -25,7 +25,8 @@ Settings = Mapping[str, tuple[str, ...]]
 FORKS = 8
 ANSWER_TIMEOUT = 10.0
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
-_DIRECT = ("hostname", "user")
+_EXPANDED = ("hostname", "user", "userknownhostsfile", "identityagent")
+"""What ``ssh -G`` prints with its tokens replaced."""
 DEFAULT_IDENTITIES = tuple(f"~/.ssh/id_{kind}" for kind in ("ed25519", "ecdsa", "rsa"))
 WITHOUT_SSH: Settings = {
     "identityfile": DEFAULT_IDENTITIES,
@@ -80,7 +81,7 @@ def survey(config: Path | None) -> Survey:
 
 
 def _tokens(keyword: str, values: tuple[str, ...]) -> bool:
-    return keyword in _DIRECT and any("%" in value for value in values)
+    return keyword in _EXPANDED and any("%" in value for value in values)
 
 
 def _lines(path: Path, depth: int = 0) -> Iterator[tuple[str, tuple[str, ...]]]:

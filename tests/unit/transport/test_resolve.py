@@ -87,6 +87,14 @@ async def test_a_thousand_alike_hosts_cost_one_fork(tmp_path: Path, monkeypatch:
     assert len(resolver.config._answers) == 2
 
 
+async def test_a_file_of_known_hosts_for_each_host(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(f"UserKnownHostsFile {tmp_path}/known/%h\nIdentityAgent {tmp_path}/agent-%n\n")
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {})
+    for name in ("kvm1", "kvm2"):
+        target = await resolver.target(Host(name, name))
+        assert (target.known_hosts[0], target.agent) == (f"{tmp_path}/known/{name}", f"{tmp_path}/agent-{name}")
+
+
 async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text("Host never-read-by-ssh\n")
