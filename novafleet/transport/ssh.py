@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novafleet.errors import AuthError, NovaFleetError, TrustError
+from novafleet.errors import AuthError, NovaFleetError
 from novafleet.transport import cork, translate
 from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
@@ -19,7 +19,7 @@ from novafleet.transport.identity import certificates_of, public_blob
 from novafleet.transport.lean import lean_loading, without_decoys
 from novafleet.transport.limits import SessionGate
 from novafleet.transport.translate import Offered
-from novafleet.transport.trust import HostKey, admit, known_keys
+from novafleet.transport.trust import HostKey, admit, known_keys, not_verifiable
 
 if TYPE_CHECKING:
     from novafleet.ports import ChannelHandler
@@ -134,9 +134,7 @@ def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exce
     if isinstance(exc, TimeoutError):
         return translate.too_slow(target, client.reached, LOGIN_TIMEOUT if client.reached else CONNECT_TIMEOUT)
     if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-        return client.refusal or TrustError(
-            "the host certificate is not valid", code="NF-SSH-204", where=target.label, cause=str(exc)
-        )
+        return client.refusal or not_verifiable(target.label, str(exc))
     if isinstance(exc, asyncssh.ChannelOpenError):
         return translate.behind_jump(target, str(exc))
     if isinstance(exc, asyncssh.PermissionDenied) or "too many auth" in str(exc).lower():

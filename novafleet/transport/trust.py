@@ -16,7 +16,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class KnownKeys:
     revoked: tuple[HostKey, ...] = ()
     places: tuple[str, ...] = ()
     """Where each of ``keys`` stands, as file:line."""
+    firm: bool = True
+    """Another key than ``keys`` has changed; not so where they are of the name without port, as in ssh."""
 
     def expected(self) -> tuple[str, ...]:
         """Each known key with its place, as an error shows it."""
@@ -105,13 +107,17 @@ class KnownHosts:
         for pattern in entry.patterns:
             self.exact.setdefault(pattern.lower(), []).append(entry)
 
-    def of(self, host: str, port: int = 22) -> KnownKeys:
-        """The keys of a host; an entry without port also speaks for other ports, as in ssh."""
-        if port != 22:
-            found = self._matching(f"[{host}]:{port}".lower())
-            if found.keys or found.authorities:
-                return found
-        return self._matching(host.lower())
+    def of(self, host: str, port: int = 22, *, alias: bool = False) -> KnownKeys:
+        """The keys of a host; an entry without port also speaks for other ports, as in ssh; an ``alias`` has none."""
+        plain = self._matching(host.lower())
+        if port == 22:
+            return plain
+        own = self._matching(f"[{host}]:{port}".lower())
+        return replace(
+            own if own.keys else replace(plain, firm=alias),
+            authorities=own.authorities + plain.authorities,
+            revoked=own.revoked + plain.revoked,
+        )
 
     def _matching(self, name: str) -> KnownKeys:
         entries = [*self.exact.get(name, ()), *(entry for entry in self.others if entry.covers(name))]
@@ -194,7 +200,7 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
         return Judgement()
     if presented in known.keys:
         return Judgement()
-    if known.keys:
+    if known.keys and known.firm:
         raise changed(label, presented, known.expected())
     if policy is TrustPolicy.ACCEPT_NEW:
         return Judgement(record=True)
@@ -203,7 +209,8 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
 
 def known_keys(target: SshTarget, own: Path) -> KnownKeys:
     """What may vouch for a target: the files it names, and NovaFleet's ``own``."""
-    return KnownHosts.read([*target.known_hosts, own]).of(target.host_key_alias or target.host, target.port)
+    known = KnownHosts.read(dict.fromkeys((*target.known_hosts, str(own))))
+    return known.of(target.host_key_alias or target.host, target.port, alias=bool(target.host_key_alias))
 
 
 def admit(target: SshTarget, presented: HostKey, known: KnownKeys, own: Path) -> None:
@@ -236,6 +243,13 @@ def changed(label: str, presented: HostKey, expected: Sequence[str]) -> TrustErr
         cause=f"expected {', '.join(expected)}; presented {presented.algorithm} {presented.fingerprint}",
         hints=(f"if the host was reinstalled: novafleet host trust -l {label} --replace",),
     )
+
+
+def not_verifiable(label: str, cause: str) -> TrustError:
+    """NF-SSH-204, or 203: what the library refused by itself, in its words."""
+    if "revoked" in cause.lower():
+        return TrustError("the host key is revoked", code="NF-SSH-203", where=label, cause=cause)
+    return TrustError("the host certificate is not valid", code="NF-SSH-204", where=label, cause=cause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,18 @@ async def test_hashed_known_hosts_and_authorities(tmp_path: Path) -> None:
             assert (await (await pool.get(sshd.host())).run(TRUE)).ok
 
 
+async def test_ports_of_one_address_are_different_machines(tmp_path: Path) -> None:
+    keygen(tmp_path / "other")
+    with running_sshd(tmp_path) as sshd:
+        sshd.known_hosts.write_text("127.0.0.1 " + (tmp_path / "other.pub").read_text())
+        error = await refused(tmp_path, sshd.host())
+        assert isinstance(error, TrustError) and error.code == "NF-SSH-201"
+        host = (tmp_path / "host.pub").read_text()
+        sshd.known_hosts.write_text(f"@revoked [127.0.0.1]:{sshd.port} {host}127.0.0.1 {host}")
+        error = await refused(tmp_path, sshd.host(trust=TrustPolicy.ACCEPT_NEW))
+        assert isinstance(error, TrustError) and error.code == "NF-SSH-203"
+
+
 async def test_rejected_once_is_not_tried_again(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         keygen(tmp_path / "wrong")
