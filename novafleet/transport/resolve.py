@@ -127,10 +127,14 @@ def _jump(setting: str) -> tuple[str, ...]:
 
 
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
-    """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not."""
+    """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not.
+
+    Where only the public half is there, the agent may have the private one.
+    """
     if host.key:
         return (str(Path(host.key).expanduser()),)
-    return tuple(path for path in _paths(settings.get("identityfile", ()), tokens) if Path(path).exists())
+    named = _paths(settings.get("identityfile", ()), tokens)
+    return tuple(path for path in named if Path(path).exists() or Path(f"{path}.pub").exists())
 
 
 def _paths(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[str, ...]:

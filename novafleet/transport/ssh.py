@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novafleet.errors import AuthError, NovaFleetError
 from novafleet.transport import cork, translate
-from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
+from novafleet.transport.channel import BULK, WINDOW, Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
-from novafleet.transport.identity import certificates_of, public_blob
+from novafleet.transport.identity import certificate_files
 from novafleet.transport.lean import lean_loading, without_decoys
-from novafleet.transport.limits import SessionGate
+from novafleet.transport.limits import ALONE, LINGERING, SessionGate
 from novafleet.transport.translate import Offered
 from novafleet.transport.trust import HostKey, admit, known_keys, not_verifiable
 
@@ -37,16 +40,6 @@ CHANNEL_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 KEEPALIVE_INTERVAL = 15
 KEEPALIVE_COUNT = 3
-LINGERING = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between tries when the server refuses a session, before that is believed: one of ours that has ended here may
-count there a moment longer, and a limit learnt too low would never grow again."""
-ALONE = (0.5,) * 10
-"""The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
-WINDOW = 2 * 1024 * 1024
-BULK: Mapping[str, Any] = {"window": 8 * 1024 * 1024, "max_pktsize": 128 * 1024}
-"""What a channel for much data asks for. What a packet costs is paid a quarter as often as with the usual 32 KiB. sshd
-holds up to a window of what a socket gives it, 16 MiB at most (channels.h, CHAN_INPUT_MAX): a window as large as that
-makes it move all of it for every read, at five times the processor time."""
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 CIPHERS = (*GCM, "chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 """AES-GCM first: 1.3 to 1.8 times the throughput of ChaCha20 here (docs/concepts/ssh.md)."""
@@ -162,6 +155,8 @@ class _Client(asyncssh.SSHClient):
         self._conn: asyncssh.SSHClientConnection | None = None
         self._agent: asyncssh.SSHAgentClient | None = None
         self._rounds = [self._files, self._agent_keys]
+        self._shown: set[bytes] = set()
+        self._useless: list[AuthError] = []
 
     @property
     def reached(self) -> bool:
@@ -190,13 +185,12 @@ class _Client(asyncssh.SSHClient):
 
     async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
         while self._rounds:
-            try:
-                pairs = await self._rounds.pop(0)()
-            except AuthError as error:
-                self.refusal, self._rounds = error, []
-                return None
-            if pairs:
-                return pairs
+            pairs = {pair.public_data: pair for pair in await self._rounds.pop(0)()}
+            if new := {blob: pair for blob, pair in pairs.items() if blob not in self._shown}:
+                self._shown |= new.keys()
+                return list(new.values())
+        if self._useless and not self._shown and not self.offered.encrypted:
+            self.refusal = self._useless[0]
         return None
 
     def forget_agent(self) -> None:
@@ -205,50 +199,67 @@ class _Client(asyncssh.SSHClient):
             self._agent.close()
 
     async def _files(self) -> list[asyncssh.SSHKeyPair]:
-        """Private keys that need no passphrase, with their certificates."""
-        keys: list[asyncssh.SSHKey] = []
-        used: list[str] = []
+        """Private keys that need no passphrase. One that cannot be used does not bar the others, as in ssh."""
+        keys: dict[str, asyncssh.SSHKey] = {}
         locked: list[str] = []
-        certificates = [*self.target.certificates]
         for name in self.target.identities:
-            key = _private_key(self.target.label, name)
-            (used if key else locked).append(name)
-            keys += [key] if key else []
-            certificates += certificates_of(name)
-        self.offered = Offered(tuple(used), tuple(locked), bool(self.target.agent))
-        return list(asyncssh.load_keypairs(keys, certlist=certificates)) if keys else []
+            try:
+                if key := _private_key(self.target.label, name):
+                    keys[name] = key
+                else:
+                    locked.append(name)
+            except AuthError as error:
+                self._useless.append(error)
+        self.offered = Offered(tuple(keys), tuple(locked), tuple(error.what for error in self._useless))
+        return list(asyncssh.load_keypairs(list(keys.values()), certlist=_certificates(self.target)))
 
     async def _agent_keys(self) -> list[asyncssh.SSHKeyPair]:
+        """The agent's keys, each with its certificate before it; those that the identities name come first."""
         if not self.target.agent:
             return []
         self._agent = asyncssh.SSHAgentClient(self.target.agent)
         try:
-            pairs = list(await self._agent.get_keys())
+            pairs = await self._agent.get_keys()
         except ValueError as exc:
             log.warning("the SSH agent at %s does not answer (%s)", self.target.agent, exc)
+            self.offered = replace(self.offered, agent="the agent does not answer")
             return []
-        wanted = {blob for name in self.target.identities if (blob := public_blob(name))}
-        return [pair for pair in pairs if pair.public_data in wanted or not self.target.identities_only]
+        certificates = _certificates(self.target)
+        wanted = {cert.public_data for cert in certificates} | {*map(_public_half, self.target.identities)}
+        named = [pair for pair in pairs if pair.public_data in wanted]
+        others = [] if self.target.identities_only else [pair for pair in pairs if pair not in named]
+        held = [*named, *others]
+        self.offered = replace(self.offered, agent=f"{len(held)} of the agent's {len(pairs)}")
+        signed = asyncssh.load_keypairs([copy(pair) for pair in held], certlist=certificates)
+        return [pair for both in zip(signed, held, strict=True) for pair in both]
+
+
+def _certificates(target: SshTarget) -> list[asyncssh.SSHCertificate]:
+    found: list[asyncssh.SSHCertificate] = []
+    for name in certificate_files(target):
+        try:
+            found += asyncssh.load_certificates(name)
+        except (OSError, asyncssh.KeyImportError) as exc:
+            log.info("%s: no certificate (%s); it is not used", name, exc)
+    return found
+
+
+def _public_half(name: str) -> bytes | None:
+    """From the file beside a private key, or from the file itself: a public key, or a private one of OpenSSH's."""
+    for file in (f"{name}.pub", name):
+        with contextlib.suppress(OSError, asyncssh.KeyImportError):
+            return asyncssh.read_public_key(file).public_data
+    return None
 
 
 def _private_key(label: str, name: str) -> asyncssh.SSHKey | None:
     """The key in a file, None when a passphrase locks it. Raises AuthError NF-SSH-301 or 303."""
     try:
         return _read_key(name, Path(name).stat().st_mtime_ns)
-    except OSError as exc:
-        raise AuthError(
-            f"the private key {name} cannot be read",
-            code="NF-SSH-301",
-            where=label,
-            cause=exc.strerror or str(exc),
-            hints=(f"ls -l {shlex.quote(name)}   # or correct `key:` in the inventory",),
-        ) from exc
-    except asyncssh.KeyImportError as exc:
+    except (OSError, asyncssh.KeyImportError) as exc:
         if "assphrase" in str(exc):
             return None
-        raise AuthError(
-            f"{name} is no private key", code="NF-SSH-303", where=label, cause=str(exc), hints=(f"head -1 {name}",)
-        ) from exc
+        raise translate.no_key(label, name, exc) from exc
 
 
 @lru_cache(maxsize=256)
@@ -351,7 +362,7 @@ class SshLink:
             listener = await self._listener(
                 self.connection.create_server(visitors.accept_tcp, address, port, encoding=None), f"{address}:{port}"
             )
-            async with _listening(listener):
+            with contextlib.closing(listener):
                 yield int(listener.get_port())
 
     @asynccontextmanager
@@ -361,7 +372,7 @@ class SshLink:
             listener = await self._listener(
                 self.connection.create_unix_server(visitors.accept_unix, path, encoding=None), path
             )
-            async with _listening(listener):
+            with contextlib.closing(listener):
                 yield path
 
     async def _listener(self, opening: Awaitable[asyncssh.SSHListener], what: str) -> asyncssh.SSHListener:
@@ -381,14 +392,6 @@ class SshLink:
                 await self.connection.wait_closed()
         except TimeoutError:
             self.connection.abort()
-
-
-@asynccontextmanager
-async def _listening(listener: asyncssh.SSHListener) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        listener.close()
 
 
 def _made(session: Stream) -> Callable[[], Any]:

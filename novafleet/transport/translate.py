@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ class Offered:
 
     keys: tuple[str, ...] = ()
     encrypted: tuple[str, ...] = ()
-    agent: bool = False
+    useless: tuple[str, ...] = ()
+    agent: str = "no agent"
 
 
 def not_connected(target: SshTarget, error: OSError) -> UnreachableError:
@@ -114,13 +116,33 @@ def rejected(target: SshTarget, offered: Offered, cause: str) -> AuthError:
         code, fix = "NF-SSH-300", f"ssh-copy-id -p {target.port} {target.user}@{target.host}"
     shown = ", ".join(offered.keys) or "no key"
     locked = f"; locked by a passphrase: {', '.join(offered.encrypted)}" if offered.encrypted else ""
-    agent = "; the agent was asked" if offered.agent else "; no agent"
+    useless = "".join(f"; {what}" for what in offered.useless)
     return AuthError(
         f"{target.user}@{target.host} was not let in",
         code=code,
         where=target.label,
-        cause=f"{cause}; offered {shown}{locked}{agent}",
+        cause=f"{cause}; offered {shown}{locked}{useless}; {offered.agent}",
         hints=(fix, "the same login by hand: " + f"ssh -v -p {target.port} {target.user}@{target.host} true"),
+    )
+
+
+def no_key(label: str, name: str, error: Exception) -> AuthError:
+    """An identity cannot be used."""
+    if isinstance(error, OSError):
+        return AuthError(
+            f"the private key {name} cannot be read",
+            code="NF-SSH-301",
+            where=label,
+            cause=error.strerror or str(error),
+            hints=(f"ls -l {shlex.quote(name)}   # or correct `key:` in the inventory",),
+        )
+    public = "ssh-add -l   # a public key is of use where an agent has its private half"
+    return AuthError(
+        f"{name} is no private key",
+        code="NF-SSH-303",
+        where=label,
+        cause=str(error),
+        hints=(public if name.endswith(".pub") else f"head -1 {shlex.quote(name)}",),
     )
 
 
