@@ -148,15 +148,17 @@ class SshPool:
 
     async def _admitted(self, target: SshTarget, act: Callable[[SshLink | None], Awaitable[T]]) -> T:
         """Do something that counts as a login, again when the server is too busy to greet us."""
+        said = ""
         for attempt in range(1, DROPS + 1):
             via = await self._trunk(target.via).link() if target.via else None
             async with self._handshakes.slot(target.sshd):
                 try:
                     return await act(via)
-                except DroppedError:
+                except DroppedError as error:
+                    said = str(error)
                     self._handshakes.dropped(target.sshd)
             await asyncio.sleep(pause(attempt))
-        raise dropped(target, DROPS)
+        raise dropped(target, DROPS, said)
 
 
 def _depth(target: SshTarget) -> int:

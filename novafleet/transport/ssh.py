@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
@@ -14,15 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novafleet.errors import AuthError, NovaFleetError
-from novafleet.transport import cork, translate
+from novafleet.errors import AuthError
+from novafleet.transport import translate
 from novafleet.transport.channel import BULK, WINDOW, Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
 from novafleet.transport.identity import certificate_files
 from novafleet.transport.lean import lean_loading, without_decoys
 from novafleet.transport.limits import ALONE, LINGERING, SessionGate
+from novafleet.transport.login import Login
 from novafleet.transport.translate import Offered
-from novafleet.transport.trust import HostKey, admit, known_keys, not_verifiable
+from novafleet.transport.trust import HostKey, not_verifiable
+from novafleet.transport.way import open_way
 
 if TYPE_CHECKING:
     from novafleet.ports import ChannelHandler
@@ -54,38 +55,46 @@ async def login(target: SshTarget, via: SshLink | None, own: Path) -> SshLink:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT) as deadline:
             client.deadline = deadline
-            way = {} if via or target.proxy_command else {"sock": await cork.connected(target.host, target.port)}
             conn = await asyncssh.connect(
-                target.host, target.port, client_factory=lambda: client, **way, **_options(client, via)
+                target.host, target.port, client_factory=lambda: client, **await _way(client, via), **_options(client)
             )
-    except (asyncssh.Error, OSError) as exc:
-        raise _login_failure(client, via, exc) from exc
+    except BaseException as exc:
+        await client.end_way()
+        if isinstance(exc, asyncssh.Error | OSError):
+            raise _login_failure(client, via, exc) from exc
+        raise
     finally:
         client.forget_agent()
-    return SshLink(conn, target.label)
+    return SshLink(conn, target.label, client.end_way)
 
 
 async def host_key(target: SshTarget, via: SshLink | None, own: Path) -> HostKey:
     """The key a server presents, without logging in. Raises UnreachableError, DroppedError."""
     client = _Client(target, own)
-    options = {key: _options(client, via)[key] for key in ("config", "tunnel", "proxy_command")}
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            key = await asyncssh.get_server_host_key(target.host, target.port, **options)
+            key = await asyncssh.get_server_host_key(target.host, target.port, config=None, **await _way(client, via))
     except (asyncssh.Error, OSError) as exc:
+        await client.end_way()
         raise _login_failure(client, via, exc) from exc
+    await client.end_way()
     if key is None:
         raise translate.handshake(target, "the server presented no host key")
     return HostKey(key.get_algorithm(), key.public_data)
 
 
-def _options(client: _Client, via: SshLink | None) -> dict[str, Any]:
+async def _way(client: _Client, via: SshLink | None) -> dict[str, Any]:
+    if via:
+        return {"tunnel": via.connection}
+    client.way = await open_way(client.target)
+    return {"tunnel": (), "sock": client.way.sock}
+
+
+def _options(client: _Client) -> dict[str, Any]:
     target, known = client.target, client.known
     authorities = _public(known.authorities)
     return {
         "config": None,
-        "tunnel": via.connection if via else (),
-        "proxy_command": shlex.split(target.proxy_command) if target.proxy_command else None,
         "username": target.user,
         "client_keys": None,
         "preferred_auth": "publickey",
@@ -136,27 +145,22 @@ def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exce
     if hung_up and via and via.lost:
         return translate.lost(target.label, "the jump host's connection ended")
     if hung_up and client.reached and not client.greeted:
-        return DroppedError(str(exc))
+        said = client.way.words if client.way else ""
+        return translate.dropped(target, 1, said) if client.way and client.way.hopeless else DroppedError(said)
     if isinstance(exc, OSError) and not client.reached:
         return translate.not_connected(target, exc)
     return translate.handshake(target, str(exc))
 
 
-class _Client(asyncssh.SSHClient):
-    """One login: judges the host key, offers identities, and remembers how far it came."""
+class _Client(Login, asyncssh.SSHClient):
+    """A login with keys from files and from the agent."""
 
     def __init__(self, target: SshTarget, own: Path) -> None:
-        self.target = target
-        self.known = known_keys(target, own)
-        self.refusal: NovaFleetError | None = None
+        super().__init__(target, own)
+        self.rounds = [self._files, self._agent_keys]
         self.deadline: asyncio.Timeout | None = None
-        self.offered = Offered()
-        self._own = own
         self._conn: asyncssh.SSHClientConnection | None = None
         self._agent: asyncssh.SSHAgentClient | None = None
-        self._rounds = [self._files, self._agent_keys]
-        self._shown: set[bytes] = set()
-        self._useless: list[AuthError] = []
 
     @property
     def reached(self) -> bool:
@@ -174,25 +178,6 @@ class _Client(asyncssh.SSHClient):
         if self.deadline:
             self.deadline.reschedule(asyncio.get_running_loop().time() + LOGIN_TIMEOUT)
 
-    def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
-        presented = HostKey(key.get_algorithm(), key.public_data)
-        try:
-            admit(self.target, presented, self.known, self._own)
-        except NovaFleetError as error:
-            self.refusal = error
-            return False
-        return True
-
-    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        while self._rounds:
-            pairs = {pair.public_data: pair for pair in await self._rounds.pop(0)()}
-            if new := {blob: pair for blob, pair in pairs.items() if blob not in self._shown}:
-                self._shown |= new.keys()
-                return list(new.values())
-        if self._useless and not self._shown and not self.offered.encrypted:
-            self.refusal = self._useless[0]
-        return None
-
     def forget_agent(self) -> None:
         """The login is over."""
         if self._agent:
@@ -209,8 +194,8 @@ class _Client(asyncssh.SSHClient):
                 else:
                     locked.append(name)
             except AuthError as error:
-                self._useless.append(error)
-        self.offered = Offered(tuple(keys), tuple(locked), tuple(error.what for error in self._useless))
+                self.useless.append(error)
+        self.offered = Offered(tuple(keys), tuple(locked), tuple(error.what for error in self.useless))
         return list(asyncssh.load_keypairs(list(keys.values()), certlist=_certificates(self.target)))
 
     async def _agent_keys(self) -> list[asyncssh.SSHKeyPair]:
@@ -270,8 +255,11 @@ def _read_key(name: str, _changed: int) -> asyncssh.SSHKey:
 class SshLink:
     """An open connection (``link.Link``)."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, label: str) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, label: str, ended: Callable[[], Awaitable[None]]
+    ) -> None:
         self.connection = connection
+        self._ended = ended
         self._label = label
         self._sessions = SessionGate(label)
 
@@ -392,6 +380,7 @@ class SshLink:
                 await self.connection.wait_closed()
         except TimeoutError:
             self.connection.abort()
+        await self._ended()
 
 
 def _made(session: Stream) -> Callable[[], Any]:

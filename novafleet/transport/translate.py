@@ -70,13 +70,21 @@ def too_slow(target: SshTarget, reached: bool, seconds: float) -> UnreachableErr
     )
 
 
-def dropped(target: SshTarget, attempts: int) -> UnreachableError:
-    """Every login was closed before the server's greeting."""
+def dropped(target: SshTarget, attempts: int, said: str) -> UnreachableError:
+    """Every login was closed before the server's greeting; ``said`` is what a ProxyCommand had to say of it."""
+    if target.proxy_command:
+        return UnreachableError(
+            f"the ProxyCommand to {target.host} port {target.port} ended before sshd's greeting",
+            code="NF-SSH-103",
+            where=target.label,
+            cause=said or "it said nothing of why",
+            hints=("grep -i -B5 proxycommand ~/.ssh/config   # then run it by hand",),
+        )
     return UnreachableError(
         f"sshd on {target.host} closed {attempts} logins before its greeting",
         code="NF-SSH-104",
         where=target.label,
-        cause="too many logins at once (MaxStartups), or a penalty after failed logins (PerSourcePenalties)",
+        cause="too many logins at once (MaxStartups), a penalty after failed logins (PerSourcePenalties), or no sshd",
         hints=(
             f"on {target.label}: journalctl -u ssh -n 50 | grep -E 'MaxStartups|penalty'",
             "raise MaxStartups, or add this controller to PerSourcePenaltyExemptList in sshd_config",

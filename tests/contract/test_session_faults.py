@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,9 @@ from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.model.secret import Secret
 from novafleet.ports import HostSession
 from novafleet.transport.pool import SshPool
-from novafleet.transport.sshconfig import SshConfig
 from novafleet.transport.trust import HostKey
 from tests.contract.test_session import _echo, _said, until_gone
-from tests.sshd import change_key, free_port, keygen, running_sshd, until
+from tests.sshd import change_key, free_port, keygen, running_sshd
 from tests.sshserver import Manners, serving
 
 TRUE = Command(("true",))
@@ -255,107 +254,6 @@ async def _through_relays(session: HostSession, folder: Path) -> None:
         assert time.monotonic() - began < 5
     with pytest.raises(ChannelError):
         await session.open_unix(str(folder / "nothing"))
-
-
-@asynccontextmanager
-async def agent(folder: Path, *keys: Path) -> AsyncIterator[Path]:
-    """An agent that holds keys, for as long."""
-    socket = folder / "agent"
-    running = await asyncio.create_subprocess_exec(
-        "ssh-agent", "-D", "-a", str(socket), stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await until(socket.exists)
-        for key in keys:
-            adding = await asyncio.create_subprocess_exec(
-                "ssh-add", "-q", str(key), env={**os.environ, "SSH_AUTH_SOCK": str(socket)}
-            )
-            assert await adding.wait() == 0
-        yield socket
-    finally:
-        running.send_signal(signal.SIGTERM)
-        await running.wait()
-
-
-async def test_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(tmp_path) as server, agent(tmp_path, tmp_path / "key") as socket:
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        async with pool_of(tmp_path) as pool:
-            assert (await (await pool.get(server.host(key=""))).run(TRUE)).ok
-        change_key("-p", "-P", "", "-N", "secret", "-f", f"{tmp_path}/key")
-        (tmp_path / "alone").write_bytes((tmp_path / "key").read_bytes())
-        for key in ("key", "alone"):  # OpenSSH's format tells the public half without the passphrase
-            async with pool_of(tmp_path) as pool:
-                assert (await (await pool.get(server.host(key=str(tmp_path / key)))).run(TRUE)).ok
-
-
-@pytest.fixture
-def configured(tmp_path: Path) -> Callable[..., SshPool]:
-    """A pool whose ssh_config has these lines."""
-
-    def pool(*lines: str) -> SshPool:
-        (tmp_path / "config").write_text("\n".join(lines) + "\n")
-        config = SshConfig(tmp_path / "config")
-        return SshPool(Fleet({}, {}), known_hosts=tmp_path / "own", passwords=lambda _: Secret.of(""), config=config)
-
-    return pool
-
-
-@pytest.mark.parametrize("named", ["only.pub", "only"])
-async def test_an_identity_of_which_only_the_public_half_is_here(
-    tmp_path: Path, configured: Callable[..., SshPool], named: str
-) -> None:
-    with running_sshd(tmp_path, "MaxAuthTries 2") as sshd:
-        others = [tmp_path / f"other{number}" for number in range(3)]
-        for key in (*others, tmp_path / "only"):
-            keygen(key)
-        (tmp_path / "authorized").write_text((tmp_path / "only.pub").read_text())
-        async with agent(tmp_path, *others, tmp_path / "only") as socket:
-            (tmp_path / "only").unlink()
-            lines = (f"IdentityFile {tmp_path}/{named}", f"IdentityAgent {socket}")
-            for key in ("", str(tmp_path / named)):
-                async with configured(*lines) as pool:
-                    await pool.get(sshd.host(key=key))
-
-
-async def test_keys_of_the_agent_are_not_offered_twice(tmp_path: Path, configured: Callable[..., SshPool]) -> None:
-    with running_sshd(tmp_path, "MaxAuthTries 3") as sshd:
-        keys = [tmp_path / name for name in ("one", "two", "third")]
-        for key in keys:
-            keygen(key)
-        (tmp_path / "authorized").write_text((tmp_path / "third.pub").read_text())
-        async with agent(tmp_path, *keys) as socket:
-            files = (f"IdentityFile {key}" for key in keys[:2])
-            async with configured(*files, f"IdentityAgent {socket}") as pool:
-                await pool.get(sshd.host(key=""))
-
-
-async def test_a_file_that_is_no_key_does_not_bar_the_others(
-    tmp_path: Path, configured: Callable[..., SshPool]
-) -> None:
-    """Nor does a CertificateFile that is not there."""
-    with running_sshd(tmp_path) as sshd:
-        (tmp_path / "putty").write_text("PuTTY-User-Key-File-3: ssh-rsa\n")
-        lines = [f"IdentityFile {tmp_path}/putty", f"CertificateFile {tmp_path}/none-cert.pub"]
-        async with configured(*lines, f"IdentityFile {sshd.key}") as pool:
-            await pool.get(sshd.host(key=""))
-        keygen(tmp_path / "wrong")
-        for more, code in ((f"IdentityFile {tmp_path}/wrong", "NF-SSH-300"), ("IdentityAgent none", "NF-SSH-303")):
-            async with configured(*lines, more) as pool:
-                with pytest.raises(AuthError, match=f"{tmp_path}/putty is no private key") as caught:
-                    await pool.get(sshd.host(key=""))
-            assert caught.value.code == code
-
-
-async def test_a_certificate_for_a_key_of_the_agent(tmp_path: Path, configured: Callable[..., SshPool]) -> None:
-    keygen(tmp_path / "ca")
-    with running_sshd(tmp_path, f"TrustedUserCAKeys {tmp_path}/ca.pub") as sshd:
-        (tmp_path / "authorized").write_text("")
-        async with agent(tmp_path, sshd.key) as socket:
-            change_key("-s", f"{tmp_path}/ca", "-I", "me", "-n", sshd.host().user, f"{sshd.key}.pub")
-            change_key("-p", "-P", "", "-N", "secret", "-f", str(sshd.key))
-            async with configured(f"IdentityFile {sshd.key}", f"IdentityAgent {socket}") as pool:
-                await pool.get(sshd.host(key=""))
 
 
 async def test_closing_does_not_wait_for_the_dead(tmp_path: Path) -> None:
