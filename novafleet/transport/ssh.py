@@ -97,7 +97,7 @@ def _options(client: _Client) -> dict[str, Any]:
         "config": None,
         "username": target.user,
         "client_keys": None,
-        "preferred_auth": "publickey",
+        "preferred_auth": "publickey,keyboard-interactive,password",
         "gss_host": None,
         "known_hosts": ([], authorities, _public(known.revoked), [], [], [], []),
         "x509_trusted_certs": None,
@@ -140,7 +140,7 @@ def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exce
     if isinstance(exc, asyncssh.ChannelOpenError):
         return translate.behind_jump(target, str(exc))
     if isinstance(exc, asyncssh.PermissionDenied) or "too many auth" in str(exc).lower():
-        return client.refusal or translate.rejected(target, client.offered, str(exc))
+        return client.refusal or translate.rejected(target, client.offered, str(exc), client.demand)
     hung_up = isinstance(exc, asyncssh.ConnectionLost | ConnectionResetError | BrokenPipeError)
     if hung_up and via and via.lost:
         return translate.lost(target.label, "the jump host's connection ended")

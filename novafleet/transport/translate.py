@@ -114,9 +114,12 @@ def lost(label: str, cause: str = "") -> UnreachableError:
     )
 
 
-def rejected(target: SshTarget, offered: Offered, cause: str) -> AuthError:
-    """No identity was accepted; nothing further is tried on this host in this run."""
-    if "too many" in cause.lower():
+def rejected(target: SshTarget, offered: Offered, cause: str, demand: str) -> AuthError:
+    """No identity was accepted, or ``demand`` is wanted; nothing further is tried on this host in this run."""
+    if demand:
+        code, cause = "NF-SSH-300", demand
+        fix = "sshd_config, `Match Address` of this machine: PubkeyAuthentication yes, AuthenticationMethods publickey"
+    elif "too many" in cause.lower():
         code, fix = "NF-SSH-304", f"name one key: `key: ~/.ssh/…` for {target.label} in the inventory"
     elif offered.encrypted and not offered.keys:
         code, fix = "NF-SSH-302", f"ssh-add {offered.encrypted[0]}"

@@ -18,7 +18,7 @@ from novafleet.model.fleet import Fleet, Host
 from novafleet.model.secret import Secret
 from novafleet.transport.pool import SshPool
 from novafleet.transport.sshconfig import SshConfig
-from tests.contract.test_session_faults import TRUE, pool_of
+from tests.contract.test_session_faults import TRUE, pool_of, refused
 from tests.sshd import change_key, keygen, running_sshd, until
 from tests.sshserver import serving
 
@@ -165,3 +165,18 @@ async def test_a_certificate_for_a_key_of_the_agent(tmp_path: Path, configured: 
             change_key("-p", "-P", "", "-N", "secret", "-f", str(sshd.key))
             async with configured(f"IdentityFile {sshd.key}", f"IdentityAgent {socket}") as pool:
                 await pool.get(sshd.host(key=""))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("AuthenticationMethods publickey,keyboard-interactive", "KbdInteractiveAuthentication yes"), "was accepted"),
+        (("PubkeyAuthentication no", "PasswordAuthentication yes"), "takes no keys, only password"),
+        (("PasswordAuthentication yes", "AuthorizedKeysFile none"), "Permission denied"),
+    ],
+)
+async def test_what_keys_cannot_give_is_named(tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
+    with running_sshd(tmp_path, *lines) as sshd:
+        error = await refused(tmp_path, sshd.host())
+        assert isinstance(error, AuthError) and error.code == "NF-SSH-300" and said in error.cause
+        assert ("ssh-copy-id" in error.hints[0]) == ("denied" in said)
