@@ -6,7 +6,9 @@ import getpass
 import logging
 import os
 import re
-from collections.abc import Mapping
+import socket
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,8 @@ from novafleet.transport.target import SshTarget
 
 log = logging.getLogger(__name__)
 
-_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
+_VARIABLE = re.compile(r"\$\{\w+\}")
 _NOT_HONOURED = {"knownhostscommand": "none", "revokedhostkeys": "none", "verifyhostkeydns": "false"}
 
 
@@ -45,7 +48,7 @@ class Resolver:
             )
         settings = await self.config.ask(host.address, host.user, host.port)
         self._warn(settings)
-        jump = host.jump or _jump(_last(settings, "proxyjump"))
+        jump = host.jump or self._jump(host, settings)
         via = await self._chain(jump, (*before, host.name))
         return self._target(host, settings, via)
 
@@ -66,16 +69,13 @@ class Resolver:
         return replace(host, user=match["user"] or host.user, port=int(match["port"] or host.port))
 
     def _target(self, host: Host, settings: Settings, via: SshTarget | None) -> SshTarget:
-        name = _last(settings, "hostname") or host.address
-        port = host.port or int(_last(settings, "port") or 22)
-        user = host.user or _last(settings, "user") or getpass.getuser()
-        tokens = {"%h": name, "%n": host.address, "%p": str(port), "%r": user, "%%": "%", **self._local}
+        tokens = self._tokens(host, settings)
         proxy = _last(settings, "proxycommand")
         return SshTarget(
             label=host.name,
-            host=name.lower(),
-            port=port,
-            user=user,
+            host=tokens["%h"].lower(),
+            port=int(tokens["%p"]),
+            user=tokens["%r"],
             identities=_identities(host, settings, tokens),
             certificates=_paths(settings.get("certificatefile", ()), tokens),
             identities_only=bool(host.key) or _last(settings, "identitiesonly") == "yes",
@@ -88,9 +88,24 @@ class Resolver:
             via=via,
         )
 
+    def _jump(self, host: Host, settings: Settings) -> tuple[str, ...]:
+        setting = _last(settings, "proxyjump")
+        return () if setting in {"", "none"} else tuple(_expand(setting, self._tokens(host, settings)).split(","))
+
+    def _tokens(self, host: Host, settings: Settings) -> Mapping[str, str]:
+        """What TOKENS and ENVIRONMENT VARIABLES of ssh_config(5) stand for."""
+        name = _last(settings, "hostname") or host.address
+        port = str(host.port or int(_last(settings, "port") or 22))
+        user = host.user or _last(settings, "user") or getpass.getuser()
+        alias = _last(settings, "hostkeyalias") or host.address
+        return ChainMap({"%h": name, "%n": host.address, "%p": port, "%r": user, "%k": alias}, self._local)
+
     @cached_property
     def _local(self) -> dict[str, str]:
-        return {"%u": getpass.getuser(), "%d": at_home("~")}
+        node = socket.gethostname()
+        local = {"%%": "%", "%u": getpass.getuser(), "%i": str(os.getuid()), "%d": at_home("~")}
+        variables = {f"${{{name}}}": value for name, value in self.environ.items()}
+        return {**local, "%l": node, "%L": node.partition(".")[0], **variables}
 
     def _agent(self, setting: str, tokens: Mapping[str, str]) -> str:
         """IdentityAgent: a path, ``none``, the word SSH_AUTH_SOCK or ``$VARIABLE`` (ssh_config(5))."""
@@ -122,10 +137,6 @@ def _last(settings: Settings, keyword: str) -> str:
     return settings.get(keyword, ("",))[-1]
 
 
-def _jump(setting: str) -> tuple[str, ...]:
-    return () if setting in {"", "none"} else tuple(setting.split(","))
-
-
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
     """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not.
 
@@ -138,11 +149,15 @@ def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tu
 
 
 def _paths(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(at_home(_expand(name, tokens)) for name in names if name != "none")
+    return tuple(at_home(_VARIABLE.sub(_known(tokens), _expand(name, tokens))) for name in names if name != "none")
 
 
 def _expand(text: str, tokens: Mapping[str, str]) -> str:
-    return re.sub(r"%.", lambda match: tokens.get(match[0], match[0]), text) if "%" in text else text
+    return re.sub(r"%.", _known(tokens), text) if "%" in text else text
+
+
+def _known(tokens: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
+    return lambda match: tokens.get(match[0], match[0])
 
 
 _LENIENT = {"accept-new", "no", "off", "false"}

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,18 @@ async def test_a_file_of_known_hosts_for_each_host(tmp_path: Path) -> None:
     for name in ("kvm1", "kvm2"):
         target = await resolver.target(Host(name, name))
         assert (target.known_hosts[0], target.agent) == (f"{tmp_path}/known/{name}", f"{tmp_path}/agent-{name}")
+
+
+async def test_tokens_and_variables(tmp_path: Path) -> None:
+    node = socket.gethostname()
+    key = tmp_path / f"key-{os.getuid()}-{node}-{node.partition('.')[0]}-db"
+    key.write_text("")
+    config = "IdentityFile ${KEYS}/key-%i-%l-%L-%k\nHostKeyAlias db\nHost kvm1\n  ProxyJump me@corp@gate-%n:2222\n"
+    (tmp_path / "config").write_text(config)
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {"KEYS": str(tmp_path)})
+    target = await resolver.target(Host("kvm1", "kvm1", user="u"))
+    assert target.identities == (str(key),)
+    assert chain(target) == ["me@corp@gate-kvm1:2222", "u@kvm1:22"]
 
 
 async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
