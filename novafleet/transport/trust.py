@@ -15,7 +15,8 @@ import hmac
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -261,16 +262,22 @@ class OwnKnownHosts:
     def add(self, host: str, port: int, key: HostKey) -> None:
         """Vouch for a key. An entry for the same host, port and algorithm is replaced."""
         name = host.lower() if port == 22 else f"[{host.lower()}]:{port}"
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            kept = [line for line in self._lines() if line.split()[:2] != [name, key.algorithm]]
-            self._replace([*kept, f"{name} {key}"])
+            with self._locked():
+                kept = [line for line in self._lines() if line.split()[:2] != [name, key.algorithm]]
+                self._replace([*kept, f"{name} {key}"])
         except OSError as exc:
             raise NovaFleetError(
                 "the host key could not be recorded", code="NF-SSH-206", where=str(self.path), cause=str(exc)
             ) from exc
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(lock)
 

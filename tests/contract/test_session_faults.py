@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from novafleet.errors import AuthError, ChannelError, DeadlineError, TrustError, UnreachableError
+from novafleet.errors import AuthError, ChannelError, DeadlineError, NovaFleetError, TrustError, UnreachableError
 from novafleet.model.command import Command
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.model.secret import Secret
@@ -102,6 +102,18 @@ async def test_ports_of_one_address_are_different_machines(tmp_path: Path) -> No
         sshd.known_hosts.write_text(f"@revoked [127.0.0.1]:{sshd.port} {host}127.0.0.1 {host}")
         error = await refused(tmp_path, sshd.host(trust=TrustPolicy.ACCEPT_NEW))
         assert isinstance(error, TrustError) and error.code == "NF-SSH-203"
+
+
+async def test_a_key_that_cannot_be_remembered(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        (tmp_path / "own").write_text("")
+        host = server.host(known_hosts="/dev/null", trust=TrustPolicy.ACCEPT_NEW)
+        async with SshPool(
+            Fleet({}, {}), known_hosts=tmp_path / "own/known", passwords=lambda _: Secret.of("")
+        ) as pool:
+            with pytest.raises(NovaFleetError) as caught:
+                await pool.get(host)
+    assert caught.value.code == "NF-SSH-206" and str(tmp_path / "own") in caught.value.cause
 
 
 async def test_rejected_once_is_not_tried_again(tmp_path: Path) -> None:
