@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -180,3 +181,15 @@ async def test_what_keys_cannot_give_is_named(tmp_path: Path, lines: tuple[str, 
         error = await refused(tmp_path, sshd.host())
         assert isinstance(error, AuthError) and error.code == "NF-SSH-300" and said in error.cause
         assert ("ssh-copy-id" in error.hints[0]) == ("denied" in said)
+
+
+def test_a_server_of_nothing_but_diffie_hellman(tmp_path: Path) -> None:
+    """The whole program: its standard error is the user's."""
+    with running_sshd(tmp_path, "KexAlgorithms diffie-hellman-group14-sha256") as sshd:
+        host = f"{{port: {sshd.port}, key: {sshd.key}, known_hosts: {sshd.known_hosts}}}"
+        (tmp_path / "inventory.yml").write_text(f"hosts: {{127.0.0.1: {host}}}\n")
+        words = ("-i", str(tmp_path / "inventory.yml"), "host", "exec", "-l", "all", "--", "echo", "hello")
+        done = subprocess.run(
+            [sys.executable, "-m", "novafleet", *words], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+    assert (done.returncode, done.stderr) == (0, "") and "hello" in done.stdout
