@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 from dataclasses import dataclass
@@ -92,8 +93,29 @@ def dropped(target: SshTarget, attempts: int, said: str) -> UnreachableError:
     )
 
 
+_UNLIKE = re.compile(r"No matching (.+) algorithm found, sent \S+ and received (\S+)")
+"""asyncssh's words, with all it can do itself between: too much to be read."""
+
+_COMMON = {
+    "key exchange": ("KexAlgorithms", "curve25519-sha256"),
+    "encryption": ("Ciphers", "aes256-gcm@openssh.com"),
+    "MAC": ("MACs", "hmac-sha2-256-etm@openssh.com"),
+}
+"""What sshd calls it, and one that both have."""
+
+
 def handshake(target: SshTarget, cause: str) -> UnreachableError:
     """The two sides did not agree on a protocol, or the login broke off."""
+    if unlike := _UNLIKE.match(cause):
+        kind, theirs = unlike.groups()
+        keyword, ours = _COMMON.get(kind, ("", ""))
+        return UnreachableError(
+            f"the host and NovaFleet have no {kind} algorithm in common",
+            code="NF-SSH-106",
+            where=target.label,
+            cause=f"the host has only {theirs}",
+            hints=(f"in the host's sshd_config add {ours} to {keyword}, then `systemctl reload ssh`",) if ours else (),
+        )
     return UnreachableError(
         "the SSH login broke off",
         code="NF-SSH-106",

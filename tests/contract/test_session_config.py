@@ -193,3 +193,21 @@ def test_a_server_of_nothing_but_diffie_hellman(tmp_path: Path) -> None:
             [sys.executable, "-m", "novafleet", *words], capture_output=True, text=True, check=False, cwd=tmp_path
         )
     assert (done.returncode, done.stderr) == (0, "") and "hello" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "fix"),
+    [
+        ("KexAlgorithms diffie-hellman-group1-sha1", "key exchange", "curve25519-sha256 to KexAlgorithms"),
+        ("Ciphers aes256-cbc", "encryption", "aes256-gcm@openssh.com to Ciphers"),
+        ("Ciphers aes256-ctr\nMACs hmac-md5", "MAC", "hmac-sha2-256-etm@openssh.com to MACs"),
+    ],
+)
+async def test_nothing_in_common_is_told_with_the_line_that_helps(
+    tmp_path: Path, line: str, kind: str, fix: str
+) -> None:
+    with running_sshd(tmp_path, line) as sshd:
+        error = await refused(tmp_path, sshd.host())
+    assert isinstance(error, UnreachableError) and error.code == "NF-SSH-106"
+    assert f"no {kind} algorithm in common" in error.what and fix in error.hints[0]
+    assert line.split()[-1] in error.cause and len(error.cause) < 120
