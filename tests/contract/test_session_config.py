@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from novafleet.errors import AuthError, UnreachableError
+from novafleet.errors import AuthError, CommandError, UnreachableError
 from novafleet.model.command import Command
 from novafleet.model.fleet import Fleet, Host
 from novafleet.model.secret import Secret
@@ -211,3 +211,14 @@ async def test_nothing_in_common_is_told_with_the_line_that_helps(
     assert isinstance(error, UnreachableError) and error.code == "NF-SSH-106"
     assert f"no {kind} algorithm in common" in error.what and fix in error.hints[0]
     assert line.split()[-1] in error.cause and len(error.cause) < 120
+
+
+async def test_who_runs_no_command_says_why(tmp_path: Path) -> None:
+    """As root's authorized_keys of cloud images does, and nologin."""
+    words = 'Please login as the user "debian" rather than the user "root".'
+    with running_sshd(tmp_path, f"ForceCommand echo '{words}'; exit 142") as sshd:
+        async with pool_of(tmp_path) as pool:
+            session = await pool.get(sshd.host())
+            with pytest.raises(CommandError) as caught:
+                await session.run(TRUE)
+    assert caught.value.cause == words
