@@ -15,7 +15,7 @@ import fabric
 import paramiko
 
 from novafleet.model.secret import Secret
-from novafleet.transport.ssh import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, LOGIN_TIMEOUT
+from novafleet.transport.ssh import CHANNEL_TIMEOUT, KEEPALIVE_INTERVAL, LOGIN_TIMEOUT
 from novafleet.transport.target import SshTarget
 from novafleet.transport.trust import HostKey, admit, known_keys
 
@@ -37,7 +37,7 @@ def connection(target: SshTarget, own: Path, *, agent: str, sudo: Secret | None 
         port=target.port,
         gateway=gateway,
         config=fabric.Config(overrides=overrides, ssh_config=paramiko.SSHConfig()),  # ssh_config was asked for target
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=target.connect_timeout,
         connect_kwargs={
             "key_filename": list(target.identities),
             "look_for_keys": False,

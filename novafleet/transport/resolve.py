@@ -16,7 +16,7 @@ from pathlib import Path
 from novafleet.errors import ConfigError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.transport.sshconfig import Settings, SshConfig, at_home
-from novafleet.transport.target import SshTarget
+from novafleet.transport.target import CONNECT_TIMEOUT, SshTarget
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class Resolver:
             trust=_trust(host, _last(settings, "stricthostkeychecking")),
             fingerprint=host.fingerprint,
             proxy_command="" if via or proxy in {"", "none"} else _expand(proxy, tokens),
+            address_family=_last(settings, "addressfamily"),
+            connect_timeout=_seconds(_last(settings, "connecttimeout")),
             via=via,
         )
 
@@ -135,6 +137,11 @@ class Resolver:
 
 def _last(settings: Settings, keyword: str) -> str:
     return settings.get(keyword, ("",))[-1]
+
+
+def _seconds(setting: str) -> float:
+    """ConnectTimeout; ours where it is not set."""
+    return float(setting) if setting.isdigit() and int(setting) else CONNECT_TIMEOUT
 
 
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:

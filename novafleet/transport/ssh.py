@@ -35,7 +35,6 @@ with lean_loading():
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
 CHANNEL_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
@@ -53,7 +52,7 @@ async def login(target: SshTarget, via: SshLink | None, own: Path) -> SshLink:
     """
     client = _Client(target, own)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT) as deadline:
+        async with asyncio.timeout(target.connect_timeout) as deadline:
             client.deadline = deadline
             conn = await asyncssh.connect(
                 target.host, target.port, client_factory=lambda: client, **await _way(client, via), **_options(client)
@@ -72,7 +71,7 @@ async def host_key(target: SshTarget, via: SshLink | None, own: Path) -> HostKey
     """The key a server presents, without logging in. Raises UnreachableError, DroppedError."""
     client = _Client(target, own)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with asyncio.timeout(target.connect_timeout):
             key = await asyncssh.get_server_host_key(target.host, target.port, config=None, **await _way(client, via))
     except (asyncssh.Error, OSError) as exc:
         await client.end_way()
@@ -134,7 +133,7 @@ def _host_key_algs(known: tuple[HostKey, ...], *, certificates: bool) -> list[st
 def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exception:
     target = client.target
     if isinstance(exc, TimeoutError):
-        return translate.too_slow(target, client.reached, LOGIN_TIMEOUT if client.reached else CONNECT_TIMEOUT)
+        return translate.too_slow(target, client.reached, LOGIN_TIMEOUT if client.reached else target.connect_timeout)
     if isinstance(exc, asyncssh.HostKeyNotVerifiable):
         return client.refusal or not_verifiable(target.label, str(exc))
     if isinstance(exc, asyncssh.ChannelOpenError):

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds for a ProxyCommand to end once its connection has."""
 
+FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 NOT_STARTED = (126, 127)
 """The shell's status for a program that cannot be run, or is not there (POSIX, 2.8.2)."""
 
@@ -63,7 +64,8 @@ class Way:
 async def open_way(target: SshTarget) -> Way:
     """Connect. Raises OSError."""
     if not target.proxy_command:
-        return Way(await cork.connected(target.host, target.port))
+        family = FAMILIES.get(target.address_family, socket.AF_UNSPEC)
+        return Way(await cork.connected(target.host, target.port, target.connect_timeout, family))
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     try:

@@ -108,6 +108,13 @@ async def test_tokens_and_variables(tmp_path: Path) -> None:
     assert chain(target) == ["me@corp@gate-kvm1:2222", "u@kvm1:22"]
 
 
+async def test_family_and_patience(tmp_path: Path) -> None:
+    target = await resolve(tmp_path, "AddressFamily inet\nConnectTimeout 30\n", "kvm1", Host("kvm1", "kvm1"))
+    assert (target.address_family, target.connect_timeout) == ("inet", 30.0)
+    target = await resolve(tmp_path, "", "kvm1", Host("kvm1", "kvm1"))
+    assert (target.address_family, target.connect_timeout) == ("any", 10.0)
+
+
 async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text("Host never-read-by-ssh\n")
