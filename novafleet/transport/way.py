@@ -61,6 +61,11 @@ class Way:
         await asyncio.wait({ending, self._hearing})
 
 
+def shell_words(command: str) -> tuple[str, str, str]:
+    """How ssh runs a ProxyCommand."""
+    return os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"
+
+
 async def open_way(target: SshTarget) -> Way:
     """Connect. Raises OSError."""
     if not target.proxy_command:
@@ -71,9 +76,7 @@ async def open_way(target: SshTarget) -> Way:
     try:
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                os.environ.get("SHELL") or "/bin/sh",
-                "-c",
-                f"exec {target.proxy_command}",
+                *shell_words(target.proxy_command),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=asyncio.subprocess.PIPE,
