@@ -72,7 +72,13 @@ async def host_key(target: SshTarget, via: SshLink | None, own: Path) -> HostKey
     client = _Client(target, own)
     try:
         async with asyncio.timeout(target.connect_timeout):
-            key = await asyncssh.get_server_host_key(target.host, target.port, config=None, **await _way(client, via))
+            key = await asyncssh.get_server_host_key(
+                target.host,
+                target.port,
+                config=None,
+                server_host_key_algs=_host_key_algs(client.known.keys, certificates=False),
+                **await _way(client, via),
+            )
     except (asyncssh.Error, OSError) as exc:
         await client.end_way()
         raise _login_failure(client, via, exc) from exc
@@ -122,12 +128,12 @@ def _public(keys: Iterable[HostKey]) -> list[asyncssh.SSHKey]:
 
 @lru_cache(maxsize=256)
 def _host_key_algs(known: tuple[HostKey, ...], *, certificates: bool) -> list[str]:
-    """Ask first for the kind of key that is known, as ssh does; certificates only where an authority is trusted."""
+    """Ask first for the kind of key that is known, then in ssh's order; certificates only of trusted authorities."""
     plain = [name.decode() for name in get_default_public_key_algs()]
     kinds = {key.algorithm for key in known}
     kinds |= {"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in kinds else set()
     first = [name.decode() for name in get_default_certificate_algs()] if certificates else []
-    return first + sorted(plain, key=lambda name: name not in kinds)
+    return first + sorted(plain, key=lambda name: (name not in kinds, name != "ssh-ed25519", "ecdsa" not in name))
 
 
 def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exception:

@@ -42,6 +42,11 @@ class HostKey:
         return cls(algorithm, base64.b64decode(encoded, validate=True))
 
     @property
+    def kind(self) -> str:
+        """What ssh-keygen -t calls it."""
+        return self.algorithm.removeprefix("ssh-").partition("-")[0]
+
+    @property
     def fingerprint(self) -> str:
         """``SHA256:…`` as ssh-keygen -l prints it."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
@@ -230,7 +235,7 @@ def unknown(label: str, presented: HostKey) -> TrustError:
         cause=f"{presented.algorithm} {presented.fingerprint}",
         hints=(
             f"novafleet host trust -l {label}",
-            "compare it first with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console",
+            f"compare it first with `ssh-keygen -lf /etc/ssh/ssh_host_{presented.kind}_key.pub` on the host's console",
         ),
     )
 

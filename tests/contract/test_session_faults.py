@@ -104,6 +104,24 @@ async def test_ports_of_one_address_are_different_machines(tmp_path: Path) -> No
         assert isinstance(error, TrustError) and error.code == "NF-SSH-203"
 
 
+async def test_the_kind_of_host_key_that_is_known_is_asked_for(tmp_path: Path) -> None:
+    """At a login as for ``host trust``, and ssh's first choice of a host that is not known."""
+    for kind in ("rsa", "ecdsa"):
+        change_key("-t", kind, "-N", "", "-f", f"{tmp_path}/{kind}")
+    with running_sshd(tmp_path, f"HostKey {tmp_path}/rsa", f"HostKey {tmp_path}/ecdsa") as sshd:
+        for kind in ("host", "rsa", "ecdsa"):
+            public = (tmp_path / f"{kind}.pub").read_text()
+            sshd.known_hosts.write_text(f"* {public}")
+            async with pool_of(tmp_path) as pool:
+                await pool.get(sshd.host())
+                assert (await pool.host_key(sshd.host()))[1] == HostKey.parse(public)
+        stranger = sshd.host(known_hosts="/dev/null")
+        error = await refused(tmp_path, stranger)
+        assert isinstance(error, TrustError) and "ssh_host_ed25519_key.pub" in error.hints[1]
+        async with pool_of(tmp_path) as pool:
+            assert (await pool.host_key(stranger))[1].algorithm == "ssh-ed25519"
+
+
 async def test_a_key_that_cannot_be_remembered(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         (tmp_path / "own").write_text("")
