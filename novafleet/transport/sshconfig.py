@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import logging
 import os
 import pwd
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from novafleet.errors import ConfigError, DeadlineError
+
+log = logging.getLogger(__name__)
 
 Settings = Mapping[str, tuple[str, ...]]
 """ssh_config keywords in lower case, each with all its values in order."""
@@ -121,6 +125,7 @@ class SshConfig:
 
     file: Path | None = None
     _survey: Survey | None = None
+    _told: bool = False
     _answers: dict[object, Settings] = field(default_factory=dict)
     _locks: dict[object, asyncio.Lock] = field(default_factory=dict)
     _forks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FORKS))
@@ -138,11 +143,18 @@ class SshConfig:
     async def _fork(self, name: str, user: str, port: int) -> Settings:
         ssh = shutil.which("ssh")
         if ssh is None:
+            self._unread()
             return WITHOUT_SSH
         options = (*(("-F", str(self.file)) if self.file else ()), *(("-l", user) if user else ()))
         options += ("-p", str(port)) if port else ()
         async with self._forks:
             return await _query(ssh, *options, name=name)
+
+    def _unread(self) -> None:
+        file = self.file or Path(at_home("~/.ssh/config"))
+        if not self._told and file.exists():
+            log.warning("%s does not count: ssh reads it, and there is no ssh program here", file)
+        self._told = True
 
 
 async def _query(ssh: str, *options: str, name: str) -> Settings:
@@ -156,6 +168,7 @@ async def _query(ssh: str, *options: str, name: str) -> Settings:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LC_ALL": "C"},
+        start_new_session=True,
     )
     try:
         output, complaint = await asyncio.wait_for(process.communicate(), ANSWER_TIMEOUT)
@@ -163,14 +176,14 @@ async def _query(ssh: str, *options: str, name: str) -> Settings:
         raise DeadlineError("`ssh -G` did not answer: a `Match exec` that hangs?", where=name) from exc
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what a Match exec started: it holds the pipes open
             await process.wait()
     if process.returncode:
         raise ConfigError(
             "ssh does not accept its own configuration",
             code="NF-SSH-121",
             where=name,
-            cause=complaint.decode("utf-8", "replace").strip(),
+            cause=complaint.decode("utf-8", "replace").replace("\r", "").strip(),
             hints=(f"ssh -G {shlex.quote(name)}",),
         )
     return _parse(output.decode("utf-8", "replace"))

@@ -4,11 +4,12 @@ import os
 import pwd
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from novafleet.errors import ConfigError
+from novafleet.errors import ConfigError, DeadlineError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.transport.resolve import Resolver
 from novafleet.transport.sshconfig import SshConfig, survey
@@ -76,6 +77,7 @@ async def test_circles_and_broken_files_are_findings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         await resolve(tmp_path, "NoSuchWord yes\n", "a", Host("a", "a"))
     assert caught.value.code == "NF-SSH-121" and "nosuchword" in caught.value.cause.lower()
+    assert "\r" not in caught.value.cause
 
 
 async def test_a_thousand_alike_hosts_cost_one_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +115,29 @@ async def test_family_and_patience(tmp_path: Path) -> None:
     assert (target.address_family, target.connect_timeout) == ("inet", 30.0)
     target = await resolve(tmp_path, "", "kvm1", Host("kvm1", "kvm1"))
     assert (target.address_family, target.connect_timeout) == ("any", 10.0)
+
+
+async def test_a_match_that_hangs_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("novafleet.transport.sshconfig.ANSWER_TIMEOUT", 0.5)
+    began = time.monotonic()
+    with pytest.raises(DeadlineError, match="Match exec"):
+        await resolve(tmp_path, 'Match exec "sleep 20; true"\n  User wrong\n', "kvm1", Host("kvm1", "kvm1"))
+    assert time.monotonic() - began < 10
+
+
+async def test_a_configuration_that_nobody_can_read_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "config").write_text("Host kvm1\n  User deploy\nHost kvm2\n  User other\n")
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {})
+    for name in ("kvm1", "kvm2"):
+        await resolver.target(Host(name, name))
+    assert [record.message for record in caplog.records].count(
+        f"{tmp_path}/config does not count: ssh reads it, and there is no ssh program here"
+    ) == 1
 
 
 async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
