@@ -184,6 +184,20 @@ async def test_jump_hosts(tmp_path: Path) -> None:
             assert caught.value.code == "NF-SSH-107"
 
 
+async def test_a_jump_host_that_fails_is_told_with_whom_it_stands_before(tmp_path: Path) -> None:
+    """Each of them, though the jump host is asked once."""
+    with running_sshd(tmp_path) as sshd:
+        keygen(tmp_path / "wrong")
+        bastion = sshd.host("bastion", key=str(tmp_path / "wrong"))
+        hosts = [sshd.host(name, jump=("bastion",)) for name in ("one", "two")]
+        async with pool_of(tmp_path, bastion, *hosts) as pool:
+            for host in hosts:
+                with pytest.raises(AuthError) as caught:
+                    await pool.get(host)
+                assert caught.value.where == "bastion"
+                assert caught.value.cause.endswith(f"; the way to {host.name} leads through it")
+
+
 async def test_a_cut_jump_host_is_found_again(tmp_path: Path) -> None:
     (tmp_path / "bastion").mkdir()
     (tmp_path / "hidden").mkdir()
