@@ -22,7 +22,13 @@ log = logging.getLogger(__name__)
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
 _VARIABLE = re.compile(r"\$\{\w+\}")
-_NOT_HONOURED = {"knownhostscommand": "none", "revokedhostkeys": "none", "verifyhostkeydns": "false"}
+_NOT_HONOURED = {
+    "bindaddress": "none",
+    "bindinterface": "none",
+    "knownhostscommand": "none",
+    "revokedhostkeys": "none",
+    "verifyhostkeydns": "false",
+}
 
 
 @dataclass

@@ -140,6 +140,12 @@ async def test_a_configuration_that_nobody_can_read_is_told_once(
     ) == 1
 
 
+@pytest.mark.parametrize("line", ["BindAddress 127.0.0.9", "BindInterface lo", "VerifyHostKeyDNS yes"])
+async def test_what_does_not_count_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str) -> None:
+    await resolve(tmp_path, f"{line}\n", "kvm1", Host("kvm1", "kvm1"))
+    assert [record.message.split()[1] for record in caplog.records] == [line.split()[0].lower()]
+
+
 async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/config").write_text("Host never-read-by-ssh\n")
