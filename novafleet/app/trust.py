@@ -15,7 +15,7 @@ from novafleet.model.fleet import Host
 from novafleet.transport.fanout import fan_out
 from novafleet.transport.pool import SshPool
 from novafleet.transport.target import SshTarget
-from novafleet.transport.trust import HostKey, KnownHosts, OwnKnownHosts
+from novafleet.transport.trust import HostKey, OwnKnownHosts, known_keys
 
 FORKS = 50
 
@@ -74,7 +74,7 @@ async def fetch(inventory: Sequence[Path], limit: str = "") -> Offers:
 
         async def work(host: Host) -> Offer:
             try:
-                return _offer(host, *await pool.host_key(host))
+                return _offer(host, *await pool.host_key(host), places.known_hosts)
             except NovaFleetError as error:
                 return Offer(host.name, Standing.FAILED, error=error.at(host.name).finding())
 
@@ -89,14 +89,15 @@ def remember(offers: Offers, *, replace: bool = False) -> None:
         own.add(offer.name, offer.port, HostKey.parse(offer.key))
 
 
-def _offer(host: Host, target: SshTarget, key: HostKey) -> Offer:
+def _offer(host: Host, target: SshTarget, key: HostKey, own: Path) -> Offer:
     name = target.host_key_alias or target.host
-    known = KnownHosts.read(map(Path, target.known_hosts)).of(name, target.port)
+    known = known_keys(target, own)
     if host.fingerprint:
         standing = Standing.KNOWN if key.fingerprint == host.fingerprint else Standing.CHANGED
         expected: tuple[str, ...] = (f"{host.fingerprint} ({host.source})",)
     else:
-        standing = Standing.KNOWN if key in known.keys else Standing.CHANGED if known.keys else Standing.NEW
+        other = Standing.CHANGED if known.keys and known.firm else Standing.NEW
+        standing = Standing.KNOWN if key in known.keys else other
         expected = known.expected()
     shown = expected if standing is Standing.CHANGED else ()
     return Offer(host.name, standing, name, target.port, str(key), key.fingerprint, shown)

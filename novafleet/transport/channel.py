@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from novafleet.errors import ChannelError, NovaFleetError
 from novafleet.model.command import Output
@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 
 SIGNALS = {number.name.removeprefix("SIG"): int(number) for number in signal.Signals}
 WRITE_BUFFER = 1024 * 1024
+WINDOW = 2 * 1024 * 1024
+BULK: Mapping[str, Any] = {"window": 8 * 1024 * 1024, "max_pktsize": 128 * 1024}
+"""What a channel for much data asks for. What a packet costs is paid a quarter as often as with the usual 32 KiB. sshd
+holds up to a window of what a socket gives it, 16 MiB at most (channels.h, CHAN_INPUT_MAX): a window as large as that
+makes it move all of it for every read, at five times the processor time."""
 
 
 class RawChannel(Source, Protocol):

@@ -35,13 +35,18 @@ class CorkedSocket(socket.socket):
         self.setsockopt(socket.IPPROTO_TCP, CORK, on)
 
 
-async def connected(host: str, port: int) -> CorkedSocket:
-    """A connection to the first of a host's addresses that takes one. Raises OSError: why the first one did not."""
+async def connected(host: str, port: int, seconds: float, family: int = socket.AF_UNSPEC) -> CorkedSocket:
+    """A connection to the first of a host's addresses that takes one; each gets its share of the time.
+
+    Raises OSError: why the first one did not.
+    """
     loop = asyncio.get_running_loop()
     failures: list[OSError] = []
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    for family_of, kind, protocol, _, address in addresses:
         try:
-            return await _to(CorkedSocket(family, kind, protocol), address)
+            async with asyncio.timeout(seconds / len(addresses)):
+                return await _to(CorkedSocket(family_of, kind, protocol), address)
         except OSError as exc:
             failures.append(exc)
     raise failures[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DroppedError(Exception):
-    """The server closed a login before it said who it is: MaxStartups, or a penalty."""
+    """The server closed a login before it said who it is: MaxStartups, or a penalty. A ProxyCommand's words."""
 
 
 class LostBeforeStartError(Exception):

@@ -6,6 +6,7 @@ hour for a channel and starts a thread for each host of a group, however many th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,10 @@ import fabric
 import paramiko
 
 from novafleet.model.secret import Secret
-from novafleet.transport.ssh import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, LOGIN_TIMEOUT
+from novafleet.transport.ssh import CHANNEL_TIMEOUT, KEEPALIVE_INTERVAL, LOGIN_TIMEOUT
 from novafleet.transport.target import SshTarget
 from novafleet.transport.trust import HostKey, admit, known_keys
+from novafleet.transport.way import shell_words
 
 AT_ONCE = 32
 """Hosts of a group a task runs on together."""
@@ -30,16 +32,17 @@ def connection(target: SshTarget, own: Path, *, agent: str, sudo: Secret | None 
     Opening it raises TrustError NF-SSH-201, -202, -203, and what Paramiko raises. Host certificates are not read.
     """
     overrides = {"sudo": {"password": sudo.reveal().decode()}} if sudo else {}
-    gateway = connection(target.via, own, agent=agent) if target.via else target.proxy_command or None
+    proxy = shlex.join(shell_words(target.proxy_command)) if target.proxy_command else None
+    gateway = connection(target.via, own, agent=agent) if target.via else proxy
     found = fabric.Connection(
         target.host,
         user=target.user,
         port=target.port,
         gateway=gateway,
         config=fabric.Config(overrides=overrides, ssh_config=paramiko.SSHConfig()),  # ssh_config was asked for target
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=target.connect_timeout,
         connect_kwargs={
-            "key_filename": list(target.identities),
+            "key_filename": _private(target.identities),
             "look_for_keys": False,
             "allow_agent": bool(target.agent) and target.agent == agent and not target.identities_only,
             "auth_timeout": LOGIN_TIMEOUT,
@@ -51,6 +54,11 @@ def connection(target: SshTarget, own: Path, *, agent: str, sudo: Secret | None 
     found.original_host = target.label
     found.client.set_missing_host_key_policy(_Judge(target, own))  # no key is known to Paramiko, so it asks for each
     return found
+
+
+def _private(identities: Iterable[str]) -> list[str]:
+    """Without those of which only the public half is here: Paramiko would end at the first."""
+    return [name for name in identities if Path(name).exists() or not Path(f"{name}.pub").exists()]
 
 
 class _Judge(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # Paramiko has no types

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from novafleet.transport.trust import HostKey
+from novafleet.transport.target import SshTarget
 
 
-def certificates_of(name: str) -> list[str]:
-    """The certificate ssh would find for a key (``KEY-cert.pub``, ssh(1) -i)."""
-    certificate = f"{name}-cert.pub"
-    return [certificate] if Path(certificate).exists() else []
-
-
-def public_blob(name: str) -> bytes | None:
-    """The public half of an identity in SSH wire encoding, from its ``.pub`` file; None where there is none."""
-    public = Path(name if name.endswith(".pub") else f"{name}.pub")
-    try:
-        return HostKey.parse(public.read_text()).blob
-    except (OSError, ValueError):
-        return None
+def certificate_files(target: SshTarget) -> tuple[str, ...]:
+    """The certificates ssh would find: those named, and what lies beside a key (``KEY-cert.pub``, ssh(1) -i)."""
+    beside = (f"{name.removesuffix('.pub')}-cert.pub" for name in target.identities)
+    return (*target.certificates, *(name for name in beside if Path(name).exists()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +21,10 @@ def lean_loading() -> Iterator[None]:
 
     It looks for liboqs (sntrup761, which ML-KEM has followed) and nettle (the UMAC of ciphers without authentication,
     ours come with theirs) by running ldconfig, gcc and ld (``ctypes.util.find_library``), and loads X.509 certificates
-    where it can, which no OpenSSH speaks. It does without any of them, as on machines that lack them.
+    where it can, which no OpenSSH speaks. It does without any of them, as on machines that lack them. What its own
+    library warns it of (Diffie-Hellman, and some servers have nothing else) is nothing that users can mend.
     """
+    warnings.filterwarnings("ignore", module=r"asyncssh\.crypto\b")
     search = ctypes.util.find_library
     ctypes.util.find_library = lambda name: None if name in _SOUGHT else search(name)
     sys.modules.setdefault(_NEVER_USED, None)  # type: ignore[arg-type]  # None: "not there" (reference, 5.3.1)

@@ -29,6 +29,13 @@ DROPS = 8
 """How often a login that was dropped before authentication is tried again."""
 
 
+LINGERING = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between tries when the server refuses a session, before that is believed: one of ours that has ended here may
+count there a moment longer, and a limit learnt too low would never grow again."""
+ALONE = (0.5,) * 10
+"""The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
+
+
 @dataclass(slots=True)
 class Gate:
     """A semaphore whose size shrinks when the other side refuses."""

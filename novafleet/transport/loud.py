@@ -22,12 +22,13 @@ class Announced(Wrapped):
         self._said: bytes | None = b""
 
     async def read(self) -> Output | None:
-        """The next piece of the command's output. Where the word never came, all there was is the end's."""
+        """The next piece of the command's output. Where the word never came it was not run: what nologin, or a forced
+        command, said instead is a complaint."""
         while self._said is not None:
             piece = await super().read()
             if piece is None:
                 said, self._said = self._said, None
-                return Output(1, said) if said else None
+                return Output(2, said) if said else None
             if piece.stream != 1:
                 return piece
             before, word, rest = (self._said + piece.data).partition(self._word)

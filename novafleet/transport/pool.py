@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from novafleet.errors import AuthError, TrustError
+from novafleet.errors import AuthError, TrustError, UnreachableError
 from novafleet.transport.errors import DroppedError
 from novafleet.transport.limits import DROPS, Handshakes, pause, raise_descriptor_limit
 from novafleet.transport.resolve import Resolver
@@ -148,15 +149,26 @@ class SshPool:
 
     async def _admitted(self, target: SshTarget, act: Callable[[SshLink | None], Awaitable[T]]) -> T:
         """Do something that counts as a login, again when the server is too busy to greet us."""
+        said = ""
         for attempt in range(1, DROPS + 1):
-            via = await self._trunk(target.via).link() if target.via else None
+            via = await self._before(target, target.via) if target.via else None
             async with self._handshakes.slot(target.sshd):
                 try:
                     return await act(via)
-                except DroppedError:
+                except DroppedError as error:
+                    said = str(error)
                     self._handshakes.dropped(target.sshd)
             await asyncio.sleep(pause(attempt))
-        raise dropped(target, DROPS)
+        raise dropped(target, DROPS, said)
+
+    async def _before(self, target: SshTarget, jump: SshTarget) -> SshLink:
+        """The jump host's connection. What is wrong with it is also told of whom it stands before."""
+        try:
+            return await self._trunk(jump).link()
+        except (UnreachableError, AuthError, TrustError) as error:
+            told = copy(error)
+            told.cause = "; ".join(filter(None, (error.cause, f"the way to {target.label} leads through it")))
+            raise told from error
 
 
 def _depth(target: SshTarget) -> int:

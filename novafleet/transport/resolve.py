@@ -6,20 +6,29 @@ import getpass
 import logging
 import os
 import re
-from collections.abc import Mapping
+import socket
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from novafleet.errors import ConfigError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
-from novafleet.transport.sshconfig import Settings, SshConfig
-from novafleet.transport.target import SshTarget
+from novafleet.transport.sshconfig import Settings, SshConfig, at_home
+from novafleet.transport.target import CONNECT_TIMEOUT, SshTarget
 
 log = logging.getLogger(__name__)
 
-_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
-_NOT_HONOURED = {"knownhostscommand": "none", "revokedhostkeys": "none", "verifyhostkeydns": "false"}
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:\[\]]+)(?::(?P<port>\d+))?/?")
+_VARIABLE = re.compile(r"\$\{\w+\}")
+_NOT_HONOURED = {
+    "bindaddress": "none",
+    "bindinterface": "none",
+    "knownhostscommand": "none",
+    "revokedhostkeys": "none",
+    "verifyhostkeydns": "false",
+}
 
 
 @dataclass
@@ -45,7 +54,7 @@ class Resolver:
             )
         settings = await self.config.ask(host.address, host.user, host.port)
         self._warn(settings)
-        jump = host.jump or _jump(_last(settings, "proxyjump"))
+        jump = host.jump or self._jump(host, settings)
         via = await self._chain(jump, (*before, host.name))
         return self._target(host, settings, via)
 
@@ -66,16 +75,13 @@ class Resolver:
         return replace(host, user=match["user"] or host.user, port=int(match["port"] or host.port))
 
     def _target(self, host: Host, settings: Settings, via: SshTarget | None) -> SshTarget:
-        name = _last(settings, "hostname") or host.address
-        port = host.port or int(_last(settings, "port") or 22)
-        user = host.user or _last(settings, "user") or getpass.getuser()
-        tokens = {"%h": name, "%n": host.address, "%p": str(port), "%r": user, "%%": "%", **self._local}
+        tokens = self._tokens(host, settings)
         proxy = _last(settings, "proxycommand")
         return SshTarget(
             label=host.name,
-            host=name.lower(),
-            port=port,
-            user=user,
+            host=tokens["%h"].lower(),
+            port=int(tokens["%p"]),
+            user=tokens["%r"],
             identities=_identities(host, settings, tokens),
             certificates=_paths(settings.get("certificatefile", ()), tokens),
             identities_only=bool(host.key) or _last(settings, "identitiesonly") == "yes",
@@ -85,12 +91,29 @@ class Resolver:
             trust=_trust(host, _last(settings, "stricthostkeychecking")),
             fingerprint=host.fingerprint,
             proxy_command="" if via or proxy in {"", "none"} else _expand(proxy, tokens),
+            address_family=_last(settings, "addressfamily"),
+            connect_timeout=_seconds(_last(settings, "connecttimeout")),
             via=via,
         )
 
+    def _jump(self, host: Host, settings: Settings) -> tuple[str, ...]:
+        setting = _last(settings, "proxyjump")
+        return () if setting in {"", "none"} else tuple(_expand(setting, self._tokens(host, settings)).split(","))
+
+    def _tokens(self, host: Host, settings: Settings) -> Mapping[str, str]:
+        """What TOKENS and ENVIRONMENT VARIABLES of ssh_config(5) stand for."""
+        name = _last(settings, "hostname") or host.address
+        port = str(host.port or int(_last(settings, "port") or 22))
+        user = host.user or _last(settings, "user") or getpass.getuser()
+        alias = _last(settings, "hostkeyalias") or host.address
+        return ChainMap({"%h": name, "%n": host.address, "%p": port, "%r": user, "%k": alias}, self._local)
+
     @cached_property
     def _local(self) -> dict[str, str]:
-        return {"%u": getpass.getuser(), "%d": str(Path.home())}
+        node = socket.gethostname()
+        local = {"%%": "%", "%u": getpass.getuser(), "%i": str(os.getuid()), "%d": at_home("~")}
+        variables = {f"${{{name}}}": value for name, value in self.environ.items()}
+        return {**local, "%l": node, "%L": node.partition(".")[0], **variables}
 
     def _agent(self, setting: str, tokens: Mapping[str, str]) -> str:
         """IdentityAgent: a path, ``none``, the word SSH_AUTH_SOCK or ``$VARIABLE`` (ssh_config(5))."""
@@ -100,11 +123,11 @@ class Resolver:
             return self.environ.get("SSH_AUTH_SOCK", "")
         if setting.startswith("$"):
             return self.environ.get(setting[1:], "")
-        return _at_home(_expand(setting, tokens))
+        return at_home(_expand(setting, tokens))
 
     def _known_hosts(self, host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
         if host.known_hosts:
-            files: tuple[str, ...] = (_at_home(host.known_hosts),)
+            files: tuple[str, ...] = (str(Path(host.known_hosts).expanduser()),)
         else:
             listed = (_last(settings, "userknownhostsfile"), _last(settings, "globalknownhostsfile"))
             files = _paths(tuple(name for names in listed for name in names.split() if name != "none"), tokens)
@@ -122,29 +145,32 @@ def _last(settings: Settings, keyword: str) -> str:
     return settings.get(keyword, ("",))[-1]
 
 
-def _jump(setting: str) -> tuple[str, ...]:
-    return () if setting in {"", "none"} else tuple(setting.split(","))
+def _seconds(setting: str) -> float:
+    """ConnectTimeout; ours where it is not set."""
+    return float(setting) if setting.isdigit() and int(setting) else CONNECT_TIMEOUT
 
 
 def _identities(host: Host, settings: Settings, tokens: Mapping[str, str]) -> tuple[str, ...]:
-    """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not."""
+    """The inventory's key stays even when it is missing, so that its absence is reported; ssh's guesses do not.
+
+    Where only the public half is there, the agent may have the private one.
+    """
     if host.key:
-        return (_at_home(host.key),)
-    return tuple(path for path in _paths(settings.get("identityfile", ()), tokens) if Path(path).exists())
+        return (str(Path(host.key).expanduser()),)
+    named = _paths(settings.get("identityfile", ()), tokens)
+    return tuple(path for path in named if Path(path).exists() or Path(f"{path}.pub").exists())
 
 
 def _paths(names: tuple[str, ...], tokens: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(_at_home(_expand(name, tokens)) for name in names if name != "none")
-
-
-@lru_cache(maxsize=1024)
-def _at_home(path: str) -> str:
-    """With ``~`` expanded; a fleet's hosts share their files."""
-    return str(Path(path).expanduser())
+    return tuple(at_home(_VARIABLE.sub(_known(tokens), _expand(name, tokens))) for name in names if name != "none")
 
 
 def _expand(text: str, tokens: Mapping[str, str]) -> str:
-    return re.sub(r"%.", lambda match: tokens.get(match[0], match[0]), text) if "%" in text else text
+    return re.sub(r"%.", _known(tokens), text) if "%" in text else text
+
+
+def _known(tokens: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
+    return lambda match: tokens.get(match[0], match[0])
 
 
 _LENIENT = {"accept-new", "no", "off", "false"}

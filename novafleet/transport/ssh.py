@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novafleet.errors import AuthError, NovaFleetError, TrustError
-from novafleet.transport import cork, translate
-from novafleet.transport.channel import Place, SshProcess, SshSocket, Stream, Visitors, abandon
+from novafleet.errors import AuthError
+from novafleet.transport import translate
+from novafleet.transport.channel import BULK, WINDOW, Place, SshProcess, SshSocket, Stream, Visitors, abandon
 from novafleet.transport.errors import DroppedError, ForwardingOffError, LostBeforeStartError
-from novafleet.transport.identity import certificates_of, public_blob
+from novafleet.transport.identity import certificate_files
 from novafleet.transport.lean import lean_loading, without_decoys
-from novafleet.transport.limits import SessionGate
+from novafleet.transport.limits import ALONE, LINGERING, SessionGate
+from novafleet.transport.login import Login
 from novafleet.transport.translate import Offered
-from novafleet.transport.trust import HostKey, admit, known_keys
+from novafleet.transport.trust import HostKey, not_verifiable
+from novafleet.transport.way import open_way
 
 if TYPE_CHECKING:
     from novafleet.ports import ChannelHandler
@@ -31,22 +35,11 @@ with lean_loading():
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 10.0
 LOGIN_TIMEOUT = 20.0
 CHANNEL_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 2.0
 KEEPALIVE_INTERVAL = 15
 KEEPALIVE_COUNT = 3
-LINGERING = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between tries when the server refuses a session, before that is believed: one of ours that has ended here may
-count there a moment longer, and a limit learnt too low would never grow again."""
-ALONE = (0.5,) * 10
-"""The same where none of ours is open any more: a busy host takes its time to notice that they ended."""
-WINDOW = 2 * 1024 * 1024
-BULK: Mapping[str, Any] = {"window": 8 * 1024 * 1024, "max_pktsize": 128 * 1024}
-"""What a channel for much data asks for. What a packet costs is paid a quarter as often as with the usual 32 KiB. sshd
-holds up to a window of what a socket gives it, 16 MiB at most (channels.h, CHAN_INPUT_MAX): a window as large as that
-makes it move all of it for every read, at five times the processor time."""
 GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 CIPHERS = (*GCM, "chacha20-poly1305@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
 """AES-GCM first: 1.3 to 1.8 times the throughput of ChaCha20 here (docs/concepts/ssh.md)."""
@@ -59,43 +52,57 @@ async def login(target: SshTarget, via: SshLink | None, own: Path) -> SshLink:
     """
     client = _Client(target, own)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT) as deadline:
+        async with asyncio.timeout(target.connect_timeout) as deadline:
             client.deadline = deadline
-            way = {} if via or target.proxy_command else {"sock": await cork.connected(target.host, target.port)}
             conn = await asyncssh.connect(
-                target.host, target.port, client_factory=lambda: client, **way, **_options(client, via)
+                target.host, target.port, client_factory=lambda: client, **await _way(client, via), **_options(client)
             )
-    except (asyncssh.Error, OSError) as exc:
-        raise _login_failure(client, via, exc) from exc
+    except BaseException as exc:
+        await client.end_way()
+        if isinstance(exc, asyncssh.Error | OSError):
+            raise _login_failure(client, via, exc) from exc
+        raise
     finally:
         client.forget_agent()
-    return SshLink(conn, target.label)
+    return SshLink(conn, target.label, client.end_way)
 
 
 async def host_key(target: SshTarget, via: SshLink | None, own: Path) -> HostKey:
     """The key a server presents, without logging in. Raises UnreachableError, DroppedError."""
     client = _Client(target, own)
-    options = {key: _options(client, via)[key] for key in ("config", "tunnel", "proxy_command")}
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            key = await asyncssh.get_server_host_key(target.host, target.port, **options)
+        async with asyncio.timeout(target.connect_timeout):
+            key = await asyncssh.get_server_host_key(
+                target.host,
+                target.port,
+                config=None,
+                server_host_key_algs=_host_key_algs(client.known.keys, certificates=False),
+                **await _way(client, via),
+            )
     except (asyncssh.Error, OSError) as exc:
+        await client.end_way()
         raise _login_failure(client, via, exc) from exc
+    await client.end_way()
     if key is None:
         raise translate.handshake(target, "the server presented no host key")
     return HostKey(key.get_algorithm(), key.public_data)
 
 
-def _options(client: _Client, via: SshLink | None) -> dict[str, Any]:
+async def _way(client: _Client, via: SshLink | None) -> dict[str, Any]:
+    if via:
+        return {"tunnel": via.connection}
+    client.way = await open_way(client.target)
+    return {"tunnel": (), "sock": client.way.sock}
+
+
+def _options(client: _Client) -> dict[str, Any]:
     target, known = client.target, client.known
     authorities = _public(known.authorities)
     return {
         "config": None,
-        "tunnel": via.connection if via else (),
-        "proxy_command": shlex.split(target.proxy_command) if target.proxy_command else None,
         "username": target.user,
         "client_keys": None,
-        "preferred_auth": "publickey",
+        "preferred_auth": "publickey,keyboard-interactive,password",
         "gss_host": None,
         "known_hosts": ([], authorities, _public(known.revoked), [], [], [], []),
         "x509_trusted_certs": None,
@@ -121,49 +128,44 @@ def _public(keys: Iterable[HostKey]) -> list[asyncssh.SSHKey]:
 
 @lru_cache(maxsize=256)
 def _host_key_algs(known: tuple[HostKey, ...], *, certificates: bool) -> list[str]:
-    """Ask first for the kind of key that is known, as ssh does; certificates only where an authority is trusted."""
+    """Ask first for the kind of key that is known, then in ssh's order; certificates only of trusted authorities."""
     plain = [name.decode() for name in get_default_public_key_algs()]
     kinds = {key.algorithm for key in known}
     kinds |= {"rsa-sha2-256", "rsa-sha2-512"} if "ssh-rsa" in kinds else set()
     first = [name.decode() for name in get_default_certificate_algs()] if certificates else []
-    return first + sorted(plain, key=lambda name: name not in kinds)
+    return first + sorted(plain, key=lambda name: (name not in kinds, name != "ssh-ed25519", "ecdsa" not in name))
 
 
 def _login_failure(client: _Client, via: SshLink | None, exc: Exception) -> Exception:
     target = client.target
     if isinstance(exc, TimeoutError):
-        return translate.too_slow(target, client.reached, LOGIN_TIMEOUT if client.reached else CONNECT_TIMEOUT)
+        return translate.too_slow(target, client.reached, LOGIN_TIMEOUT if client.reached else target.connect_timeout)
     if isinstance(exc, asyncssh.HostKeyNotVerifiable):
-        return client.refusal or TrustError(
-            "the host certificate is not valid", code="NF-SSH-204", where=target.label, cause=str(exc)
-        )
+        return client.refusal or not_verifiable(target.label, str(exc))
     if isinstance(exc, asyncssh.ChannelOpenError):
         return translate.behind_jump(target, str(exc))
     if isinstance(exc, asyncssh.PermissionDenied) or "too many auth" in str(exc).lower():
-        return client.refusal or translate.rejected(target, client.offered, str(exc))
+        return client.refusal or translate.rejected(target, client.offered, str(exc), client.demand)
     hung_up = isinstance(exc, asyncssh.ConnectionLost | ConnectionResetError | BrokenPipeError)
     if hung_up and via and via.lost:
         return translate.lost(target.label, "the jump host's connection ended")
     if hung_up and client.reached and not client.greeted:
-        return DroppedError(str(exc))
+        said = client.way.words if client.way else ""
+        return translate.dropped(target, 1, said) if client.way and client.way.hopeless else DroppedError(said)
     if isinstance(exc, OSError) and not client.reached:
         return translate.not_connected(target, exc)
     return translate.handshake(target, str(exc))
 
 
-class _Client(asyncssh.SSHClient):
-    """One login: judges the host key, offers identities, and remembers how far it came."""
+class _Client(Login, asyncssh.SSHClient):
+    """A login with keys from files and from the agent."""
 
     def __init__(self, target: SshTarget, own: Path) -> None:
-        self.target = target
-        self.known = known_keys(target, own)
-        self.refusal: NovaFleetError | None = None
+        super().__init__(target, own)
+        self.rounds = [self._files, self._agent_keys]
         self.deadline: asyncio.Timeout | None = None
-        self.offered = Offered()
-        self._own = own
         self._conn: asyncssh.SSHClientConnection | None = None
         self._agent: asyncssh.SSHAgentClient | None = None
-        self._rounds = [self._files, self._agent_keys]
 
     @property
     def reached(self) -> bool:
@@ -181,76 +183,73 @@ class _Client(asyncssh.SSHClient):
         if self.deadline:
             self.deadline.reschedule(asyncio.get_running_loop().time() + LOGIN_TIMEOUT)
 
-    def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
-        presented = HostKey(key.get_algorithm(), key.public_data)
-        try:
-            admit(self.target, presented, self.known, self._own)
-        except NovaFleetError as error:
-            self.refusal = error
-            return False
-        return True
-
-    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        while self._rounds:
-            try:
-                pairs = await self._rounds.pop(0)()
-            except AuthError as error:
-                self.refusal, self._rounds = error, []
-                return None
-            if pairs:
-                return pairs
-        return None
-
     def forget_agent(self) -> None:
         """The login is over."""
         if self._agent:
             self._agent.close()
 
     async def _files(self) -> list[asyncssh.SSHKeyPair]:
-        """Private keys that need no passphrase, with their certificates."""
-        keys: list[asyncssh.SSHKey] = []
-        used: list[str] = []
+        """Private keys that need no passphrase. One that cannot be used does not bar the others, as in ssh."""
+        keys: dict[str, asyncssh.SSHKey] = {}
         locked: list[str] = []
-        certificates = [*self.target.certificates]
         for name in self.target.identities:
-            key = _private_key(self.target.label, name)
-            (used if key else locked).append(name)
-            keys += [key] if key else []
-            certificates += certificates_of(name)
-        self.offered = Offered(tuple(used), tuple(locked), bool(self.target.agent))
-        return list(asyncssh.load_keypairs(keys, certlist=certificates)) if keys else []
+            try:
+                if key := _private_key(self.target.label, name):
+                    keys[name] = key
+                else:
+                    locked.append(name)
+            except AuthError as error:
+                self.useless.append(error)
+        self.offered = Offered(tuple(keys), tuple(locked), tuple(error.what for error in self.useless))
+        return list(asyncssh.load_keypairs(list(keys.values()), certlist=_certificates(self.target)))
 
     async def _agent_keys(self) -> list[asyncssh.SSHKeyPair]:
+        """The agent's keys, each with its certificate before it; those that the identities name come first."""
         if not self.target.agent:
             return []
         self._agent = asyncssh.SSHAgentClient(self.target.agent)
         try:
-            pairs = list(await self._agent.get_keys())
+            pairs = await self._agent.get_keys()
         except ValueError as exc:
             log.warning("the SSH agent at %s does not answer (%s)", self.target.agent, exc)
+            self.offered = replace(self.offered, agent="the agent does not answer")
             return []
-        wanted = {blob for name in self.target.identities if (blob := public_blob(name))}
-        return [pair for pair in pairs if pair.public_data in wanted or not self.target.identities_only]
+        certificates = _certificates(self.target)
+        wanted = {cert.public_data for cert in certificates} | {*map(_public_half, self.target.identities)}
+        named = [pair for pair in pairs if pair.public_data in wanted]
+        others = [] if self.target.identities_only else [pair for pair in pairs if pair not in named]
+        held = [*named, *others]
+        self.offered = replace(self.offered, agent=f"{len(held)} of the agent's {len(pairs)}")
+        signed = asyncssh.load_keypairs([copy(pair) for pair in held], certlist=certificates)
+        return [pair for both in zip(signed, held, strict=True) for pair in both]
+
+
+def _certificates(target: SshTarget) -> list[asyncssh.SSHCertificate]:
+    found: list[asyncssh.SSHCertificate] = []
+    for name in certificate_files(target):
+        try:
+            found += asyncssh.load_certificates(name)
+        except (OSError, asyncssh.KeyImportError) as exc:
+            log.info("%s: no certificate (%s); it is not used", name, exc)
+    return found
+
+
+def _public_half(name: str) -> bytes | None:
+    """From the file beside a private key, or from the file itself: a public key, or a private one of OpenSSH's."""
+    for file in (f"{name}.pub", name):
+        with contextlib.suppress(OSError, asyncssh.KeyImportError):
+            return asyncssh.read_public_key(file).public_data
+    return None
 
 
 def _private_key(label: str, name: str) -> asyncssh.SSHKey | None:
     """The key in a file, None when a passphrase locks it. Raises AuthError NF-SSH-301 or 303."""
     try:
         return _read_key(name, Path(name).stat().st_mtime_ns)
-    except OSError as exc:
-        raise AuthError(
-            f"the private key {name} cannot be read",
-            code="NF-SSH-301",
-            where=label,
-            cause=exc.strerror or str(exc),
-            hints=(f"ls -l {shlex.quote(name)}   # or correct `key:` in the inventory",),
-        ) from exc
-    except asyncssh.KeyImportError as exc:
+    except (OSError, asyncssh.KeyImportError) as exc:
         if "assphrase" in str(exc):
             return None
-        raise AuthError(
-            f"{name} is no private key", code="NF-SSH-303", where=label, cause=str(exc), hints=(f"head -1 {name}",)
-        ) from exc
+        raise translate.no_key(label, name, exc) from exc
 
 
 @lru_cache(maxsize=256)
@@ -261,8 +260,11 @@ def _read_key(name: str, _changed: int) -> asyncssh.SSHKey:
 class SshLink:
     """An open connection (``link.Link``)."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, label: str) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, label: str, ended: Callable[[], Awaitable[None]]
+    ) -> None:
         self.connection = connection
+        self._ended = ended
         self._label = label
         self._sessions = SessionGate(label)
 
@@ -353,7 +355,7 @@ class SshLink:
             listener = await self._listener(
                 self.connection.create_server(visitors.accept_tcp, address, port, encoding=None), f"{address}:{port}"
             )
-            async with _listening(listener):
+            with contextlib.closing(listener):
                 yield int(listener.get_port())
 
     @asynccontextmanager
@@ -363,7 +365,7 @@ class SshLink:
             listener = await self._listener(
                 self.connection.create_unix_server(visitors.accept_unix, path, encoding=None), path
             )
-            async with _listening(listener):
+            with contextlib.closing(listener):
                 yield path
 
     async def _listener(self, opening: Awaitable[asyncssh.SSHListener], what: str) -> asyncssh.SSHListener:
@@ -383,14 +385,7 @@ class SshLink:
                 await self.connection.wait_closed()
         except TimeoutError:
             self.connection.abort()
-
-
-@asynccontextmanager
-async def _listening(listener: asyncssh.SSHListener) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        listener.close()
+        await self._ended()
 
 
 def _made(session: Stream) -> Callable[[], Any]:

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import logging
 import os
+import pwd
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from novafleet.errors import ConfigError, DeadlineError
+
+log = logging.getLogger(__name__)
 
 Settings = Mapping[str, tuple[str, ...]]
 """ssh_config keywords in lower case, each with all its values in order."""
@@ -23,7 +29,8 @@ Settings = Mapping[str, tuple[str, ...]]
 FORKS = 8
 ANSWER_TIMEOUT = 10.0
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
-_DIRECT = ("hostname", "user")
+_EXPANDED = ("hostname", "user", "userknownhostsfile", "identityagent")
+"""What ``ssh -G`` prints with its tokens replaced."""
 DEFAULT_IDENTITIES = tuple(f"~/.ssh/id_{kind}" for kind in ("ed25519", "ecdsa", "rsa"))
 WITHOUT_SSH: Settings = {
     "identityfile": DEFAULT_IDENTITIES,
@@ -49,9 +56,24 @@ class Survey:
         return matching
 
 
+@lru_cache(maxsize=1024)
+def at_home(path: str) -> str:
+    """A path of ssh_config with ``~`` expanded. Ours is the home of the passwd entry, as to ssh, whatever HOME says."""
+    if path == "~" or path.startswith("~/"):
+        return _home() + path[1:]
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's raises for an unknown user
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return str(Path.home())
+
+
 def survey(config: Path | None) -> Survey:
     """Look over the configuration files, or over the one that ``ssh -F`` would read alone."""
-    roots = [config] if config else [Path("~/.ssh/config").expanduser(), SYSTEM_CONFIG]
+    roots = [config] if config else [Path(at_home("~/.ssh/config")), SYSTEM_CONFIG]
     patterns: list[str] = []
     renames = individual = False
     for keyword, values in (line for root in roots for line in _lines(root)):
@@ -63,7 +85,7 @@ def survey(config: Path | None) -> Survey:
 
 
 def _tokens(keyword: str, values: tuple[str, ...]) -> bool:
-    return keyword in _DIRECT and any("%" in value for value in values)
+    return keyword in _EXPANDED and any("%" in value for value in values)
 
 
 def _lines(path: Path, depth: int = 0) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -92,8 +114,8 @@ def _words(line: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _included(path: Path, values: tuple[str, ...]) -> list[Path]:
-    base = path.parent if path.parent == SYSTEM_CONFIG.parent else Path("~/.ssh").expanduser()
-    found = (glob.glob(str(base / Path(value).expanduser())) for value in values)  # noqa: PTH207 - absolute patterns
+    base = path.parent if path.parent == SYSTEM_CONFIG.parent else Path(at_home("~/.ssh"))
+    found = (glob.glob(str(base / at_home(value))) for value in values)  # noqa: PTH207 - absolute patterns
     return [Path(name) for names in found for name in sorted(names)]
 
 
@@ -103,6 +125,7 @@ class SshConfig:
 
     file: Path | None = None
     _survey: Survey | None = None
+    _told: bool = False
     _answers: dict[object, Settings] = field(default_factory=dict)
     _locks: dict[object, asyncio.Lock] = field(default_factory=dict)
     _forks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FORKS))
@@ -120,11 +143,18 @@ class SshConfig:
     async def _fork(self, name: str, user: str, port: int) -> Settings:
         ssh = shutil.which("ssh")
         if ssh is None:
+            self._unread()
             return WITHOUT_SSH
         options = (*(("-F", str(self.file)) if self.file else ()), *(("-l", user) if user else ()))
         options += ("-p", str(port)) if port else ()
         async with self._forks:
             return await _query(ssh, *options, name=name)
+
+    def _unread(self) -> None:
+        file = self.file or Path(at_home("~/.ssh/config"))
+        if not self._told and file.exists():
+            log.warning("%s does not count: ssh reads it, and there is no ssh program here", file)
+        self._told = True
 
 
 async def _query(ssh: str, *options: str, name: str) -> Settings:
@@ -138,6 +168,7 @@ async def _query(ssh: str, *options: str, name: str) -> Settings:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LC_ALL": "C"},
+        start_new_session=True,
     )
     try:
         output, complaint = await asyncio.wait_for(process.communicate(), ANSWER_TIMEOUT)
@@ -145,14 +176,14 @@ async def _query(ssh: str, *options: str, name: str) -> Settings:
         raise DeadlineError("`ssh -G` did not answer: a `Match exec` that hangs?", where=name) from exc
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what a Match exec started: it holds the pipes open
             await process.wait()
     if process.returncode:
         raise ConfigError(
             "ssh does not accept its own configuration",
             code="NF-SSH-121",
             where=name,
-            cause=complaint.decode("utf-8", "replace").strip(),
+            cause=complaint.decode("utf-8", "replace").replace("\r", "").strip(),
             hints=(f"ssh -G {shlex.quote(name)}",),
         )
     return _parse(output.decode("utf-8", "replace"))

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from novafleet.model.fleet import TrustPolicy
 
+CONNECT_TIMEOUT = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class SshTarget:
     """One sshd and the way to it. ``label`` is the inventory name; ``via`` the jump host in front of it.
 
     ``identities`` and ``certificates`` are private key and certificate files in the order offered;
-    ``known_hosts`` the files that may vouch for it; ``agent`` the agent's socket path or empty.
+    ``known_hosts`` the files that may vouch for it; ``agent`` the agent's socket path or empty;
+    ``address_family`` is ``inet`` or ``inet6`` where only one may be used.
     """
 
     label: str
@@ -28,6 +31,8 @@ class SshTarget:
     trust: TrustPolicy = TrustPolicy.STRICT
     fingerprint: str = ""
     proxy_command: str = ""
+    address_family: str = ""
+    connect_timeout: float = CONNECT_TIMEOUT
     via: SshTarget | None = None
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 from dataclasses import dataclass
 
@@ -15,7 +17,8 @@ class Offered:
 
     keys: tuple[str, ...] = ()
     encrypted: tuple[str, ...] = ()
-    agent: bool = False
+    useless: tuple[str, ...] = ()
+    agent: str = "no agent"
 
 
 def not_connected(target: SshTarget, error: OSError) -> UnreachableError:
@@ -68,13 +71,21 @@ def too_slow(target: SshTarget, reached: bool, seconds: float) -> UnreachableErr
     )
 
 
-def dropped(target: SshTarget, attempts: int) -> UnreachableError:
-    """Every login was closed before the server's greeting."""
+def dropped(target: SshTarget, attempts: int, said: str) -> UnreachableError:
+    """Every login was closed before the server's greeting; ``said`` is what a ProxyCommand had to say of it."""
+    if target.proxy_command:
+        return UnreachableError(
+            f"the ProxyCommand to {target.host} port {target.port} ended before sshd's greeting",
+            code="NF-SSH-103",
+            where=target.label,
+            cause=said or "it said nothing of why",
+            hints=("grep -i -B5 proxycommand ~/.ssh/config   # then run it by hand",),
+        )
     return UnreachableError(
         f"sshd on {target.host} closed {attempts} logins before its greeting",
         code="NF-SSH-104",
         where=target.label,
-        cause="too many logins at once (MaxStartups), or a penalty after failed logins (PerSourcePenalties)",
+        cause="too many logins at once (MaxStartups), a penalty after failed logins (PerSourcePenalties), or no sshd",
         hints=(
             f"on {target.label}: journalctl -u ssh -n 50 | grep -E 'MaxStartups|penalty'",
             "raise MaxStartups, or add this controller to PerSourcePenaltyExemptList in sshd_config",
@@ -82,8 +93,29 @@ def dropped(target: SshTarget, attempts: int) -> UnreachableError:
     )
 
 
+_UNLIKE = re.compile(r"No matching (.+) algorithm found, sent \S+ and received (\S+)")
+"""asyncssh's words, with all it can do itself between: too much to be read."""
+
+_COMMON = {
+    "key exchange": ("KexAlgorithms", "curve25519-sha256"),
+    "encryption": ("Ciphers", "aes256-gcm@openssh.com"),
+    "MAC": ("MACs", "hmac-sha2-256-etm@openssh.com"),
+}
+"""What sshd calls it, and one that both have."""
+
+
 def handshake(target: SshTarget, cause: str) -> UnreachableError:
     """The two sides did not agree on a protocol, or the login broke off."""
+    if unlike := _UNLIKE.match(cause):
+        kind, theirs = unlike.groups()
+        keyword, ours = _COMMON.get(kind, ("", ""))
+        return UnreachableError(
+            f"the host and NovaFleet have no {kind} algorithm in common",
+            code="NF-SSH-106",
+            where=target.label,
+            cause=f"the host has only {theirs}",
+            hints=(f"in the host's sshd_config add {ours} to {keyword}, then `systemctl reload ssh`",) if ours else (),
+        )
     return UnreachableError(
         "the SSH login broke off",
         code="NF-SSH-106",
@@ -104,9 +136,12 @@ def lost(label: str, cause: str = "") -> UnreachableError:
     )
 
 
-def rejected(target: SshTarget, offered: Offered, cause: str) -> AuthError:
-    """No identity was accepted; nothing further is tried on this host in this run."""
-    if "too many" in cause.lower():
+def rejected(target: SshTarget, offered: Offered, cause: str, demand: str) -> AuthError:
+    """No identity was accepted, or ``demand`` is wanted; nothing further is tried on this host in this run."""
+    if demand:
+        code, cause = "NF-SSH-300", demand
+        fix = "sshd_config, `Match Address` of this machine: PubkeyAuthentication yes, AuthenticationMethods publickey"
+    elif "too many" in cause.lower():
         code, fix = "NF-SSH-304", f"name one key: `key: ~/.ssh/…` for {target.label} in the inventory"
     elif offered.encrypted and not offered.keys:
         code, fix = "NF-SSH-302", f"ssh-add {offered.encrypted[0]}"
@@ -114,13 +149,33 @@ def rejected(target: SshTarget, offered: Offered, cause: str) -> AuthError:
         code, fix = "NF-SSH-300", f"ssh-copy-id -p {target.port} {target.user}@{target.host}"
     shown = ", ".join(offered.keys) or "no key"
     locked = f"; locked by a passphrase: {', '.join(offered.encrypted)}" if offered.encrypted else ""
-    agent = "; the agent was asked" if offered.agent else "; no agent"
+    useless = "".join(f"; {what}" for what in offered.useless)
     return AuthError(
         f"{target.user}@{target.host} was not let in",
         code=code,
         where=target.label,
-        cause=f"{cause}; offered {shown}{locked}{agent}",
+        cause=f"{cause}; offered {shown}{locked}{useless}; {offered.agent}",
         hints=(fix, "the same login by hand: " + f"ssh -v -p {target.port} {target.user}@{target.host} true"),
+    )
+
+
+def no_key(label: str, name: str, error: Exception) -> AuthError:
+    """An identity cannot be used."""
+    if isinstance(error, OSError):
+        return AuthError(
+            f"the private key {name} cannot be read",
+            code="NF-SSH-301",
+            where=label,
+            cause=error.strerror or str(error),
+            hints=(f"ls -l {shlex.quote(name)}   # or correct `key:` in the inventory",),
+        )
+    public = "ssh-add -l   # a public key is of use where an agent has its private half"
+    return AuthError(
+        f"{name} is no private key",
+        code="NF-SSH-303",
+        where=label,
+        cause=str(error),
+        hints=(public if name.endswith(".pub") else f"head -1 {shlex.quote(name)}",),
     )
 
 

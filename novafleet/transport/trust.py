@@ -15,8 +15,9 @@ import hmac
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class HostKey:
         return cls(algorithm, base64.b64decode(encoded, validate=True))
 
     @property
+    def kind(self) -> str:
+        """What ssh-keygen -t calls it."""
+        return self.algorithm.removeprefix("ssh-").partition("-")[0]
+
+    @property
     def fingerprint(self) -> str:
         """``SHA256:…`` as ssh-keygen -l prints it."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
@@ -58,6 +64,8 @@ class KnownKeys:
     revoked: tuple[HostKey, ...] = ()
     places: tuple[str, ...] = ()
     """Where each of ``keys`` stands, as file:line."""
+    firm: bool = True
+    """Another key than ``keys`` has changed; not so where they are of the name without port, as in ssh."""
 
     def expected(self) -> tuple[str, ...]:
         """Each known key with its place, as an error shows it."""
@@ -105,13 +113,17 @@ class KnownHosts:
         for pattern in entry.patterns:
             self.exact.setdefault(pattern.lower(), []).append(entry)
 
-    def of(self, host: str, port: int = 22) -> KnownKeys:
-        """The keys of a host; an entry without port also speaks for other ports, as in ssh."""
-        if port != 22:
-            found = self._matching(f"[{host}]:{port}".lower())
-            if found.keys or found.authorities:
-                return found
-        return self._matching(host.lower())
+    def of(self, host: str, port: int = 22, *, alias: bool = False) -> KnownKeys:
+        """The keys of a host; an entry without port also speaks for other ports, as in ssh; an ``alias`` has none."""
+        plain = self._matching(host.lower())
+        if port == 22:
+            return plain
+        own = self._matching(f"[{host}]:{port}".lower())
+        return replace(
+            own if own.keys else replace(plain, firm=alias),
+            authorities=own.authorities + plain.authorities,
+            revoked=own.revoked + plain.revoked,
+        )
 
     def _matching(self, name: str) -> KnownKeys:
         entries = [*self.exact.get(name, ()), *(entry for entry in self.others if entry.covers(name))]
@@ -194,7 +206,7 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
         return Judgement()
     if presented in known.keys:
         return Judgement()
-    if known.keys:
+    if known.keys and known.firm:
         raise changed(label, presented, known.expected())
     if policy is TrustPolicy.ACCEPT_NEW:
         return Judgement(record=True)
@@ -203,7 +215,8 @@ def judge(label: str, presented: HostKey, known: KnownKeys, policy: TrustPolicy,
 
 def known_keys(target: SshTarget, own: Path) -> KnownKeys:
     """What may vouch for a target: the files it names, and NovaFleet's ``own``."""
-    return KnownHosts.read([*target.known_hosts, own]).of(target.host_key_alias or target.host, target.port)
+    known = KnownHosts.read(dict.fromkeys((*target.known_hosts, str(own))))
+    return known.of(target.host_key_alias or target.host, target.port, alias=bool(target.host_key_alias))
 
 
 def admit(target: SshTarget, presented: HostKey, known: KnownKeys, own: Path) -> None:
@@ -222,7 +235,7 @@ def unknown(label: str, presented: HostKey) -> TrustError:
         cause=f"{presented.algorithm} {presented.fingerprint}",
         hints=(
             f"novafleet host trust -l {label}",
-            "compare it first with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console",
+            f"compare it first with `ssh-keygen -lf /etc/ssh/ssh_host_{presented.kind}_key.pub` on the host's console",
         ),
     )
 
@@ -238,6 +251,13 @@ def changed(label: str, presented: HostKey, expected: Sequence[str]) -> TrustErr
     )
 
 
+def not_verifiable(label: str, cause: str) -> TrustError:
+    """NF-SSH-204, or 203: what the library refused by itself, in its words."""
+    if "revoked" in cause.lower():
+        return TrustError("the host key is revoked", code="NF-SSH-203", where=label, cause=cause)
+    return TrustError("the host certificate is not valid", code="NF-SSH-204", where=label, cause=cause)
+
+
 @dataclass(frozen=True, slots=True)
 class OwnKnownHosts:
     """NovaFleet's own known_hosts file: 0600, replaced atomically, one writer at a time."""
@@ -247,16 +267,22 @@ class OwnKnownHosts:
     def add(self, host: str, port: int, key: HostKey) -> None:
         """Vouch for a key. An entry for the same host, port and algorithm is replaced."""
         name = host.lower() if port == 22 else f"[{host.lower()}]:{port}"
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            kept = [line for line in self._lines() if line.split()[:2] != [name, key.algorithm]]
-            self._replace([*kept, f"{name} {key}"])
+            with self._locked():
+                kept = [line for line in self._lines() if line.split()[:2] != [name, key.algorithm]]
+                self._replace([*kept, f"{name} {key}"])
         except OSError as exc:
             raise NovaFleetError(
                 "the host key could not be recorded", code="NF-SSH-206", where=str(self.path), cause=str(exc)
             ) from exc
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(lock)
 

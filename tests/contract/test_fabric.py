@@ -11,7 +11,8 @@ import yaml
 
 from novafleet.app.fabfile import fleet
 from novafleet.errors import ConfigError, TrustError
-from novafleet.transport.fabric import FleetGroup
+from novafleet.transport.fabric import FleetGroup, connection
+from novafleet.transport.target import SshTarget
 from tests.sshd import Sshd, running_sshd
 
 QUIET: Mapping[str, Any] = {"hide": True, "in_stream": False}
@@ -105,3 +106,13 @@ def test_a_pattern_without_hosts_is_an_error(sshd: Sshd) -> None:
     with pytest.raises(ConfigError) as raised:
         group(sshd, "three")
     assert raised.value.code == "NF-INV-016"
+
+
+def test_a_proxy_command_is_the_shells_and_a_public_half_is_the_agents(sshd: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "only.pub").write_text(sshd.key.with_suffix(".pub").read_text())
+    host, name = sshd.host(), f"/dev/tcp/127.0.0.1/{sshd.port}"
+    pump = f"bash -c 'exec 3<>{name}; cat <&3 & exec cat >&3' $UNSET_HERE 2>/dev/null"
+    files = {"identities": (str(tmp_path / "only"), host.key), "known_hosts": (host.known_hosts,)}
+    target = SshTarget("kvm1", "127.0.0.1", sshd.port, host.user, proxy_command=pump, **files)
+    with connection(target, tmp_path / "own", agent="") as made:
+        assert made.run("echo hello", **QUIET).stdout == "hello\n"

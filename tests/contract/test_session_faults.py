@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from novafleet.errors import AuthError, ChannelError, DeadlineError, TrustError, UnreachableError
+from novafleet.errors import AuthError, ChannelError, DeadlineError, NovaFleetError, TrustError, UnreachableError
 from novafleet.model.command import Command
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.model.secret import Secret
@@ -21,7 +21,7 @@ from novafleet.ports import HostSession
 from novafleet.transport.pool import SshPool
 from novafleet.transport.trust import HostKey
 from tests.contract.test_session import _echo, _said, until_gone
-from tests.sshd import change_key, free_port, keygen, running_sshd, until
+from tests.sshd import change_key, free_port, keygen, running_sshd
 from tests.sshserver import Manners, serving
 
 TRUE = Command(("true",))
@@ -92,6 +92,48 @@ async def test_hashed_known_hosts_and_authorities(tmp_path: Path) -> None:
             assert (await (await pool.get(sshd.host())).run(TRUE)).ok
 
 
+async def test_ports_of_one_address_are_different_machines(tmp_path: Path) -> None:
+    keygen(tmp_path / "other")
+    with running_sshd(tmp_path) as sshd:
+        sshd.known_hosts.write_text("127.0.0.1 " + (tmp_path / "other.pub").read_text())
+        error = await refused(tmp_path, sshd.host())
+        assert isinstance(error, TrustError) and error.code == "NF-SSH-201"
+        host = (tmp_path / "host.pub").read_text()
+        sshd.known_hosts.write_text(f"@revoked [127.0.0.1]:{sshd.port} {host}127.0.0.1 {host}")
+        error = await refused(tmp_path, sshd.host(trust=TrustPolicy.ACCEPT_NEW))
+        assert isinstance(error, TrustError) and error.code == "NF-SSH-203"
+
+
+async def test_the_kind_of_host_key_that_is_known_is_asked_for(tmp_path: Path) -> None:
+    """At a login as for ``host trust``, and ssh's first choice of a host that is not known."""
+    for kind in ("rsa", "ecdsa"):
+        change_key("-t", kind, "-N", "", "-f", f"{tmp_path}/{kind}")
+    with running_sshd(tmp_path, f"HostKey {tmp_path}/rsa", f"HostKey {tmp_path}/ecdsa") as sshd:
+        for kind in ("host", "rsa", "ecdsa"):
+            public = (tmp_path / f"{kind}.pub").read_text()
+            sshd.known_hosts.write_text(f"* {public}")
+            async with pool_of(tmp_path) as pool:
+                await pool.get(sshd.host())
+                assert (await pool.host_key(sshd.host()))[1] == HostKey.parse(public)
+        stranger = sshd.host(known_hosts="/dev/null")
+        error = await refused(tmp_path, stranger)
+        assert isinstance(error, TrustError) and "ssh_host_ed25519_key.pub" in error.hints[1]
+        async with pool_of(tmp_path) as pool:
+            assert (await pool.host_key(stranger))[1].algorithm == "ssh-ed25519"
+
+
+async def test_a_key_that_cannot_be_remembered(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        (tmp_path / "own").write_text("")
+        host = server.host(known_hosts="/dev/null", trust=TrustPolicy.ACCEPT_NEW)
+        async with SshPool(
+            Fleet({}, {}), known_hosts=tmp_path / "own/known", passwords=lambda _: Secret.of("")
+        ) as pool:
+            with pytest.raises(NovaFleetError) as caught:
+                await pool.get(host)
+    assert caught.value.code == "NF-SSH-206" and str(tmp_path / "own") in caught.value.cause
+
+
 async def test_rejected_once_is_not_tried_again(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         keygen(tmp_path / "wrong")
@@ -140,6 +182,20 @@ async def test_jump_hosts(tmp_path: Path) -> None:
             with pytest.raises(UnreachableError) as caught:
                 await pool.get(lost)
             assert caught.value.code == "NF-SSH-107"
+
+
+async def test_a_jump_host_that_fails_is_told_with_whom_it_stands_before(tmp_path: Path) -> None:
+    """Each of them, though the jump host is asked once."""
+    with running_sshd(tmp_path) as sshd:
+        keygen(tmp_path / "wrong")
+        bastion = sshd.host("bastion", key=str(tmp_path / "wrong"))
+        hosts = [sshd.host(name, jump=("bastion",)) for name in ("one", "two")]
+        async with pool_of(tmp_path, bastion, *hosts) as pool:
+            for host in hosts:
+                with pytest.raises(AuthError) as caught:
+                    await pool.get(host)
+                assert caught.value.where == "bastion"
+                assert caught.value.cause.endswith(f"; the way to {host.name} leads through it")
 
 
 async def test_a_cut_jump_host_is_found_again(tmp_path: Path) -> None:
@@ -242,27 +298,6 @@ async def _through_relays(session: HostSession, folder: Path) -> None:
         assert time.monotonic() - began < 5
     with pytest.raises(ChannelError):
         await session.open_unix(str(folder / "nothing"))
-
-
-async def test_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    socket = tmp_path / "agent"
-    agent = await asyncio.create_subprocess_exec(
-        "ssh-agent", "-D", "-a", str(socket), stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        async with serving(tmp_path) as server:
-            await until(socket.exists)
-            adding = await asyncio.create_subprocess_exec("ssh-add", "-q", str(tmp_path / "key"))
-            assert await adding.wait() == 0
-            async with pool_of(tmp_path) as pool:
-                assert (await (await pool.get(server.host(key=""))).run(TRUE)).ok
-            change_key("-p", "-P", "", "-N", "secret", "-f", f"{tmp_path}/key")
-            async with pool_of(tmp_path) as pool:
-                assert (await (await pool.get(server.host())).run(TRUE)).ok
-    finally:
-        agent.send_signal(signal.SIGTERM)
-        await agent.wait()
 
 
 async def test_closing_does_not_wait_for_the_dead(tmp_path: Path) -> None:

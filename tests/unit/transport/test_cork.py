@@ -35,7 +35,7 @@ async def server() -> AsyncIterator[tuple[Server, int]]:
 @pytest.mark.skipif(not cork.CORK, reason="this system has no TCP_CORK")
 async def test_what_one_turn_sends_leaves_at_its_end(server: tuple[Server, int]) -> None:
     protocol, port = server
-    made = await cork.connected("127.0.0.1", port)
+    made = await cork.connected("127.0.0.1", port, 5.0)
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=made)
     for number in range(20):
         transport.write(bytes([number]))
@@ -61,7 +61,29 @@ async def test_the_next_address_is_tried(server: tuple[Server, int], monkeypatch
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
         found: list[object] = [dead, taken]
-        (await cork.connected("kvm1", port)).close()
+        (await cork.connected("kvm1", port, 5.0)).close()
         found = [dead, dead]
         with pytest.raises(ConnectionRefusedError):
-            await cork.connected("kvm1", port)
+            await cork.connected("kvm1", port, 5.0)
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    server: tuple[Server, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an IPv6 address that leads nowhere, before the IPv4 one."""
+    _, port = server
+    loop = asyncio.get_running_loop()
+    [taken] = await loop.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+
+        async def addresses(*_arguments: object, **_options: object) -> list[object]:
+            return [(*taken[:4], full.getsockname()), taken]
+
+        monkeypatch.setattr(loop, "getaddrinfo", addresses)
+        async with asyncio.timeout(1.0):
+            (await cork.connected("kvm1", port, 1.0)).close()
+
+
+async def test_one_family_only(server: tuple[Server, int]) -> None:
+    with pytest.raises(socket.gaierror):
+        await cork.connected("127.0.0.1", server[1], 5.0, socket.AF_INET6)

@@ -1,14 +1,18 @@
 """Inventory first, then what ``ssh -G`` says; jump chains; one fork for hosts that are configured alike."""
 
+import os
+import pwd
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from novafleet.errors import ConfigError
+from novafleet.errors import ConfigError, DeadlineError
 from novafleet.model.fleet import Fleet, Host, TrustPolicy
 from novafleet.transport.resolve import Resolver
-from novafleet.transport.sshconfig import SshConfig
+from novafleet.transport.sshconfig import SshConfig, survey
 from novafleet.transport.target import SshTarget
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh"), reason="needs the ssh program")
@@ -73,6 +77,7 @@ async def test_circles_and_broken_files_are_findings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         await resolve(tmp_path, "NoSuchWord yes\n", "a", Host("a", "a"))
     assert caught.value.code == "NF-SSH-121" and "nosuchword" in caught.value.cause.lower()
+    assert "\r" not in caught.value.cause
 
 
 async def test_a_thousand_alike_hosts_cost_one_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +88,69 @@ async def test_a_thousand_alike_hosts_cost_one_fork(tmp_path: Path, monkeypatch:
     assert {target.user for target in targets[:-1]} == {"all"} and targets[-1].user == "odd"
     assert [target.host for target in targets[:3]] == ["kvm0", "kvm1", "kvm2"]
     assert len(resolver.config._answers) == 2
+
+
+async def test_a_file_of_known_hosts_for_each_host(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(f"UserKnownHostsFile {tmp_path}/known/%h\nIdentityAgent {tmp_path}/agent-%n\n")
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {})
+    for name in ("kvm1", "kvm2"):
+        target = await resolver.target(Host(name, name))
+        assert (target.known_hosts[0], target.agent) == (f"{tmp_path}/known/{name}", f"{tmp_path}/agent-{name}")
+
+
+async def test_tokens_and_variables(tmp_path: Path) -> None:
+    node = socket.gethostname()
+    key = tmp_path / f"key-{os.getuid()}-{node}-{node.partition('.')[0]}-db"
+    key.write_text("")
+    config = "IdentityFile ${KEYS}/key-%i-%l-%L-%k\nHostKeyAlias db\nHost kvm1\n  ProxyJump me@corp@gate-%n:2222\n"
+    (tmp_path / "config").write_text(config)
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {"KEYS": str(tmp_path)})
+    target = await resolver.target(Host("kvm1", "kvm1", user="u"))
+    assert target.identities == (str(key),)
+    assert chain(target) == ["me@corp@gate-kvm1:2222", "u@kvm1:22"]
+
+
+async def test_family_and_patience(tmp_path: Path) -> None:
+    target = await resolve(tmp_path, "AddressFamily inet\nConnectTimeout 30\n", "kvm1", Host("kvm1", "kvm1"))
+    assert (target.address_family, target.connect_timeout) == ("inet", 30.0)
+    target = await resolve(tmp_path, "", "kvm1", Host("kvm1", "kvm1"))
+    assert (target.address_family, target.connect_timeout) == ("any", 10.0)
+
+
+async def test_a_match_that_hangs_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("novafleet.transport.sshconfig.ANSWER_TIMEOUT", 0.5)
+    began = time.monotonic()
+    with pytest.raises(DeadlineError, match="Match exec"):
+        await resolve(tmp_path, 'Match exec "sleep 20; true"\n  User wrong\n', "kvm1", Host("kvm1", "kvm1"))
+    assert time.monotonic() - began < 10
+
+
+async def test_a_configuration_that_nobody_can_read_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "config").write_text("Host kvm1\n  User deploy\nHost kvm2\n  User other\n")
+    resolver = Resolver(Fleet({}, {}), tmp_path / "own", SshConfig(tmp_path / "config"), {})
+    for name in ("kvm1", "kvm2"):
+        await resolver.target(Host(name, name))
+    assert [record.message for record in caplog.records].count(
+        f"{tmp_path}/config does not count: ssh reads it, and there is no ssh program here"
+    ) == 1
+
+
+@pytest.mark.parametrize("line", ["BindAddress 127.0.0.9", "BindInterface lo", "VerifyHostKeyDNS yes"])
+async def test_what_does_not_count_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str) -> None:
+    await resolve(tmp_path, f"{line}\n", "kvm1", Host("kvm1", "kvm1"))
+    assert [record.message.split()[1] for record in caplog.records] == [line.split()[0].lower()]
+
+
+async def test_home_is_that_of_the_passwd_entry_as_to_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("Host never-read-by-ssh\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "never-read-by-ssh" not in survey(None).patterns
+    target = await resolve(tmp_path, "UserKnownHostsFile ~/.ssh/known\n", "kvm1", Host("kvm1", "kvm1", key="~/key"))
+    assert target.known_hosts[0] == f"{pwd.getpwuid(os.getuid()).pw_dir}/.ssh/known"
+    assert target.identities == (f"{tmp_path}/key",)

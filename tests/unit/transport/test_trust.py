@@ -8,7 +8,7 @@ import pytest
 
 from novafleet.errors import TrustError
 from novafleet.model.fleet import TrustPolicy
-from novafleet.transport.trust import HostKey, KnownHosts, KnownKeys, OwnKnownHosts, judge
+from novafleet.transport.trust import HostKey, Judgement, KnownHosts, KnownKeys, OwnKnownHosts, judge
 
 ONE, TWO = (HostKey("ssh-ed25519", b"\0\0\0\x0bssh-ed25519" + bytes([n]) * 36) for n in (1, 2))
 
@@ -50,6 +50,21 @@ def test_hashed(tmp_path: Path) -> None:
 def test_markers(tmp_path: Path) -> None:
     keys = known(tmp_path, f"@cert-authority *.lab {ONE}", f"@revoked * {TWO}").of("kvm1.lab")
     assert (keys.keys, keys.authorities, keys.revoked) == ((), (ONE,), (TWO,))
+
+
+def test_the_name_without_port_speaks_for_a_port_as_in_ssh(tmp_path: Path) -> None:
+    """Ports of one address lead to several machines; who revoked a key, or trusts an authority, meant it anyway."""
+    keys = known(tmp_path, f"kvm1 {ONE}").of("kvm1", 2222)
+    assert judge("kvm1", ONE, keys, TrustPolicy.STRICT) == Judgement()
+    assert judge("kvm1", TWO, keys, TrustPolicy.ACCEPT_NEW) == Judgement(record=True)
+    for alias in (known(tmp_path, f"db {ONE}").of("db", 2222, alias=True), known(tmp_path, f"kvm1 {ONE}").of("kvm1")):
+        with pytest.raises(TrustError, match="changed"):
+            judge("kvm1", TWO, alias, TrustPolicy.ACCEPT_NEW)
+    revoked = known(tmp_path, f"kvm1 {ONE}", f"@revoked [kvm1]:2222 {ONE}").of("kvm1", 2222)
+    with pytest.raises(TrustError, match="revoked"):
+        judge("kvm1", ONE, revoked, TrustPolicy.STRICT)
+    authority = known(tmp_path, f"kvm1 {ONE}", f"@cert-authority * {TWO}").of("kvm1", 2222)
+    assert (authority.keys, set(authority.authorities)) == ((ONE,), {TWO})
 
 
 UNKNOWN, SAME, OTHER = KnownKeys(), KnownKeys((ONE,), places=("f:1",)), KnownKeys((TWO,), places=("f:7",))
