@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.images import overlay
 from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.xml import Disk
 from novafleet.errors import SnapshotError, SpaceError
 from novafleet.plan.storage import on_overlay, volume_of
 
@@ -58,7 +59,7 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = 
     first = next(iter(seen.disks.values())).path
     creation = Creation(
         overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
-        under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
+        under={disk.target: _under(seen, disk, token) for disk in seen.disks.values()},
         others=seen.others,
         memory=f"{overlay(first, token)}.mem" if saved else "",
         copies={path: overlay(path, token) for path in seen.extras},
@@ -68,6 +69,14 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = 
     )
     _refuse_space(seen, creation)
     return creation
+
+
+def _under(seen: Survey, disk: Disk, token: str) -> tuple[str, str]:
+    """What the overlay of a disk lies on: not itself, where an attempt that was cut off put the VM on it already."""
+    image = seen.images.get(disk.path)
+    if image is None or disk.path != overlay(disk.path, token) or image.backing not in seen.images:
+        return disk.path, disk.format
+    return image.backing, seen.images[image.backing].format
 
 
 def choose(seen: Survey, mode: str, wanted: str) -> tuple[str, str]:

@@ -130,6 +130,25 @@ async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, b
     pytest.fail("it never ran to its end")
 
 
+@pytest.mark.parametrize(("calls", "before"), [(6, True), (5, False)])
+async def test_a_snapshot_tried_again_after_its_definition_moved_is_not_the_disk_in_use(
+    tmp_path: Path, calls: int, before: bool
+) -> None:
+    machine = Machine(tmp_path)
+    await machine.make()
+    await machine.write(1, 1)
+    words = {"name": "a", "mode": "crash", "token": "0000000a"}
+    with pytest.raises(CutOffError):
+        await machine.act("create", Fuse(calls, before), **words)
+    assert {path[-8:] for path, _ in (await machine.active()).values()} == {"0000000a"}
+    await machine.act("create", **words)
+    then = (await machine.contents())[""]
+    await machine.write(2, 2)
+    assert (await machine.contents())["a"] == then
+    await machine.revert("a")
+    assert (await machine.contents())[""] == then
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, before: bool) -> None:
