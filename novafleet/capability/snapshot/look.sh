@@ -21,7 +21,7 @@ while [ "$extras" -gt 0 ]; do
 done
 for stem; do
   directory=${stem%/*}
-  echo "$mark free $(stat -f -c '%a %S' -- "$directory" | (read -r blocks size && echo $((blocks * size)))) $directory"
+  [ ! -d "$directory" ] || echo "$mark free $(stat -f -c '%a %S' -- "$directory" | (read -r blocks size && echo $((blocks * size)))) $directory"
   [ ! -f "$stem" ] || echo "$mark stem $(stat -c %s -- "$stem") $(allocated "$stem") $stem"
   for file in "$stem".nf-????????; do
     [ -f "$file" ] || continue

@@ -9,7 +9,7 @@ import pytest
 
 from novafleet.capability.snapshot.tidy import pending
 from novafleet.errors import SnapshotError
-from tests.unit.snapshot.machine import BLOCKS, CutOffError, Fuse, Machine, needs_qemu
+from tests.unit.snapshot.machine import BLOCKS, NAME, CutOffError, Fuse, Machine, needs_qemu
 
 pytestmark = [needs_qemu, pytest.mark.timeout(120)]
 STEMS = ["vda.qcow2", "vdb.img"]
@@ -147,6 +147,15 @@ async def test_a_snapshot_tried_again_after_its_definition_moved_is_not_the_disk
     assert (await machine.contents())["a"] == then
     await machine.revert("a")
     assert (await machine.contents())[""] == then
+
+
+async def test_a_vm_whose_pool_is_not_mounted_is_listed(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    await machine.make()
+    domain = await machine.libvirt.domain(NAME)
+    await machine.libvirt.define_domain(domain.xml.replace(str(tmp_path), f"{tmp_path}/absent"))
+    seen = await machine.seen()
+    assert (seen.images, seen.free) == ({}, {})
 
 
 @pytest.mark.slow
