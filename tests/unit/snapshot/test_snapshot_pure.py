@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -227,11 +228,25 @@ def test_disks_no_overlay_can_stand_for(seen: Survey) -> None:
 def test_going_back_needs_the_images() -> None:
     back = plan_return(survey(), taken("a", 1, None), "0000000b")
     assert dict(back.under) == {"vda": (BASE, "raw")}
-    with pytest.raises(SnapshotError, match="cannot be gone back to") as caught:
-        plan_return(survey(), taken("a", 1, None, "/p/gone"), "0000000b")
-    assert caught.value.code == "NF-SNAP-009"
     with pytest.raises(SnapshotError, match="no snapshot nigthly"):
         nearest(survey(taken("nightly", 1, None)), "nigthly")
+
+
+@pytest.mark.parametrize(
+    ("seen", "aim", "cause"),
+    [
+        (survey(), taken("a", 1, None, TWO), f"{TWO} is missing"),
+        (survey(), taken("a", 1, None, "/p/gone"), "was on /p/gone then, where the VM has no disk now"),
+        (survey(), replace(taken("a", 1, None), contents={}), "it holds no disk"),
+        (replace(survey(), domain=replace(survey().domain, persistent=False)), taken("a", 1, None), "transient"),
+    ],
+    ids=["missing", "detached", "memory-only", "transient"],
+)
+def test_what_cannot_be_gone_back_to_is_refused_with_the_reason(seen: Survey, aim: Taken, cause: str) -> None:
+    with pytest.raises(SnapshotError, match="cannot be gone back to") as caught:
+        plan_return(seen, aim, "0000000b")
+    assert caught.value.code == "NF-SNAP-009"
+    assert cause in caught.value.cause
 
 
 NOW = 1_000_000.0
