@@ -22,7 +22,8 @@ from novafleet.model.snapshot import DomainSnapshot
 from novafleet.plan.storage import SAVED, volume_of
 from novafleet.ports import ActionContext, HostSession, Hypervisor
 
-OFF = ("shutoff", "crashed")
+OFF = ("shutoff",)
+"""Not crashed: QEMU of a guest that panicked (``<on_crash>preserve``) goes on holding its disks, and can be reset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,12 @@ def test_what_cannot_be_gone_back_to_is_refused_with_the_reason(seen: Survey, ai
     assert cause in caught.value.cause
 
 
+def test_a_guest_that_panicked_and_is_preserved_has_its_disks_open() -> None:
+    crashed = replace(survey(), domain=replace(survey().domain, state="crashed"))
+    assert not crashed.off
+    assert crashed.families()[0].running, "QEMU merges what it has open, nobody else"
+
+
 NOW = 1_000_000.0
 HELD = (
     taken("old", 1, Note(expires=NOW - 1)),
