@@ -56,6 +56,13 @@ def test_what_others_wrote_is_no_note(text: str) -> None:
     assert note.read(text) is None
 
 
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1" + "0" * 400, '"soon"'])
+def test_a_time_that_is_none_is_no_time(number: str) -> None:
+    read = note.read(f'novafleet: {{"mode": "fs", "expires": {number}}}')
+    assert read is not None
+    assert read.expires == 0.0
+
+
 @settings(max_examples=60)
 @given(TEXT)
 def test_a_spoilt_note_does_no_harm(text: str) -> None:

@@ -95,3 +95,14 @@ def test_a_tree_shows_branches_and_where_one_is(capsys: pytest.CaptureFixture[st
     assert "novafleet snapshot prune kvm1/db" in shown.err
     console.out.cache_clear()
     console.err.cache_clear()
+
+
+@pytest.mark.parametrize("at", [1e13, -1e13, 1e300])
+def test_times_no_calendar_has_are_shown(at: float, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (SnapshotRow("a", "", at, "fs", "external", 0, expires=abs(at)),)
+    listing = Listing((VmSnapshots("db", "db", "kvm1", "", "running", rows),), {})
+    console.out.cache_clear()
+    for show in (snapshot.show, snapshot.tree, snapshot.detail):
+        show(listing, "table")
+        assert "beyond 9999" in capsys.readouterr().out
+    console.out.cache_clear()
