@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from novafleet.app.party import Done, Party, VmResult, results_of
-from novafleet.app.snapshot import Wish, _create_steps, _skew
+from novafleet.app.party import Done, Party, Selected, VmResult, results_of
+from novafleet.app.snapshot import Wish, _create_steps, _skew, create
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.app.vmselect import Chosen
-from novafleet.errors import ExitCode, UnreachableError
+from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.facts import Domain
 from novafleet.model.fleet import Host
 from novafleet.model.run import NodeResult, NodeState
@@ -106,3 +106,20 @@ def test_times_no_calendar_has_are_shown(at: float, capsys: pytest.CaptureFixtur
         show(listing, "table")
         assert "beyond 9999" in capsys.readouterr().out
     console.out.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(name="a/b"),
+        Wish(name=".a"),
+        Wish(name="a\nb"),
+        Wish(name="n" * 201),
+        Wish(name="\udcff"),
+        Wish(text="\x1b[2J"),
+    ],
+)
+async def test_words_libvirt_would_refuse_when_overlays_are_there_are_refused_first(wish: Wish) -> None:
+    with pytest.raises(ConfigError) as caught:
+        await create(Selected(()), wish, lambda *_more: None)  # type: ignore[arg-type]
+    assert caught.value.code == "NF-CFG-005"
