@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,7 +139,7 @@ async def test_a_snapshot_tried_again_after_its_definition_moved_is_not_the_disk
     machine = Machine(tmp_path)
     await machine.make()
     await machine.write(1, 1)
-    words = {"name": "a", "mode": "crash", "token": "0000000a"}
+    words: dict[str, Any] = {"name": "a", "mode": "crash", "token": "0000000a"}
     with pytest.raises(CutOffError):
         await machine.act("create", Fuse(calls, before), **words)
     assert {path[-8:] for path, _ in (await machine.active()).values()} == {"0000000a"}
