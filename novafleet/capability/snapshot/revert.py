@@ -41,7 +41,8 @@ async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         return {"snapshot": args["name"]}
     if taken.inside:
         ctx.progress("copying it out of images that others lie over")
-        await run_script(ctx, "extract.sh", taken.name, *words)
+        # a comma would end the name: QEMU reads it doubled
+        await run_script(ctx, "extract.sh", taken.name.replace(",", ",,"), *words)
     else:
         await run_script(ctx, "overlay.sh", *words)
     record = xml.parse(taken.fact.xml)
