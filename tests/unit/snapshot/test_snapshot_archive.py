@@ -366,9 +366,8 @@ async def test_a_snapshot_of_a_disk_that_was_detached_since_is_refused(tmp_path:
     for devices in tree.iterfind("devices"):
         devices.remove(devices.findall("disk")[1])
     await vm.libvirt.define_domain(xml.text_of(tree))
-    with pytest.raises(SnapshotError, match="cannot go into an archive") as refused:
+    with pytest.raises(SnapshotError, match="cannot go into an archive"):
         await exported(vm, tmp_path / "vm.nfvm")
-    assert refused.value.code == "NF-SNAP-009"
 
 
 async def test_what_is_in_the_way_stays(tmp_path: Path, path: Path) -> None:
