@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,12 +32,16 @@ from novafleet.capability.snapshot.plan import AUTO, CRASH, FS, nearest, plan_re
 from novafleet.capability.snapshot.retention import expired
 from novafleet.capability.snapshot.tidy import pending, removable
 from novafleet.capability.snapshot.volumes import PAUSE, Shelf
-from novafleet.errors import NovaFleetError
+from novafleet.errors import ConfigError, NovaFleetError
 from novafleet.model.plan import Step
 from novafleet.model.policy import Keep
 from novafleet.model.run import NodeResult
 
 A_WEEK = 7 * 86400.0
+MOST_NAME = 200
+"""Bytes: libvirt keeps a snapshot in a file called after it."""
+UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""What no XML holds, or no terminal should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,10 @@ class Wish:
 async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
     """Snapshot every VM meant. Those of an environment are one moment: all are frozen before the first is taken.
 
-    A VM that fails does not raise: see ``Done``. Raises what selecting raises.
+    A VM that fails does not raise: see ``Done``. Raises what selecting raises, and ConfigError NF-CFG-005 for a name or
+    a description libvirt does not take.
     """
+    _refuse_words(wish)
     async with crew_of(asked) as crew, leased(crew) as held:
         began = crew.world.clock.monotonic()
         group = crew.run_id if asked.environment else ""
@@ -73,6 +80,16 @@ async def create(asked: Selected, wish: Wish, watch: Watch) -> Done:
         rows = tuple(row for row in results_of(crew, results, {}) if row.outcome or row.state != "done")
         seconds = crew.world.clock.monotonic() - began
         return Done("create", crew.run_id, rows, seconds, cancelled, False, group, _skew(results), crew.left_out)
+
+
+def _refuse_words(wish: Wish) -> None:
+    """libvirt would, of a VM that is off, only when its overlays are there."""
+    name, text = wish.name, wish.text
+    if "/" in name or name.startswith(".") or len(name.encode(errors="replace")) > MOST_NAME or UNFIT.search(name):
+        what = f"--name takes at most {MOST_NAME} bytes without '/' and control characters, no '.' first, not {name!r}"
+        raise ConfigError(what, code="NF-CFG-005")
+    if UNFIT.search(text.replace("\n", "").replace("\t", "")):
+        raise ConfigError(f"--description takes no control characters, not {text!r}", code="NF-CFG-005")
 
 
 def _create_steps(crew: Party, wish: Wish, group: str) -> list[Step]:

@@ -127,7 +127,10 @@ def _list(
 
     everything = () if environment or file is not None else ("*",)
     asked = guarded(lambda: selected(context, inventory, vms or everything, environment, file), output)
-    listing = run(lambda: use_case(asked), form=output, timeout=timeout)
+    _displayed(run(lambda: use_case(asked), form=output, timeout=timeout), display, output)
+
+
+def _displayed(listing: Listing, display: Callable[[Listing, str], None], output: OutputForm) -> None:
     display(listing, output)
     if listing.failed:
         raise typer.Exit(ExitCode.PARTIAL if listing.vms else ExitCode.UNREACHABLE)
@@ -147,8 +150,8 @@ def show(
     from novafleet.app.snapshotview import show as use_case
     from novafleet.report.snapshot import detail
 
-    asked, names = guarded(lambda: _named(context, words, inventory, environment, file), output)
-    detail(run(lambda: use_case(asked, names[0]), form=output, timeout=timeout), output)
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, single=True), output)
+    _displayed(run(lambda: use_case(asked, names[0]), form=output, timeout=timeout), detail, output)
 
 
 @app.command("revert")
@@ -172,7 +175,7 @@ def revert(
     from novafleet.app.snapshot import revert as use_case
     from novafleet.report.progress import RunProgress
 
-    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait), output)
+    asked, names = guarded(lambda: _named(context, words, inventory, environment, file, lock_wait, single=True), output)
     finish(
         run(
             lambda: use_case(asked, names[0], RunProgress, confirmation(yes=yes), safety=safety, start=start),
@@ -251,13 +254,18 @@ def _named(
     lock_wait: float = 0.0,
     *,
     every: bool = False,
+    single: bool = False,
 ) -> tuple[Selected, Sequence[str]]:
-    """``VM NAME…``, or only names for an environment; with ``every`` no name. Raises ConfigError NF-CFG-005."""
+    """``VM NAME…``, or only names for an environment; with ``every`` no name, with ``single`` one. Raises ConfigError
+    NF-CFG-005."""
     given, whole = tuple(words or ()), bool(environment) or file is not None
     patterns, names = ((), given) if whole else (given[:1], given[1:])
     if bool(names) == every or not (patterns or whole):
         wanted = "name only the VM with --all" if every else "name the snapshot: VM NAME"
         raise ConfigError(wanted, code="NF-CFG-005", hints=("novafleet snapshot ls",))
+    if single and len(names) > 1:
+        what = f"name one snapshot, not {len(names)}: {', '.join(names)}"
+        raise ConfigError(what, code="NF-CFG-005", hints=("with --environment or --file no VM is named",))
     return selected(context, inventory, patterns, environment, file, lock_wait), names
 
 

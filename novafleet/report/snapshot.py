@@ -191,4 +191,7 @@ def _done(finished: Done) -> Mapping[str, Any]:
 
 def _when(at: float) -> str:
     local = time.localtime().tm_gmtoff or 0
-    return f"{datetime.fromtimestamp(at + local, UTC):%Y-%m-%d %H:%M:%S}"
+    try:
+        return f"{datetime.fromtimestamp(at + local, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "beyond 9999"

@@ -168,8 +168,8 @@ class Reader:
                     if not member.isreg() or member.name in found or len(found) >= MOST_MEMBERS:
                         raise self.bad(f"member {member.name!r}")
                     found[member.name] = (member.offset_data, member.size)
-        except (tarfile.TarError, OSError, ValueError, EOFError) as exc:
-            raise self.bad(str(exc)) from exc
+        except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError) as exc:
+            raise self.bad(str(exc) or type(exc).__name__) from exc
         if SUMS not in found:
             raise self.bad(f"{SUMS} is missing: it was cut off, or is no archive of a VM")
         return found

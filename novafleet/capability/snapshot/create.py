@@ -118,7 +118,7 @@ async def _offline(ctx: ActionContext, seen: Survey, creation: Creation, wanted:
     """Overlays, then the definition on them, then the record: cut off anywhere, no snapshot claims what may change."""
     words = [word for target, path in creation.overlays.items() for word in (path, *creation.under[target])]
     await run_script(ctx, "overlay.sh", *words)
-    before = xml.parse(seen.domain.xml)
+    before = xml.on_images(xml.parse(seen.domain.xml), creation.under)
     after = xml.on_images(before, {target: (path, "qcow2") for target, path in creation.overlays.items()})
     await ctx.hypervisor.define_domain(xml.text_of(after))
     record = xml.record(wanted, before, seen.current, int(time.time()))

@@ -27,11 +27,12 @@ async def export(ctx: ActionContext, args: Mapping[str, Json], freezer: Freezer)
     """Write ``args["domain"]`` with its snapshots (``args["names"]``, empty: all) to the file ``args["path"]`` of this
     machine. ``args["now"]`` seconds since the epoch.
 
-    Raises what making and removing a snapshot raise, SnapshotError NF-SNAP-002, -011, -012.
+    Raises what making and removing a snapshot raise, SnapshotError NF-SNAP-002, -009, -011, -012.
     """
     seen = await survey(ctx, args["domain"])
     for name in args["names"]:
         nearest(seen, name)
+    _refuse_detached(seen, args["names"])
     await tidy.forget(ctx, {**args, "names": list(leftovers(seen))})
     name = f"export-{args['token']}"
     words = _words(args, name)
@@ -42,6 +43,20 @@ async def export(ctx: ActionContext, args: Mapping[str, Json], freezer: Freezer)
     finally:
         await tidy.forget(ctx, {**args, "names": [name]})
         await tidy.tidy(ctx, args)
+
+
+def _refuse_detached(seen: Survey, names: Sequence[str]) -> None:
+    """Raise SnapshotError NF-SNAP-009 for a snapshot that holds a disk the VM does not have any more: its record alone
+    would go along."""
+    for taken in seen.snapshots:
+        gone = sorted(taken.contents.keys() - seen.disks.keys())
+        if gone and (not names or taken.name in names):
+            raise SnapshotError(
+                f"snapshot {taken.name} of {seen.domain.name} cannot go into an archive",
+                code="NF-SNAP-009",
+                cause=f"disk {gone[0]} was on {taken.contents[gone[0]].path} then, where the VM has no disk now",
+                hints=("attach that disk again, or take only others along: --snapshot NAME",),
+            )
 
 
 def _words(args: Mapping[str, Json], name: str) -> Mapping[str, Any]:

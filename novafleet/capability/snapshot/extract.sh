@@ -1,6 +1,6 @@
 # Makes overlays that hold what a snapshot inside images holds, whole or not at all; one that is there is left alone.
 # shellcheck shell=sh
-# $1 name of the snapshot  $2 … OVERLAY IMAGE FORMAT of each disk
+# $1 name of the snapshot, commas doubled  $2 … OVERLAY IMAGE FORMAT of each disk
 name=$1
 shift
 while [ $# -gt 2 ]; do

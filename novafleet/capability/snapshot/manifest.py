@@ -112,7 +112,7 @@ def read(text: bytes, where: str) -> Manifest:
     try:
         manifest = decode(Manifest, json.loads(text))
         found = next(_wrong(manifest), "")
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise _bad(where, f"{NAME}: {exc}") from exc
     if found:
         raise _bad(where, f"{NAME}: {found}")
@@ -151,6 +151,8 @@ def _wrong_image(manifest: Manifest, image: ImagePart) -> Iterator[str]:
         yield f"image {member!r}"
     if not _count(image.size) or not _count(image.base):
         yield f"image {member!r}: {image.size!r} bytes"
+    if image.target not in manifest.active:
+        yield f"image {member!r} is of a disk {image.target!r} the VM does not have"
     if image.token and not TOKEN.fullmatch(image.token):
         yield f"image {member!r}: token {image.token!r}"
     if image.backing and (image.format != "qcow2" or manifest.image(image.backing).target != image.target):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,16 +67,25 @@ def read(description: str) -> Note | None:
 
 def _note(text: str, data: Mapping[str, Any]) -> Note:
     words = ("mode", "asked", "why", "choice", "run", "group", "environment")
-    tags, expires = data.get("tags", ()), data.get("expires", 0)
+    tags = data.get("tags", ())
     return Note(
         text=text,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
-        expires=float(expires) if isinstance(expires, int | float) else 0.0,
+        expires=_seconds(data.get("expires")),
         hold=data.get("hold") is True,
         copies=_paths(data.get("copies")),
         images=_paths(data.get("images")),
         **{word: str(data.get(word, "")) for word in words},
     )
+
+
+def _seconds(data: object) -> float:
+    """JSON as Python reads it has NaN and Infinity, and whole numbers of any length."""
+    try:
+        seconds = float(data) if isinstance(data, int | float) else 0.0
+    except OverflowError:
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _paths(data: object) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from novafleet.capability.snapshot import xml
 from novafleet.capability.snapshot.images import overlay
 from novafleet.capability.snapshot.look import Survey, Taken
+from novafleet.capability.snapshot.xml import Disk
 from novafleet.errors import SnapshotError, SpaceError
 from novafleet.plan.storage import on_overlay, volume_of
 
@@ -58,7 +59,7 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = 
     first = next(iter(seen.disks.values())).path
     creation = Creation(
         overlays={disk.target: overlay(disk.path, token) for disk in seen.disks.values()},
-        under={disk.target: (disk.path, disk.format) for disk in seen.disks.values()},
+        under={disk.target: _under(seen, disk, token) for disk in seen.disks.values()},
         others=seen.others,
         memory=f"{overlay(first, token)}.mem" if saved else "",
         copies={path: overlay(path, token) for path in seen.extras},
@@ -68,6 +69,14 @@ def plan_creation(seen: Survey, name: str, mode: str, token: str, wanted: str = 
     )
     _refuse_space(seen, creation)
     return creation
+
+
+def _under(seen: Survey, disk: Disk, token: str) -> tuple[str, str]:
+    """What the overlay of a disk lies on: not itself, where an attempt that was cut off put the VM on it already."""
+    image = seen.images.get(disk.path)
+    if image is None or disk.path != overlay(disk.path, token) or image.backing not in seen.images:
+        return disk.path, disk.format
+    return image.backing, seen.images[image.backing].format
 
 
 def choose(seen: Survey, mode: str, wanted: str) -> tuple[str, str]:
@@ -170,15 +179,12 @@ class Return:
 
 
 def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
-    """Raises SnapshotError NF-SNAP-009 when an image the snapshot needs is not there any more."""
-    for disk in (*taken.contents.values(), *taken.inside.values()):
-        if disk.path not in seen.images:
-            raise SnapshotError(
-                f"snapshot {taken.name} of {seen.domain.name} cannot be gone back to",
-                code="NF-SNAP-009",
-                cause=f"disk {disk.name}: {disk.path} is missing",
-                hints=("restore from a backup: novafleet backup ls",),
-            )
+    """Raises SnapshotError NF-SNAP-009 when the snapshot cannot be gone back to: above all, an image it needs is not
+    there any more."""
+    cause, hint = next(_no_way_back(seen, taken), ("", ""))
+    if cause:
+        what = f"snapshot {taken.name} of {seen.domain.name} cannot be gone back to"
+        raise SnapshotError(what, code="NF-SNAP-009", cause=cause, hints=(hint,))
     held = taken.contents or taken.inside
     return Return(
         overlays={disk.target: overlay(disk.path, token) for disk in held.values()},
@@ -186,6 +192,22 @@ def plan_return(seen: Survey, taken: Taken, token: str) -> Return:
         memory=taken.memory,
         copies=taken.note.copies if taken.note else {},
     )
+
+
+def _no_way_back(seen: Survey, taken: Taken) -> Iterator[tuple[str, str]]:
+    """Why, and what helps."""
+    if not seen.domain.persistent:
+        cause = "the VM is transient: when it stops, libvirt forgets it and all its snapshots"
+        yield cause, "make it persistent: virsh define FILE, of what virsh dumpxml says"
+    if not (taken.contents or taken.inside):
+        yield "it holds no disk of the VM", f"virsh snapshot-dumpxml {seen.domain.name} {taken.name}   # what it is"
+    stems = {volume_of(disk.path) for disk in seen.disks.values()}
+    for disk in (*taken.contents.values(), *taken.inside.values()):
+        if disk.path not in seen.images and volume_of(disk.path) in stems:
+            yield f"disk {disk.name}: {disk.path} is missing", "restore from a backup: novafleet backup ls"
+        elif disk.path not in seen.images:
+            cause = f"disk {disk.name} was on {disk.path} then, where the VM has no disk now"
+            yield cause, "attach that disk again: virsh attach-disk; or see virsh snapshot-revert"
 
 
 def nearest(seen: Survey, name: str) -> Taken:

@@ -24,7 +24,7 @@ class Prepared:
 async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
     """Look at ``args["domain"]`` and plan snapshot ``args["name"]`` of mode ``args["mode"]``.
 
-    Raises SnapshotError NF-SNAP-003, -004, -006, -014, SpaceError NF-SNAP-007.
+    Raises SnapshotError NF-SNAP-003, -004, -006, -014, -017, SpaceError NF-SNAP-007.
     """
     seen = await survey(ctx, args["domain"])
     await refuse_jobs(ctx, seen)
@@ -34,8 +34,25 @@ async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
     return Prepared(seen, creation)
 
 
+def refuse_asleep(ctx: ActionContext, seen: Survey) -> None:
+    """Raise SnapshotError NF-SNAP-017 for a VM whose memory waits in a managed save: it would go on with the images it
+    had then, whatever was laid over them, merged or gone back to meanwhile."""
+    if not (seen.off and seen.saved):
+        return
+    name = seen.domain.name
+    raise SnapshotError(
+        f"{name} sleeps in a managed save",
+        code="NF-SNAP-017",
+        where=ctx.host.name,
+        cause="its next start goes on with the disks of then",
+        hints=(f"virsh start {name}   # on {ctx.host.name}", f"virsh managedsave-remove {name}   # its memory is lost"),
+    )
+
+
 async def refuse_jobs(ctx: ActionContext, seen: Survey) -> None:
-    """Raise SnapshotError NF-SNAP-006 while a backup reads the VM: libvirt would wait 30 s for its end."""
+    """Raise SnapshotError NF-SNAP-006 while a backup reads the VM: libvirt would wait 30 s for its end. NF-SNAP-017 as
+    ``refuse_asleep``."""
+    refuse_asleep(ctx, seen)
     if seen.off or await ctx.hypervisor.backup_job(seen.domain.name) is None:
         return
     raise SnapshotError(

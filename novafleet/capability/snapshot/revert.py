@@ -11,7 +11,7 @@ from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.inventory import bitmaps
 from novafleet.capability.snapshot.look import Survey, Taken, script, survey
 from novafleet.capability.snapshot.plan import Return, nearest, plan_return
-from novafleet.capability.snapshot.prepare import refuse_jobs, run_script
+from novafleet.capability.snapshot.prepare import refuse_asleep, refuse_jobs, run_script
 from novafleet.capability.snapshot.xml import Disk
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
@@ -29,9 +29,10 @@ async def stop(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
 async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
     """Put ``args["domain"]``, which is off, on overlays of its own over snapshot ``args["name"]``; again is fine.
 
-    Raises SnapshotError NF-SNAP-002 and -009.
+    Raises SnapshotError NF-SNAP-002, -009 and -017.
     """
     seen = await survey(ctx, args["domain"])
+    refuse_asleep(ctx, seen)
     taken = nearest(seen, args["name"])
     wanted = plan_return(seen, taken, args["token"])
     words = [word for target, path in wanted.overlays.items() for word in (path, *wanted.under[target])]
@@ -40,7 +41,8 @@ async def switch(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         return {"snapshot": args["name"]}
     if taken.inside:
         ctx.progress("copying it out of images that others lie over")
-        await run_script(ctx, "extract.sh", taken.name, *words)
+        # a comma would end the name: QEMU reads it doubled
+        await run_script(ctx, "extract.sh", taken.name.replace(",", ",,"), *words)
     else:
         await run_script(ctx, "overlay.sh", *words)
     record = xml.parse(taken.fact.xml)

@@ -4,5 +4,6 @@
 name=$1
 shift
 for image; do
-  qemu-img snapshot -q -d "$name" -- "$image" || ! qemu-img snapshot -l -- "$image" | grep -qF -- "$name" || exit
+  said=$(qemu-img snapshot -q -d "$name" -- "$image" 2>&1) && continue
+  case $said in *"snapshot not found") ;; *) echo "$said" >&2 && exit 1 ;; esac
 done

@@ -10,7 +10,7 @@ from novafleet.capability.snapshot import note, xml
 from novafleet.capability.snapshot.create import redefine
 from novafleet.capability.snapshot.images import BEGUN, DONE, Move, next_move
 from novafleet.capability.snapshot.look import Survey, Taken, survey
-from novafleet.capability.snapshot.prepare import refuse_jobs, run_script
+from novafleet.capability.snapshot.prepare import refuse_asleep, refuse_jobs, run_script
 from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.ports import ActionContext, Json, Outcome
@@ -48,6 +48,7 @@ async def tidy(ctx: ActionContext, args: Mapping[str, Json]) -> Outcome:
         move = next_of(seen)
         if move is None:
             break
+        refuse_asleep(ctx, seen)
         if move == before:
             raise _stuck(ctx, seen, move)
         before = move

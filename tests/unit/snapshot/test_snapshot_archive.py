@@ -360,6 +360,16 @@ async def test_a_manifest_that_does_not_hold_together_is_refused(
     assert await nothing_left(other)
 
 
+async def test_a_snapshot_of_a_disk_that_was_detached_since_is_refused(tmp_path: Path) -> None:
+    vm = await branched(tmp_path / "one")
+    tree = xml.parse((await vm.libvirt.domain(NAME)).xml)
+    for devices in tree.iterfind("devices"):
+        devices.remove(devices.findall("disk")[1])
+    await vm.libvirt.define_domain(xml.text_of(tree))
+    with pytest.raises(SnapshotError, match="cannot go into an archive"):
+        await exported(vm, tmp_path / "vm.nfvm")
+
+
 async def test_what_is_in_the_way_stays(tmp_path: Path, path: Path) -> None:
     other = empty(tmp_path / "two")
     theirs = other.folder / "copy.vdb.img"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from novafleet.capability.snapshot import look
 from novafleet.capability.snapshot.tidy import pending
 from novafleet.errors import SnapshotError
-from tests.unit.snapshot.machine import BLOCKS, CutOffError, Fuse, Machine, needs_qemu
+from tests.unit.snapshot.machine import BLOCKS, NAME, CutOffError, Fuse, Machine, needs_qemu
 
 pytestmark = [needs_qemu, pytest.mark.timeout(120)]
 STEMS = ["vda.qcow2", "vdb.img"]
@@ -130,6 +132,34 @@ async def test_a_snapshot_cut_off_anywhere_leaves_nothing_half(tmp_path: Path, b
     pytest.fail("it never ran to its end")
 
 
+@pytest.mark.parametrize(("calls", "before"), [(6, True), (5, False)])
+async def test_a_snapshot_tried_again_after_its_definition_moved_is_not_the_disk_in_use(
+    tmp_path: Path, calls: int, before: bool
+) -> None:
+    machine = Machine(tmp_path)
+    await machine.make()
+    await machine.write(1, 1)
+    words: dict[str, Any] = {"name": "a", "mode": "crash", "token": "0000000a"}
+    with pytest.raises(CutOffError):
+        await machine.act("create", Fuse(calls, before), **words)
+    assert {path[-8:] for path, _ in (await machine.active()).values()} == {"0000000a"}
+    await machine.act("create", **words)
+    then = (await machine.contents())[""]
+    await machine.write(2, 2)
+    assert (await machine.contents())["a"] == then
+    await machine.revert("a")
+    assert (await machine.contents())[""] == then
+
+
+async def test_a_vm_whose_pool_is_not_mounted_is_listed(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    await machine.make()
+    domain = await machine.libvirt.domain(NAME)
+    await machine.libvirt.define_domain(domain.xml.replace(str(tmp_path), f"{tmp_path}/absent"))
+    seen = await machine.seen()
+    assert (seen.images, seen.free) == ({}, {})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, before: bool) -> None:
@@ -154,3 +184,23 @@ async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, bef
         if fuse.left:
             return
     pytest.fail("it never ran to its end")
+
+
+async def test_a_vm_that_sleeps_keeps_the_images_it_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, asleep = tmp_path / "pool", tmp_path / "save"
+    pool.mkdir()
+    asleep.mkdir()
+    monkeypatch.setattr(look, "SAVED", str(asleep))
+    machine, wanted = await _three(pool)
+    (asleep / f"{NAME}.save").touch()
+    files = machine.files()
+    for refused in (machine.create("d"), machine.remove("a"), machine.revert("a")):
+        with pytest.raises(SnapshotError) as caught:
+            await refused
+        assert caught.value.code == "NF-SNAP-017"
+    assert (await machine.contents(), machine.files()) == (wanted, files)
+    (asleep / f"{NAME}.save").unlink()
+    await machine.remove("a", "b", "c")
+    assert machine.files() == STEMS

@@ -139,6 +139,29 @@ async def test_with_overlays_over_it_a_snapshot_is_copied_out(tmp_path: Path) ->
 
 
 @needs_qemu
+async def test_a_name_with_a_comma_is_copied_out_too(tmp_path: Path) -> None:
+    vm = await machine(tmp_path)
+    await vm.write(1, 1)
+    await vm.create("x,snapshot.id=1,y")
+    held = await current(vm)
+    await vm.write(2, 2)
+    await vm.create("over", kind="external")
+    await vm.revert("x,snapshot.id=1,y")
+    assert await current(vm) == held
+
+
+@needs_qemu
+async def test_a_removal_cut_off_between_disks_is_ended_beside_a_name_that_begins_alike(tmp_path: Path) -> None:
+    vm = await machine(tmp_path)
+    await vm.create("day")
+    await vm.create("day-2")
+    qemu_img("snapshot", "-d", "day", str(tmp_path / "vda.qcow2"))
+    await vm.remove("day")
+    assert [each.name for each in (await vm.seen()).snapshots] == ["day-2"]
+    assert "day-2" in qemu_img("snapshot", "-l", str(tmp_path / "vda.qcow2"))
+
+
+@needs_qemu
 async def test_one_under_overlays_of_a_vm_that_runs_is_not_removed(tmp_path: Path) -> None:
     vm = await machine(tmp_path)
     await vm.create("inside")

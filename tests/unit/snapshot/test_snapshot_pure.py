@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -53,6 +54,13 @@ def test_a_note_is_read_as_it_was_written(made: Note) -> None:
 @pytest.mark.parametrize("text", ["", "by hand", "novafleet: {", "novafleet: []", "a\nnovafleet: 3"])
 def test_what_others_wrote_is_no_note(text: str) -> None:
     assert note.read(text) is None
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1" + "0" * 400, '"soon"'])
+def test_a_time_that_is_none_is_no_time(number: str) -> None:
+    read = note.read(f'novafleet: {{"mode": "fs", "expires": {number}}}')
+    assert read is not None
+    assert read.expires == 0.0
 
 
 @settings(max_examples=60)
@@ -227,11 +235,31 @@ def test_disks_no_overlay_can_stand_for(seen: Survey) -> None:
 def test_going_back_needs_the_images() -> None:
     back = plan_return(survey(), taken("a", 1, None), "0000000b")
     assert dict(back.under) == {"vda": (BASE, "raw")}
-    with pytest.raises(SnapshotError, match="cannot be gone back to") as caught:
-        plan_return(survey(), taken("a", 1, None, "/p/gone"), "0000000b")
-    assert caught.value.code == "NF-SNAP-009"
     with pytest.raises(SnapshotError, match="no snapshot nigthly"):
         nearest(survey(taken("nightly", 1, None)), "nigthly")
+
+
+@pytest.mark.parametrize(
+    ("seen", "aim", "cause"),
+    [
+        (survey(), taken("a", 1, None, TWO), f"{TWO} is missing"),
+        (survey(), taken("a", 1, None, "/p/gone"), "was on /p/gone then, where the VM has no disk now"),
+        (survey(), replace(taken("a", 1, None), contents={}), "it holds no disk"),
+        (replace(survey(), domain=replace(survey().domain, persistent=False)), taken("a", 1, None), "transient"),
+    ],
+    ids=["missing", "detached", "memory-only", "transient"],
+)
+def test_what_cannot_be_gone_back_to_is_refused_with_the_reason(seen: Survey, aim: Taken, cause: str) -> None:
+    with pytest.raises(SnapshotError, match="cannot be gone back to") as caught:
+        plan_return(seen, aim, "0000000b")
+    assert caught.value.code == "NF-SNAP-009"
+    assert cause in caught.value.cause
+
+
+def test_a_guest_that_panicked_and_is_preserved_has_its_disks_open() -> None:
+    crashed = replace(survey(), domain=replace(survey().domain, state="crashed"))
+    assert not crashed.off
+    assert crashed.families()[0].running, "QEMU merges what it has open, nobody else"
 
 
 NOW = 1_000_000.0

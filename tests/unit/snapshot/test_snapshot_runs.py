@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from novafleet.app.party import Done, Party, VmResult, results_of
-from novafleet.app.snapshot import Wish, _create_steps, _skew
+from novafleet.app.party import Done, Party, Selected, VmResult, results_of
+from novafleet.app.snapshot import Wish, _create_steps, _skew, create
 from novafleet.app.snapshotview import Listing, SnapshotRow, VmSnapshots
 from novafleet.app.vmselect import Chosen
-from novafleet.errors import ExitCode, UnreachableError
+from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.facts import Domain
 from novafleet.model.fleet import Host
 from novafleet.model.run import NodeResult, NodeState
@@ -95,3 +95,31 @@ def test_a_tree_shows_branches_and_where_one_is(capsys: pytest.CaptureFixture[st
     assert "novafleet snapshot prune kvm1/db" in shown.err
     console.out.cache_clear()
     console.err.cache_clear()
+
+
+@pytest.mark.parametrize("at", [1e13, -1e13, 1e300])
+def test_times_no_calendar_has_are_shown(at: float, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (SnapshotRow("a", "", at, "fs", "external", 0, expires=abs(at)),)
+    listing = Listing((VmSnapshots("db", "db", "kvm1", "", "running", rows),), {})
+    console.out.cache_clear()
+    for show in (snapshot.show, snapshot.tree, snapshot.detail):
+        show(listing, "table")
+        assert "beyond 9999" in capsys.readouterr().out
+    console.out.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish(name="a/b"),
+        Wish(name=".a"),
+        Wish(name="a\nb"),
+        Wish(name="n" * 201),
+        Wish(name="\udcff"),
+        Wish(text="\x1b[2J"),
+    ],
+)
+async def test_words_libvirt_would_refuse_when_overlays_are_there_are_refused_first(wish: Wish) -> None:
+    with pytest.raises(ConfigError) as caught:
+        await create(Selected(()), wish, lambda *_more: None)  # type: ignore[arg-type]
+    assert caught.value.code == "NF-CFG-005"
