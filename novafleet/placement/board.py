@@ -123,6 +123,15 @@ class Board:
                     return self.problem.guests[int(w)].name
         return ""
 
+    def clash(self, v: int, w: int, there: int, host: int) -> bool:
+        """Would a guest on this host meet another, who is ``there``, that it must not be with?"""
+        rules = (self._members[number] for number in self._apart.get(v, ()))
+        return any(
+            w in members and (there == host or (zone and self.zone[there] == self.zone[host]))
+            for members, zone in rules
+            if w != v
+        )
+
     def fits(self, unit: Sequence[int]) -> Bools:
         """Hosts that can take them now."""
         mask = self.allowed(unit)
@@ -166,6 +175,36 @@ class Board:
             return Load(0.0, "", 0.0)
         top = int(hosts[int(np.argmax(full[hosts]))])
         return Load(round(float(full[top]), 4), self.problem.sites[top].name, round(float(full[hosts].std()), 4))
+
+
+class Trail:
+    """Who has left which host in a plan: what goes on at once must not rely on a move that has not ended."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._left: list[tuple[int, int, int]] = []
+        self._freed = np.zeros_like(board.free)
+
+    def leaves(self, move: int, v: int) -> None:
+        """Note this move, before the board makes it."""
+        source = int(self.board.where[v])
+        self._left.append((move, v, source))
+        self._freed[source] += self.board.need[v]
+
+    def before(self, unit: Sequence[int], host: int) -> tuple[int, ...]:
+        """Moves that must have ended before these guests arrive: they make room, or take away who must not be met."""
+        board = self.board
+        short = bool((board.needs(unit) > board.free[host] - self._freed[host] + SLACK).any())
+        return tuple(
+            move
+            for move, w, source in self._left
+            if (short and source == host) or any(self._would_meet(v, w, source, host) for v in unit)
+        )
+
+    def _would_meet(self, v: int, w: int, source: int, host: int) -> bool:
+        """Those who were together before the plan need not wait to be parted."""
+        here = int(self.board.where[v])
+        return self.board.clash(v, w, source, host) and not self.board.clash(v, w, source, here)
 
 
 def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:

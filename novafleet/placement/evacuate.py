@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, lacks
+from novafleet.placement.board import SLACK, Board, Trail, lacks
 from novafleet.placement.problem import Load, Plan, PlannedMove, Problem, Proof, Site, Unmovable
 
 EJECTIONS = 8
@@ -76,8 +76,12 @@ class _Search:
     waiting: list[tuple[int, ...]] = field(default_factory=list)
     stuck: list[tuple[int, ...]] = field(default_factory=list)
     moved: set[int] = field(default_factory=set)
+    trail: Trail = field(init=False)
     exhausted: bool = False
     """An exact search has shown that those who leave cannot all be placed unless others move."""
+
+    def __post_init__(self) -> None:
+        self.trail = Trail(self.board)
 
     def all(self, units: Sequence[tuple[int, ...]]) -> None:
         for unit in units:
@@ -94,14 +98,16 @@ class _Search:
         self.go(unit, self.board.best(unit, mask), self.why)
         return True
 
-    def go(self, unit: tuple[int, ...], host: int, why: str, after: tuple[int, ...] = ()) -> None:
+    def go(self, unit: tuple[int, ...], host: int, why: str) -> None:
         guests, sites = self.board.problem.guests, self.board.problem.sites
+        after = self.trail.before(unit, host)
         for v in unit:
             source = sites[self.board.where[v]].name
             guest = guests[v]
             self.moves.append(
                 PlannedMove(guest.name, source, sites[host].name, guest.bytes, guest.priority, after, why)
             )
+            self.trail.leaves(len(self.moves) - 1, v)
             self.moved.add(v)
         self.board.move(unit, host)
 
@@ -116,9 +122,8 @@ class _Search:
             return False
         _, v, host = found
         home = int(self.board.where[v])
-        room = len(self.moves)
         self.go((v,), host, "room")
-        self.go(unit, home, self.why, (room,))
+        self.go(unit, home, self.why)
         return True
 
     def _ejections(

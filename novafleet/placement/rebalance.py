@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, Bools, Floats, Ints
+from novafleet.placement.board import SLACK, Board, Bools, Floats, Ints, Trail
 from novafleet.placement.problem import Plan, PlannedMove, Problem, Proof
 
 NEAR = 64
@@ -54,7 +54,7 @@ class _Balance:
         self.free = free
         self.moves: list[PlannedMove] = []
         self._tired: set[int] = set()
-        self._left: dict[int, list[int]] = {}
+        self._trail = Trail(board)
 
     def mend(self) -> None:
         """Part those that must not be together."""
@@ -127,8 +127,8 @@ class _Balance:
         board = self.board
         guest, source = board.problem.guests[v], int(board.where[v])
         sites = board.problem.sites
-        before = tuple(self._left.get(host, ()))
-        self._left.setdefault(source, []).append(len(self.moves))
+        before = self._trail.before((v,), host)
+        self._trail.leaves(len(self.moves), v)
         ends = sites[source].name, sites[host].name
         self.moves.append(PlannedMove(guest.name, *ends, guest.bytes, guest.priority, before, "balance"))
         self.free[v] = False

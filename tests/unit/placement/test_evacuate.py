@@ -96,6 +96,38 @@ def test_room_is_made_by_moving_one_other_guest_and_the_order_says_so() -> None:
     assert replay(problem, plan.moves) == []
 
 
+def test_all_who_use_the_room_that_was_made_wait_for_it() -> None:
+    sites = (site("a"), site("b", 3), site("c", 7))
+    guests = [guest("a", "large", 8), guest("a", "next", 2), guest("b", "small", 7)]
+    plan = evacuate(fleet(sites, guests), ["a"])
+    assert [(move.guest, move.destination, move.after) for move in plan.moves] == [
+        ("b/small", "c", ()),
+        ("a/large", "b", (0,)),
+        ("a/next", "b", (0,)),
+    ]
+
+
+def test_a_guest_waits_until_the_one_it_must_not_meet_has_left_the_rack() -> None:
+    sites = (
+        site("a", zone="1"),
+        site("b", 6, zone="2"),
+        site("d", 2, zone="1"),
+        site("e", 1, zone="3", networks=("lan", "dmz")),
+    )
+    guests = [
+        guest("a", "db1", 1, priority=5, networks=("dmz",)),
+        guest("a", "large", 8),
+        guest("b", "db2", 2),
+    ]
+    apart = (Apart(("a/db1", "b/db2"), zone=True),)
+    plan = evacuate(fleet(sites, guests, apart=apart), ["a"])
+    assert [(move.guest, move.destination, move.after) for move in plan.moves] == [
+        ("a/db1", "e", ()),
+        ("b/db2", "d", (0,)),
+        ("a/large", "b", (1,)),
+    ]
+
+
 def test_a_bound_that_is_broken_is_a_proof() -> None:
     plan = evacuate(fleet((site("a"), site("b", 10), site("c", 9)), [guest("a", f"vm{n}", 7) for n in range(3)]), ["a"])
     assert (plan.proof.verdict, len(plan.moves)) == ("impossible", 2)
