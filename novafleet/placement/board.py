@@ -15,6 +15,8 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int32]
 
 CPU, MEMORY, PRESSURE = range(3)
+KEPT: Final = 2
+"""Columns of ``need`` from here on are pools."""
 SLACK: Final = 0.5
 """Half a byte: sums of whole numbers in floats."""
 
@@ -138,10 +140,10 @@ class Board:
         return np.logical_and(mask, (self.free + SLACK >= self.needs(unit)).all(axis=1), out=mask)
 
     def move(self, unit: Iterable[int], host: int) -> None:
-        """Put them there, whatever the rules say."""
+        """Put them there, whatever the rules say. Their disks stay in the source's pools for ``migrate undo``."""
         for v in unit:
             source = self.where[v]
-            self.free[source] += self.need[v]
+            self.free[source, :KEPT] += self.need[v, :KEPT]
             self.busy[source] -= self.load[v]
             self.free[host] -= self.need[v]
             self.busy[host] += self.load[v]
@@ -189,7 +191,7 @@ class Trail:
         """Note this move, before the board makes it."""
         source = int(self.board.where[v])
         self._left.append((move, v, source))
-        self._freed[source] += self.board.need[v]
+        self._freed[source, :KEPT] += self.board.need[v, :KEPT]
 
     def before(self, unit: Sequence[int], host: int) -> tuple[int, ...]:
         """Moves that must have ended before these guests arrive: they make room, or take away who must not be met."""
@@ -208,8 +210,8 @@ class Trail:
 
 
 def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:
-    column = {pool: 2 + number for number, pool in enumerate(pools)}
-    needs = np.zeros((len(guests), 2 + len(pools)))
+    column = {pool: KEPT + number for number, pool in enumerate(pools)}
+    needs = np.zeros((len(guests), KEPT + len(pools)))
     for v, guest in enumerate(guests):
         needs[v, 0], needs[v, 1] = guest.memory, guest.pinned
         for pool, size in guest.disks.items():
@@ -220,7 +222,7 @@ def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:
 
 def _free(sites: Sequence[Site], pools: Sequence[str]) -> Floats:
     rows = [[site.free, site.free_pinned, *(site.pools.get(pool, 0) for pool in pools)] for site in sites]
-    return np.array(rows, dtype=np.float64).reshape(len(sites), 2 + len(pools))
+    return np.array(rows, dtype=np.float64).reshape(len(sites), KEPT + len(pools))
 
 
 def _loads(guests: Sequence[Guest]) -> Floats:

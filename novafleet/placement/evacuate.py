@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, Trail, lacks
+from novafleet.placement.board import KEPT, SLACK, Board, Trail, lacks
 from novafleet.placement.problem import Load, Plan, PlannedMove, Problem, Proof, Site, Unmovable
 
 EJECTIONS = 8
@@ -130,6 +130,8 @@ class _Search:
         self, host: int, short: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     ) -> Iterator[tuple[float, int, int]]:
         board = self.board
+        if (short[KEPT:] > SLACK).any():
+            return  # whoever leaves keeps his disks there for a day
         there = np.flatnonzero((board.where == host) & board.movable & (board.need + SLACK >= short).all(axis=1))
         for v in sorted((int(v) for v in there), key=lambda v: (float(board.bytes[v]), v)):
             if v in self.moved or v in board.partners:
@@ -272,7 +274,7 @@ def moved(problem: Problem, moves: Sequence[PlannedMove]) -> Problem:
 
 def _left(site: Site, board: Board, h: int) -> Site:
     memory, pinned, *pools = (int(each) for each in board.free[h])
-    free = dict(zip(board.resources[2:], pools, strict=True))
+    free = dict(zip(board.resources[KEPT:], pools, strict=True))
     return replace(
         site, free=memory, free_pinned=pinned, pools={name: free.get(name, size) for name, size in site.pools.items()}
     )

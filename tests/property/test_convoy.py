@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from novafleet.placement.board import SLACK, Board
+from novafleet.placement.board import KEPT, SLACK, Board
 from novafleet.placement.evacuate import evacuate
 from novafleet.placement.order import Convoy
 from novafleet.placement.problem import PlannedMove, Problem
@@ -60,5 +60,6 @@ def arrive(board: Board, moves: Sequence[PlannedMove], index: int, under_way: Se
 
 def leave(board: Board, move: PlannedMove, *, ok: bool) -> None:
     v, host = board.guest[move.guest], board.site[move.destination]
-    board.free[board.where[v] if ok else host] += board.need[v]
+    kept = KEPT if ok else None
+    board.free[board.where[v] if ok else host, :kept] += board.need[v, :kept]
     board.where[v] = host if ok else board.where[v]

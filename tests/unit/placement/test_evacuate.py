@@ -6,7 +6,7 @@ import pytest
 
 from novafleet.placement import exact
 from novafleet.placement.evacuate import evacuate, moved, place, replay, unspared
-from novafleet.placement.problem import Apart, Plan, Problem
+from novafleet.placement.problem import Apart, Plan, PlannedMove, Problem
 from tests.unit.placement.fleets import GIB, fleet, guest, site
 
 THREE = (site("a"), site("b"), site("c"))
@@ -94,6 +94,19 @@ def test_room_is_made_by_moving_one_other_guest_and_the_order_says_so() -> None:
     assert (room.guest, room.destination, room.why) == ("b/small", "c", "room")
     assert (large.guest, large.destination, large.after) == ("a/large", "b", (0,))
     assert replay(problem, plan.moves) == []
+
+
+def test_a_guest_that_leaves_makes_no_room_in_the_pool_that_keeps_its_disks() -> None:
+    sites = (site("a"), site("b", pools={"default": 10 * GIB}), site("c", pools={"default": 20 * GIB}))
+    problem = fleet(sites, [guest("a", "large", disks={"default": 30 * GIB}), guest("c", "small")])
+    plan = evacuate(problem, ["a"])
+    assert (plan.moves, stays(plan)) == ((), {"a/large": "NF-PLACE-013"})
+    left = {each.name: each.pools["default"] // GIB for each in moved(problem, _to_b(problem)).sites}
+    assert left == {"a": 1000, "b": 0, "c": 20}
+
+
+def _to_b(problem: Problem) -> list[PlannedMove]:
+    return [PlannedMove("c/small", "c", "b", problem.guests[1].bytes)]
 
 
 def test_all_who_use_the_room_that_was_made_wait_for_it() -> None:
