@@ -137,7 +137,7 @@ class Board:
     def fits(self, unit: Sequence[int]) -> Bools:
         """Hosts that can take them now."""
         mask = self.allowed(unit)
-        return np.logical_and(mask, (self.free + SLACK >= self.needs(unit)).all(axis=1), out=mask)
+        return np.logical_and(mask, has_room(self.free, self.needs(unit)).all(axis=1), out=mask)
 
     def move(self, unit: Iterable[int], host: int) -> None:
         """Put them there, whatever the rules say. Their disks stay in the source's pools for ``migrate undo``."""
@@ -196,7 +196,7 @@ class Trail:
     def before(self, unit: Sequence[int], host: int) -> tuple[int, ...]:
         """Moves that must have ended before these guests arrive: they make room, or take away who must not be met."""
         board = self.board
-        short = bool((board.needs(unit) > board.free[host] - self._freed[host] + SLACK).any())
+        short = not has_room(board.free[host] - self._freed[host], board.needs(unit)).all()
         return tuple(
             move
             for move, w, source in self._left
@@ -207,6 +207,12 @@ class Trail:
         """Those who were together before the plan need not wait to be parted."""
         here = int(self.board.where[v])
         return self.board.clash(v, w, source, host) and not self.board.clash(v, w, source, here)
+
+
+def has_room(free: Floats, need: Floats) -> Bools:
+    """By resource; who needs none of it does not care that too much of it was promised."""
+    enough: Bools = (free + SLACK >= need) | (need <= 0)
+    return enough
 
 
 def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from novafleet.placement.board import KEPT, SLACK, Board, Trail, lacks
+from novafleet.placement.board import KEPT, SLACK, Board, Trail, has_room, lacks
 from novafleet.placement.problem import Load, Plan, PlannedMove, Problem, Proof, Site, Unmovable
 
 EJECTIONS = 8
@@ -114,7 +114,7 @@ class _Search:
     def make_room(self, unit: tuple[int, ...]) -> bool:
         """Send one guest of another host elsewhere, the one with the fewest bytes, so that the unit fits there."""
         need = self.board.needs(unit)
-        short = np.maximum(need - self.board.free, 0.0)
+        short = np.where(need > 0, np.maximum(need - self.board.free, 0.0), 0.0)
         hosts = np.flatnonzero(self.board.allowed(unit))
         order = sorted(hosts, key=lambda h: (float((short[h] / (need + 1.0)).sum()), int(h)))[:EJECTIONS]
         found = min((each for host in order for each in self._ejections(int(host), short[host])), default=None)
@@ -231,8 +231,8 @@ def _obstacle(board: Board, v: int, h: int) -> tuple[str, str]:
 def _shortage(board: Board, unit: Sequence[int], h: int) -> str:
     need = board.needs(unit)
     for resource, wanted, there in zip(board.resources, need, board.free[h], strict=True):
-        if wanted > there + SLACK:
-            return f"lacks {_amount(resource, wanted - max(there, 0.0))} of {resource}"
+        if wanted and wanted > there + SLACK:
+            return f"lacks {_amount(resource, wanted - there)} of {resource}"
     return ""
 
 
@@ -258,7 +258,7 @@ def replay(problem: Problem, moves: Sequence[PlannedMove]) -> Sequence[str]:
 
 def _room_for(board: Board, v: int, host: int) -> bool:
     """One of several that must stay together goes first: only its own needs are looked at."""
-    return bool(board.reach[board.kind[v], host] and (board.free[host] + SLACK >= board.need[v]).all())
+    return bool(board.reach[board.kind[v], host] and has_room(board.free[host], board.need[v]).all())
 
 
 def moved(problem: Problem, moves: Sequence[PlannedMove]) -> Problem:

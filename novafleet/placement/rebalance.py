@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, Bools, Floats, Ints, Trail
+from novafleet.placement.board import Board, Bools, Floats, Ints, Trail, has_room
 from novafleet.placement.problem import Plan, PlannedMove, Problem, Proof
 
 NEAR = 64
@@ -117,7 +117,7 @@ class _Balance:
         left = ((board.busy[source] - load) / board.room[source]).max(axis=1)
         then = ((board.busy[hosts][None] + load[:, None]) / board.room[hosts][None]).max(axis=2)
         gains: Floats = now[:, None] - np.maximum(then, left[:, None])
-        fits = (board.need[guests][:, None] <= board.free[hosts][None] + SLACK).all(axis=2)
+        fits = has_room(board.free[hosts][None], board.need[guests][:, None]).all(axis=2)
         fits &= board.reach[board.kind[guests]][:, hosts] & board.open[hosts][None]
         fits &= source[:, None] != hosts[None]
         gains[~fits] = -1.0

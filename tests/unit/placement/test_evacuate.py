@@ -96,6 +96,18 @@ def test_room_is_made_by_moving_one_other_guest_and_the_order_says_so() -> None:
     assert replay(problem, plan.moves) == []
 
 
+def test_room_is_not_made_on_a_host_that_promised_too_much() -> None:
+    sites = (site("a"), site("b", -10), site("c", 8))
+    problem = fleet(sites, [guest("a", "large", 9), guest("b", "small", 8)])
+    [large] = evacuate(problem, ["a"]).unmovable
+    assert (large.code, large.why) == ("NF-PLACE-013", "b lacks 19456 MiB of memory; c lacks 1024 MiB of memory")
+
+
+def test_a_guest_that_is_off_goes_to_a_host_that_promised_too_much() -> None:
+    problem = fleet((site("a"), site("b", -10)), [guest("a", "off", 0, running=False)])
+    assert goes(evacuate(problem, ["a"])) == {"a/off": "b"}
+
+
 def test_a_guest_that_leaves_makes_no_room_in_the_pool_that_keeps_its_disks() -> None:
     sites = (site("a"), site("b", pools={"default": 10 * GIB}), site("c", pools={"default": 20 * GIB}))
     problem = fleet(sites, [guest("a", "large", disks={"default": 30 * GIB}), guest("c", "small")])
