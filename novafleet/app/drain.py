@@ -34,10 +34,11 @@ DRAIN, UNDRAIN = "host drain", "host undrain"
 REMEMBERED = 1000
 LOOKS = 4
 """Guests whose move is looked at together."""
-ROUNDS = 3
-"""How often a plan is made again after a look found that a guest cannot go where it should."""
+TRIES = 8
+"""Hosts that are looked at for one guest, before it stays."""
 SETTLING, POLL = 900.0, 2.0
 """Seconds a migration that goes on without us is waited for, and between two looks at it."""
+MEMORY = "NF-MIG-315"
 ELSEWHERE = "is not asked for (--to)"
 
 
@@ -240,14 +241,20 @@ async def _looked_at(
 ) -> Plan:
     """The plan whose moves were looked at one by one; a guest that cannot go where it should gets another host."""
     forbidden: dict[str, dict[str, Obstacle]] = {}
-    for _ in range(ROUNDS if order.look else 0):
-        found = _planned(_knowing(problem, forbidden), order, names)
-        obstacles = await _obstacles(travel, found.moves, facts)
-        if not obstacles:
-            return found
+    found = _planned(problem, order, names)
+    while order.look and (obstacles := await _obstacles(travel, found.moves, facts)):
         for move, obstacle in obstacles:
-            forbidden.setdefault(move.guest, {})[move.destination] = obstacle
-    return _planned(_knowing(problem, forbidden), order, names)
+            _forbid(forbidden.setdefault(move.guest, {}), move.destination, obstacle, problem)
+        found = _planned(_knowing(problem, forbidden), order, names)
+    return found
+
+
+def _forbid(known: dict[str, Obstacle], host: str, obstacle: Obstacle, problem: Problem) -> None:
+    """Not there; after ``TRIES`` hosts not anywhere."""
+    known[host] = obstacle
+    if len(known) >= TRIES:
+        rest = replace(obstacle, why=f"was not looked at: {len(known)} others cannot take it")
+        known.update({site.name: rest for site in problem.sites if site.name not in known})
 
 
 def _knowing(problem: Problem, forbidden: Mapping[str, Mapping[str, Obstacle]]) -> Problem:
@@ -265,6 +272,7 @@ async def _obstacles(
     travel: Travel, moves: Sequence[PlannedMove], facts: Mapping[str, HostFacts]
 ) -> list[tuple[PlannedMove, Obstacle]]:
     slots = asyncio.Semaphore(LOOKS)
+    new = [move for move in moves if (move.guest, move.destination) not in travel.looked.dossiers]
 
     async def one(move: PlannedMove) -> Obstacle | None:
         async with slots:
@@ -273,14 +281,15 @@ async def _obstacles(
             except NovaFleetError as error:
                 return Obstacle(error.code, str(error), next(iter(error.hints), ""))
         travel.looked.dossiers[move.guest, move.destination] = dossier
-        if dossier.move.ladder or {each.code for each in dossier.blockers} == {CLOSED}:
-            return None  # an undrain opens its host before anything moves
+        later = {CLOSED, *([MEMORY] if move.after else [])}  # an undrain opens its host, others leave it, before that
+        if dossier.move.ladder or (dossier.blockers and {each.code for each in dossier.blockers} <= later):
+            return None
         found = [each for each in dossier.findings if each.severity is Severity.BLOCKER]
         first = next((each for each in found if not each.modes), found[0])
         return Obstacle(first.code, first.what, first.fix)
 
-    found = await asyncio.gather(*(one(move) for move in moves))
-    return [(move, obstacle) for move, obstacle in zip(moves, found, strict=True) if obstacle is not None]
+    found = await asyncio.gather(*(one(move) for move in new))
+    return [(move, obstacle) for move, obstacle in zip(new, found, strict=True) if obstacle is not None]
 
 
 async def _away(journal: Journal, host: str, view: FleetView) -> tuple[str, ...]:
