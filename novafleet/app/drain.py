@@ -122,7 +122,7 @@ async def undrain(order: Order, watch: Watch, confirm: Confirm, continued: Run |
     Raises as ``drain`` does."""
     async with _alone(order, continued) as (world, journal, run_id):
         await _settle(world, order.host)
-        drafted = await _draft(world, journal, order, home=True)
+        drafted = await _draft(world, journal, order, home=True, resumed=continued is not None)
         if not confirm(said(drafted)):
             return Drained(drafted, declined=True)
         await set_maintenance(world, world.fleet.hosts[order.host], on=False)
@@ -175,13 +175,15 @@ async def _carried_out(
     return Drained(drafted, travelled)
 
 
-async def _draft(world: World, journal: Journal, order: Order, *, home: bool) -> Drafted:
+async def _draft(world: World, journal: Journal, order: Order, *, home: bool, resumed: bool = False) -> Drafted:
     host_of(world, order.host)
     view = await see(world, list(world.fleet.hosts.values()))
-    if order.host in view.unseen and not home:
+    if order.host in view.unseen:
         raise view.unseen[order.host]
     rules = await governing(world, journal, view.guests)
     names = await _away(journal, order.host, view) if home else ()
+    if home and not names and not resumed:
+        raise _none_away(order.host)
     looked = Looked(world.clock.monotonic())
     travel = Travel(world, journal, _paths(order), "", rules, order.wish, looked)
     problem = rules.problem(_sites(world, order, view, home=home), view.guests, order.wish.modes)
@@ -293,8 +295,7 @@ async def _obstacles(
 
 
 async def _away(journal: Journal, host: str, view: FleetView) -> tuple[str, ...]:
-    """Guests that drains moved from this host, and that still are where they were moved to. Raises ConfigError
-    NF-MIG-601 when there is none."""
+    """Guests that drains moved from this host, and that still are where they were moved to."""
     left: dict[str, str] = {}
     for run in reversed(await journal.runs(limit=REMEMBERED)):
         if run.verb not in (DRAIN, UNDRAIN) or run.request.get("host") != host:
@@ -303,11 +304,13 @@ async def _away(journal: Journal, host: str, view: FleetView) -> tuple[str, ...]
             move = record.payload.get("move") or {}
             if move.get("source") == host:
                 left[str(move["uuid"])] = str(move["destination"])
-    there = [guest.name for guest in view.guests if left.get(guest.uuid) == guest.host]
-    if not there:
-        hints = ("novafleet job ls   # what was drained from here",)
-        raise ConfigError(f"no guest of {host} is away", code="NF-MIG-601", where=host, hints=hints)
-    return tuple(there)
+    return tuple(guest.name for guest in view.guests if left.get(guest.uuid) == guest.host)
+
+
+def _none_away(host: str) -> ConfigError:
+    ending = f"novafleet host maintenance off {host}   # takes it into service"
+    hints = (ending, "novafleet job ls --all   # what was drained from here")
+    return ConfigError(f"no guest of {host} is away", code="NF-MIG-601", where=host, hints=hints)
 
 
 def said(drafted: Drafted) -> Sequence[str]:

@@ -9,11 +9,12 @@ from typing import cast
 
 import pytest
 
+from novafleet.app import drain
 from novafleet.app.drain import ELSEWHERE, Order, _away, _sites, destinations
 from novafleet.app.fleetview import FleetView, averaged, remembered
 from novafleet.app.maintenance import CLOSED
-from novafleet.app.wiring import Places, World
-from novafleet.errors import ConfigError
+from novafleet.app.wiring import Places, SystemClock, World
+from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.encode import encode
 from novafleet.model.fleet import Fleet, Group, Host
 from novafleet.model.run import Record, Run, RunState
@@ -108,6 +109,36 @@ async def test_who_is_away_is_who_still_is_where_a_drain_moved_it(tmp_path: Path
         guests = tuple(Guest(f"{host}/{uuid}", host, uuid, uuid) for uuid, host in there.items())
         view = FleetView({"x": Picture(Site("x", 0), guests)}, {})
         assert await _away(journal, "a", view) == ("b/u1",), "u2 has moved on since, u3 only made room"
-        with pytest.raises(ConfigError) as raised:
-            await _away(journal, "c", view)
-        assert raised.value.code == "NF-MIG-601"
+        assert await _away(journal, "c", view) == ()
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, view: FleetView) -> World:
+    """A world whose hosts show this."""
+
+    async def see(*_: object) -> FleetView:
+        return view
+
+    monkeypatch.setattr(drain, "see", see)
+    return cast(World, SimpleNamespace(fleet=WORLD.fleet, clock=SystemClock()))
+
+
+async def test_an_undrain_that_was_cut_off_after_its_last_move_can_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = seen(monkeypatch, FleetView({"a": Picture(Site("a", 9))}, {}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        again = await drain._draft(world, journal, Order((), "a"), home=True, resumed=True)
+        assert (again.plan.moves, again.exit_code) == ((), ExitCode.OK)
+        with pytest.raises(ConfigError, match="no guest of a is away") as raised:
+            await drain._draft(world, journal, Order((), "a"), home=True)
+    assert raised.value.code == "NF-MIG-601"
+    assert raised.value.hints[0].startswith("novafleet host maintenance off a")
+
+
+async def test_nobody_comes_home_to_a_host_that_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = seen(monkeypatch, FleetView({}, {"a": UnreachableError("a is silent")}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        with pytest.raises(UnreachableError, match="a is silent"):
+            await drain._draft(world, journal, Order((), "a"), home=True)
