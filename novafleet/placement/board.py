@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -124,6 +125,22 @@ class Board:
                 if there == host or (zone and self.zone[there] == self.zone[host]):
                     return self.problem.guests[int(w)].name
         return ""
+
+    def plenty(self, leaving: Ints) -> bool:
+        """Is there room for these even if each needed as much as the neediest, and none could go where only some can?
+        Sufficient, and quick; False says nothing."""
+        rules = Counter(number for v in leaving for number in self._apart.get(int(v), ()))
+        bound = any(int(v) in self.partners or int(v) in self._forbidden for v in leaving)
+        if bound or any(times > 1 for times in rules.values()):
+            return False
+        mask: Bools = self.open & self.reach[np.unique(self.kind[leaving])].all(axis=0)
+        for v in leaving:
+            self._keep_apart(int(v), mask)
+        most = self.need[leaving].max(axis=0, initial=0.0)
+        slots = np.floor((self.free[mask] + SLACK) / np.maximum(most, 1.0)).min(
+            axis=1, initial=len(leaving), where=most > 0
+        )
+        return bool(np.maximum(slots, 0.0).sum() >= len(leaving))
 
     def clash(self, v: int, w: int, there: int, host: int) -> bool:
         """Would a guest on this host meet another, who is ``there``, that it must not be with?"""

@@ -197,6 +197,10 @@ def reasons(board: Board, v: int) -> Unmovable:
     guest = board.problem.guests[v]
     if guest.stuck:
         return Unmovable(guest.name, guest.stuck_code, guest.stuck, FIXES[guest.stuck_code])
+    bound = next((board.problem.guests[w] for w in board.unit(v) if not board.movable[w]), None)
+    if bound is not None:
+        why = f"must stay with {bound.name}, which stays: {bound.stuck}"
+        return Unmovable(guest.name, COMPANY, why, FIXES[COMPANY])
     found = {site.name: _obstacle(board, v, h) for h, site in enumerate(board.problem.sites) if h != board.where[v]}
     codes = [code for code, _ in found.values() if code != CLOSED] or [CLOSED]
     code = max(dict.fromkeys(codes), key=codes.count)
@@ -281,15 +285,31 @@ def _left(site: Site, board: Board, h: int) -> Site:
 
 
 def unspared(problem: Problem, spare: int) -> str:
-    """Why the fleet could not lose its ``spare`` fullest open hosts (by promised memory); "" when it could."""
+    """Why the fleet could not lose any ``spare`` open hosts: each is tried with the fullest others (by promised
+    memory); "" when it could."""
     if not spare:
         return ""
     board = Board(problem)
     promised = np.zeros(len(problem.sites))
     np.add.at(promised, board.where, board.need[:, 0])
-    order = sorted(np.flatnonzero(board.open), key=lambda h: (-promised[h], int(h)))
-    lost = [problem.sites[h].name for h in order[:spare]]
-    homeless = [each for each in evacuate(problem, lost).unmovable if each.code == ROOM]
-    if not homeless:
-        return ""
-    return f"without {', '.join(lost)} there would be no room for {len(homeless)} guests: {homeless[0].guest}, …"
+    order = sorted((int(h) for h in np.flatnonzero(board.open)), key=lambda h: (-promised[h], h))
+    for first in order:
+        lost = [first, *(h for h in order if h != first)][:spare]
+        homeless = _homeless(board, lost)
+        if homeless:
+            names = ", ".join(problem.sites[h].name for h in lost)
+            return f"without {names} there would be no room for {len(homeless)} guests: {homeless[0]}, …"
+    return ""
+
+
+def _homeless(board: Board, lost: Sequence[int]) -> Sequence[str]:
+    """Guests of these hosts that would lack only room elsewhere; the board is as before."""
+    before = board.where.copy(), board.free.copy(), board.busy.copy(), board.open.copy()
+    board.open[list(lost)] = False
+    guests = board.problem.guests
+    leaving = np.flatnonzero(np.isin(board.where, lost) & board.movable).astype(np.int32)
+    search = _Search(board, "drain")
+    if not board.plenty(leaving):
+        search.all(_units(board, [guests[v].name for v in leaving]))
+    board.where, board.free, board.busy, board.open = before
+    return [guests[v].name for unit in search.waiting for v in unit]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from novafleet.placement.board import Board
-from novafleet.placement.evacuate import evacuate, moved, replay
+from novafleet.placement.evacuate import evacuate, moved, replay, unspared
 from novafleet.placement.problem import Apart, Problem
 from novafleet.placement.rebalance import Aim, rebalance
 from tests.unit.placement.fleets import fleet, guest, site
@@ -82,6 +82,15 @@ def test_rebalancing_never_fills_the_fullest_host_more(problem: Problem) -> None
     mended = {each for pair in _broken(problem) for each in pair}
     if not mended:
         assert plan.after.peak <= plan.before.peak
+
+
+@given(problems())
+@settings(max_examples=150, deadline=None)
+def test_no_host_is_missed_that_the_fleet_could_not_lose(problem: Problem) -> None:
+    for each in problem.sites:
+        waiting = [one for one in evacuate(problem, [each.name]).unmovable if one.code == "NF-PLACE-013"]
+        if waiting and not each.closed:
+            assert unspared(problem, 1)
 
 
 def _broken(problem: Problem) -> set[frozenset[str]]:

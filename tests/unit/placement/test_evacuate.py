@@ -85,6 +85,13 @@ def test_those_kept_together_go_together_or_not_at_all() -> None:
     assert stays(evacuate(fleet(sites[:2], guests, together=together), ["a"])).keys() == {"a/app", "a/cache"}
 
 
+def test_who_must_stay_with_one_that_stays_is_told_so() -> None:
+    guests = [guest("a", "app"), guest("a", "cache", stuck="has the TPM of its host")]
+    plan = evacuate(fleet(THREE, guests, together=(("a/app", "a/cache"),)), ["a"])
+    [app] = [each for each in plan.unmovable if each.guest == "a/app"]
+    assert (app.code, app.why) == ("NF-PLACE-015", "must stay with a/cache, which stays: has the TPM of its host")
+
+
 def test_room_is_made_by_moving_one_other_guest_and_the_order_says_so() -> None:
     sites = (site("a"), site("b", 2), site("c", 6))
     guests = [guest("a", "large", 8), guest("b", "small", 6), guest("c", "other", 2, stuck="has a disk of its host")]
@@ -199,6 +206,13 @@ def test_what_the_fleet_could_not_lose() -> None:
     assert unspared(moved(problem, evacuate(problem, ["a"]).moves), 0) == ""
     full: Problem = fleet((site("a", 8), site("b", 8)), [guest("a", "vm1", 40)])
     assert unspared(full, 1) == "without a there would be no room for 1 guests: a/vm1, …"
+
+
+def test_a_host_with_less_but_larger_guests_is_not_lost_easily() -> None:
+    many = [guest("a", f"vm{n}", 4) for n in range(10)]
+    problem = fleet((site("a", 20), site("b", 20), site("c", 20)), [*many, guest("b", "huge", 30)])
+    assert unspared(problem, 1) == "without b there would be no room for 1 guests: b/huge, …"
+    assert unspared(problem, 2).startswith("without a, b there would be no room for ")
 
 
 def test_the_fleet_after_a_plan_has_the_room_that_is_left() -> None:
