@@ -26,7 +26,7 @@ class Board:
     """Where every guest is. Rows are guests (``v``) and sites (``h``) in the problem's order.
 
     ``need[v, r]`` and ``free[h, r]`` are memory, pinned CPUs and the pools; ``load[v, l]`` and ``busy[h, l]`` CPU,
-    memory and pressure, of which a site has ``room[h, l]``.
+    memory and pressure, of which a site has ``room[h, l]``; ``at_first`` is ``free`` before any move.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -41,6 +41,7 @@ class Board:
         self.resources = ("memory", "pinned CPUs", *pools)
         self.need = _needs(problem.guests, pools)
         self.free = _free(problem.sites, pools)
+        self.at_first = self.free.copy()
         self.load = _loads(problem.guests)
         self.room = self._rooms()
         self.busy = np.zeros((len(problem.sites), 3))

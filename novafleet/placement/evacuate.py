@@ -68,7 +68,8 @@ def _units(board: Board, names: Sequence[str]) -> list[tuple[int, ...]]:
 
 @dataclass(slots=True)
 class _Search:
-    """Moves so far; ``waiting`` are units that lack only room, ``stuck`` those nobody could ever take."""
+    """Moves so far; ``waiting`` are units for which no place was found, ``stuck`` those nobody could take, wherever
+    the others go."""
 
     board: Board
     why: str
@@ -84,11 +85,13 @@ class _Search:
         self.trail = Trail(self.board)
 
     def all(self, units: Sequence[tuple[int, ...]]) -> None:
+        board = self.board
+        at_first = {unit: board.allowed(unit).any() for unit in units if board.movable[list(unit)].all()}
         for unit in units:
-            if not all(self.board.movable[v] for v in unit):
+            if unit not in at_first:
                 self.stuck.append(unit)
             elif not self.one(unit) and not self.make_room(unit):
-                possible = self.board.allowed(unit).any()
+                possible = at_first[unit] or board.allowed(unit).any()
                 (self.waiting if possible else self.stuck).append(unit)
 
     def one(self, unit: tuple[int, ...]) -> bool:
@@ -171,7 +174,7 @@ def proof_of(search: _Search) -> Proof:
         return Proof("impossible", f"as things are no host can take {names}")
     if not search.waiting:
         return Proof("feasible", f"{len(search.moves)} moves, each fits when it begins")
-    bound = _bound(board, search.waiting)
+    bound = _bound(board, search)
     if bound:
         return Proof("impossible", bound)
     if search.exhausted:
@@ -181,14 +184,15 @@ def proof_of(search: _Search) -> Proof:
     )
 
 
-def _bound(board: Board, waiting: Sequence[tuple[int, ...]]) -> str:
-    """More is asked of a resource than all hosts that may give it have: not even splitting guests would help."""
-    hosts = np.flatnonzero(np.array([board.allowed(unit) for unit in waiting]).any(axis=0))
-    free = np.maximum(board.free[hosts], 0.0).sum(axis=0)
-    need = np.array([board.needs(unit) for unit in waiting]).sum(axis=0)
+def _bound(board: Board, search: _Search) -> str:
+    """More is asked of a resource than all open hosts have: neither splitting guests nor moving others would help."""
+    gone = [board.guest[move.guest] for move in search.moves if move.why != "room"]
+    free = np.maximum(board.at_first[board.open], 0.0).sum(axis=0) - board.needs(gone)
+    need = np.array([board.needs(unit) for unit in search.waiting]).sum(axis=0)
     for resource, wanted, there in zip(board.resources, need, free, strict=True):
         if wanted > there + SLACK:
-            return f"{len(waiting)} guests need {_amount(resource, wanted)} more, {_amount(resource, there)} is left"
+            left = _amount(resource, there)
+            return f"{len(search.waiting)} guests need {_amount(resource, wanted)} more, {left} is left"
     return ""
 
 
@@ -311,5 +315,6 @@ def _homeless(board: Board, lost: Sequence[int]) -> Sequence[str]:
     search = _Search(board, "drain")
     if not board.plenty(leaving):
         search.all(_units(board, [guests[v].name for v in leaving]))
+    homeless = [guests[v].name for unit in search.waiting if board.allowed(unit).any() for v in unit]
     board.where, board.free, board.busy, board.open = before
-    return [guests[v].name for unit in search.waiting for v in unit]
+    return homeless

@@ -166,6 +166,20 @@ def test_a_bound_that_is_broken_is_a_proof() -> None:
     assert "7168 MiB" in plan.proof.text
 
 
+@pytest.mark.parametrize(
+    ("free", "sizes"),
+    [((13, 14), (8, 5, 3, 7, 2)), ((14, 8), (5, 6, 6))],
+    ids=["the one it must not meet took the other host", "or the only other one with room"],
+)
+def test_where_others_were_put_is_no_proof(free: tuple[int, int], sizes: tuple[int, ...]) -> None:
+    guests = [guest("a", f"vm{n}", size) for n, size in enumerate(sizes)]
+    apart = (Apart(("a/vm2", "a/vm0")) if len(sizes) > 3 else Apart(("a/vm1", "a/vm0")),)
+    problem = fleet((site("a"), site("b", free[0]), site("c", free[1])), guests, apart=apart)
+    assert evacuate(problem, ["a"]).proof.verdict != "impossible"
+    if exact.available():
+        assert evacuate(problem, ["a"], exact.solve).proof.verdict == "feasible"
+
+
 TIGHT = fleet(
     (site("a"), site("b", 10), site("c", 10)),
     [guest("a", f"vm{n}", size) for n, size in enumerate((6, 5, 5, 4))],
