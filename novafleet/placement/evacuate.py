@@ -46,6 +46,10 @@ def place(problem: Problem, names: Sequence[str], why: str, exact: Exact | None 
     search = _Search(board, why)
     units = _units(board, names)
     search.all(units)
+    if search.waiting:
+        filled = _Search(Board(problem), why, fill=True)
+        filled.all(units)
+        search = min(search, filled, key=lambda each: len(each.waiting))
     if exact is not None and search.waiting:
         search = _solved(problem, units, why, exact, search)
     return _plan(search, before)
@@ -68,11 +72,12 @@ def _units(board: Board, names: Sequence[str]) -> list[tuple[int, ...]]:
 
 @dataclass(slots=True)
 class _Search:
-    """Moves so far; ``waiting`` are units for which no place was found, ``stuck`` those nobody could take, wherever
-    the others go."""
+    """Moves so far; ``fill`` one host after the other rather than spread the load. ``waiting`` are units for which no
+    place was found, ``stuck`` those nobody could take, wherever the others go."""
 
     board: Board
     why: str
+    fill: bool = False
     moves: list[PlannedMove] = field(default_factory=list)
     waiting: list[tuple[int, ...]] = field(default_factory=list)
     stuck: list[tuple[int, ...]] = field(default_factory=list)
@@ -98,7 +103,7 @@ class _Search:
         mask = self.board.fits(unit)
         if not mask.any():
             return False
-        self.go(unit, self.board.best(unit, mask), self.why)
+        self.go(unit, int(np.argmax(mask)) if self.fill else self.board.best(unit, mask), self.why)
         return True
 
     def go(self, unit: tuple[int, ...], host: int, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from novafleet.placement.board import Board
@@ -63,6 +63,29 @@ def test_a_drain_can_be_carried_out_and_forgets_nobody(problem: Problem) -> None
     assert (plan.proof.verdict == "feasible") == (not plan.unmovable)
     assert all(move.destination != first for move in plan.moves)
     assert len({move.guest for move in plan.moves}) == len(plan.moves), "nobody moves twice"
+
+
+@st.composite
+def tight(draw: st.DrawFn) -> Problem:
+    """One host to empty into two or three with little room."""
+    sites = [site(name, draw(st.integers(4, 14))) for name in "abcd"[: draw(st.integers(3, 4))]]
+    guests = [guest("a", f"vm{n}", draw(st.integers(1, 8))) for n in range(draw(st.integers(2, 6)))]
+    apart = (Apart(("a/vm0", "a/vm1")),) if draw(st.booleans()) else ()
+    return fleet(sites, guests, apart=apart)
+
+
+@given(tight())
+@settings(max_examples=400, deadline=None)
+@example(fleet((site("a"), site("b", 8), site("c", 9)), [guest("a", f"vm{n}", m) for n, m in enumerate((8, 5, 2, 2))]))
+def test_a_drain_finds_what_filling_one_host_after_the_other_finds(problem: Problem) -> None:
+    board = Board(problem)
+    board.open[0] = False
+    found = True
+    for each in sorted(problem.guests, key=lambda each: (-each.memory, each.name)):
+        mask = board.fits((board.guest[each.name],))
+        found = found and bool(mask.any())
+        board.move((board.guest[each.name],), int(mask.argmax()))
+    assert not found or evacuate(problem, ["a"]).proof.verdict == "feasible"
 
 
 @given(problems())
