@@ -120,7 +120,8 @@ def drained(result: Drained, form: str) -> None:
         return
     _unmovable(result.drafted.plan.unmovable)
     if result.travelled is None:
-        console.out().print(console.text("nothing was moved" if result.declined else "nothing has to move"))
+        none = "nothing can be moved" if result.drafted.plan.unmovable else "nothing has to move"
+        console.out().print(console.text("nothing was moved" if result.declined else none))
         return
     _rows(result.travelled)
 
