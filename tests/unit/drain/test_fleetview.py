@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,7 +13,7 @@ import pytest
 from novafleet.app import drain
 from novafleet.app.drain import ELSEWHERE, Order, _away, _sites, destinations
 from novafleet.app.fleetview import FleetView, averaged, remembered
-from novafleet.app.maintenance import CLOSED
+from novafleet.app.maintenance import CLOSED, set_maintenance
 from novafleet.app.wiring import Places, SystemClock, World
 from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.encode import encode
@@ -69,6 +70,31 @@ def test_a_host_this_controller_closed_is_closed_in_memory_too(tmp_path: Path) -
     pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(100.0))
     cache.write(tmp_path / "maintenance.json", {"a": "since then"})
     assert remembered(places(tmp_path), ["a"]).pictures["a"].site.closed == CLOSED
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_is_remembered_of_a_host_heeds_its_maintenance(tmp_path: Path, on: bool) -> None:
+    class Session:
+        async def run(self, *_: object, **__: object) -> None: ...
+
+    class Sessions:
+        async def get(self, _: Host) -> Session:
+            return Session()
+
+    before = replace(SEEN, site=replace(SEEN.site, closed="" if on else CLOSED))
+    pictures.remember(tmp_path / "pictures", "a", encode(before), Sample(100.0))
+    world = cast(World, SimpleNamespace(sessions=Sessions(), places=places(tmp_path), clock=SystemClock()))
+    for name in ("a", "never-seen"):
+        await set_maintenance(world, Host(name, name), on=on)
+    found = remembered(places(tmp_path), ["a", "never-seen"]).pictures
+    assert {name: each.site.closed for name, each in found.items()} == {"a": CLOSED if on else ""}
+
+
+def test_load_seen_before_the_clock_was_set_back_does_not_count(tmp_path: Path) -> None:
+    pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(9999.0, {"vm": 9.0}))
+    pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(100.0, {"vm": 1.0}))
+    [vm] = remembered(places(tmp_path), ["a"], window=900.0).guests
+    assert vm.cpu == 1.0
 
 
 HOSTS = {name: Host(name, name) for name in "abc"}
