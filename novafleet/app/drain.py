@@ -59,7 +59,7 @@ class Order:
 class Drafted:
     """What a drain would do. ``unspared``: what the fleet could not lose afterwards; ``closed_now``: guests whose
     window is closed; ``stacks`` stay where they are; ``notes`` and ``unseen``: what the plan does not know;
-    ``looked``: what it rests on."""
+    ``looked``: what it rests on; ``maintained``: the host is in maintenance as it is."""
 
     order: Order
     verb: str
@@ -71,6 +71,7 @@ class Drafted:
     notes: tuple[str, ...] = ()
     unseen: Mapping[str, NovaFleetError] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    maintained: bool = False
 
     @property
     def exit_code(self) -> ExitCode:
@@ -113,7 +114,8 @@ async def drain(order: Order, watch: Watch, confirm: Confirm, continued: Run | N
             raise MigrationError(drafted.unspared, code="NF-PLACE-017", where=order.host, hints=(hint,))
         if not confirm(said(drafted)):
             return Drained(drafted, declined=True)
-        await set_maintenance(world, world.fleet.hosts[order.host], on=True, reason="drain")
+        if not drafted.maintained:  # else a note with a reason is there
+            await set_maintenance(world, world.fleet.hosts[order.host], on=True, reason="drain")
         return await _carried_out(world, journal, drafted, run_id, watch, continued)
 
 
@@ -207,6 +209,7 @@ async def _draft(world: World, journal: Journal, order: Order, *, home: bool, re
         rules.notes,
         view.unseen,
         looked,
+        bool(order.host in view.pictures and view.pictures[order.host].site.closed),
     )
 
 

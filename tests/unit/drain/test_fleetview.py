@@ -161,6 +161,15 @@ async def test_an_undrain_that_was_cut_off_after_its_last_move_can_end(
     assert raised.value.hints[0].startswith("novafleet host maintenance off a")
 
 
+@pytest.mark.parametrize("on", [True, False])
+async def test_a_drain_knows_that_its_host_is_in_maintenance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on: bool
+) -> None:
+    world = seen(monkeypatch, FleetView({"a": Picture(Site("a", 9, closed=CLOSED if on else ""))}, {}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        assert (await drain._draft(world, journal, Order((), "a"), home=False)).maintained is on
+
+
 async def test_nobody_comes_home_to_a_host_that_cannot_be_asked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
