@@ -39,7 +39,7 @@ TRIES = 8
 SETTLING, POLL = 900.0, 2.0
 """Seconds a migration that goes on without us is waited for, and between two looks at it."""
 MEMORY = "NF-MIG-315"
-ELSEWHERE = "is not asked for (--to)"
+ELSEWHERE, NOT_HOME = "is not asked for (--to)", "is not its home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def _sites(world: World, order: Order, view: FleetView, *, home: bool) -> list[A
     found = []
     for name, each in view.pictures.items():
         closed = each.site.closed if not (home and name == order.host) else ""
-        found.append(replace(each.site, closed=closed or ("" if name in open_to else ELSEWHERE)))
+        found.append(replace(each.site, closed=closed or ("" if name in open_to else NOT_HOME if home else ELSEWHERE)))
     return found
 
 

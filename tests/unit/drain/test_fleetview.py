@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from novafleet.app import drain
-from novafleet.app.drain import ELSEWHERE, Order, _away, _sites, destinations
+from novafleet.app.drain import ELSEWHERE, NOT_HOME, Order, _away, _sites, destinations
 from novafleet.app.fleetview import FleetView, averaged, remembered
 from novafleet.app.maintenance import CLOSED, set_maintenance
 from novafleet.app.wiring import Places, SystemClock, World
@@ -111,7 +111,7 @@ def test_where_a_drain_may_go() -> None:
     closed = {site.name: site.closed for site in _sites(WORLD, Order((), "a", "pair"), VIEW, home=False)}
     assert closed == {"a": "x", "b": "", "c": ELSEWHERE}
     home = {site.name: site.closed for site in _sites(WORLD, Order((), "a"), VIEW, home=True)}
-    assert home == {"a": "", "b": ELSEWHERE, "c": ELSEWHERE}
+    assert home == {"a": "", "b": NOT_HOME, "c": NOT_HOME}, "undrain has no --to"
 
 
 async def test_who_is_away_is_who_still_is_where_a_drain_moved_it(tmp_path: Path) -> None:
