@@ -22,6 +22,7 @@ from novafleet.app.terms import Governing, Terms
 from novafleet.app.vmselect import seen, select
 from novafleet.app.wiring import World
 from novafleet.capability.migration.decide import refuse
+from novafleet.capability.migration.recover import OFF
 from novafleet.capability.migration.survey import Surveys
 from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.cancel import Cancellation, Stage
@@ -120,8 +121,11 @@ def link_places(wish: Wish, ends: tuple[Policies, Policies]) -> int:
 
 
 def allowed(dossier: Dossier, terms: Terms) -> Dossier:
-    """The dossier with only those modes of its ladder that the policies allow; none left is a blocker."""
+    """The dossier with only those modes of its ladder that the policies allow; none left is a blocker. One that is off
+    goes as such ones go."""
     before = dossier.move.ladder
+    if not dossier.move.running:
+        return dossier
     ladder = tuple(mode for mode in before if not terms.modes or mode.value in terms.modes)
     found = replace(dossier, move=replace(dossier.move, ladder=ladder))
     if ladder or not before:
@@ -242,6 +246,8 @@ class Travel:
         await self.bringing.settled(move.destination)
         hosts, terms = self.governing.hosts, self.governing.terms[move.guest]
         wanted = wanted_of(self.wish, terms, (hosts[move.source], hosts[move.destination]))
+        if chosen.domain.state in OFF:
+            wanted = replace(wanted, mode=Mode.AUTO)
         found = await dossier_of(self.world, chosen, move.destination, wanted, self.looked.surveys, known=known)
         return allowed(found, terms)
 

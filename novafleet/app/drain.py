@@ -34,11 +34,12 @@ DRAIN, UNDRAIN = "host drain", "host undrain"
 REMEMBERED = 1000
 LOOKS = 4
 """Guests whose move is looked at together."""
-ROUNDS = 3
-"""How often a plan is made again after a look found that a guest cannot go where it should."""
+TRIES = 8
+"""Hosts that are looked at for one guest, before it stays."""
 SETTLING, POLL = 900.0, 2.0
 """Seconds a migration that goes on without us is waited for, and between two looks at it."""
-ELSEWHERE = "is not asked for (--to)"
+MEMORY = "NF-MIG-315"
+ELSEWHERE, NOT_HOME = "is not asked for (--to)", "is not its home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Order:
 class Drafted:
     """What a drain would do. ``unspared``: what the fleet could not lose afterwards; ``closed_now``: guests whose
     window is closed; ``stacks`` stay where they are; ``notes`` and ``unseen``: what the plan does not know;
-    ``looked``: what it rests on."""
+    ``looked``: what it rests on; ``maintained``: the host is in maintenance as it is."""
 
     order: Order
     verb: str
@@ -70,6 +71,7 @@ class Drafted:
     notes: tuple[str, ...] = ()
     unseen: Mapping[str, NovaFleetError] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    maintained: bool = False
 
     @property
     def exit_code(self) -> ExitCode:
@@ -112,7 +114,8 @@ async def drain(order: Order, watch: Watch, confirm: Confirm, continued: Run | N
             raise MigrationError(drafted.unspared, code="NF-PLACE-017", where=order.host, hints=(hint,))
         if not confirm(said(drafted)):
             return Drained(drafted, declined=True)
-        await set_maintenance(world, world.fleet.hosts[order.host], on=True, reason="drain")
+        if not drafted.maintained:  # else a note with a reason is there
+            await set_maintenance(world, world.fleet.hosts[order.host], on=True, reason="drain")
         return await _carried_out(world, journal, drafted, run_id, watch, continued)
 
 
@@ -121,7 +124,7 @@ async def undrain(order: Order, watch: Watch, confirm: Confirm, continued: Run |
     Raises as ``drain`` does."""
     async with _alone(order, continued) as (world, journal, run_id):
         await _settle(world, order.host)
-        drafted = await _draft(world, journal, order, home=True)
+        drafted = await _draft(world, journal, order, home=True, resumed=continued is not None)
         if not confirm(said(drafted)):
             return Drained(drafted, declined=True)
         await set_maintenance(world, world.fleet.hosts[order.host], on=False)
@@ -174,13 +177,15 @@ async def _carried_out(
     return Drained(drafted, travelled)
 
 
-async def _draft(world: World, journal: Journal, order: Order, *, home: bool) -> Drafted:
+async def _draft(world: World, journal: Journal, order: Order, *, home: bool, resumed: bool = False) -> Drafted:
     host_of(world, order.host)
     view = await see(world, list(world.fleet.hosts.values()))
-    if order.host in view.unseen and not home:
+    if order.host in view.unseen:
         raise view.unseen[order.host]
     rules = await governing(world, journal, view.guests)
     names = await _away(journal, order.host, view) if home else ()
+    if home and not names and not resumed:
+        raise _none_away(order.host)
     looked = Looked(world.clock.monotonic())
     travel = Travel(world, journal, _paths(order), "", rules, order.wish, looked)
     problem = rules.problem(_sites(world, order, view, home=home), view.guests, order.wish.modes)
@@ -204,6 +209,7 @@ async def _draft(world: World, journal: Journal, order: Order, *, home: bool) ->
         rules.notes,
         view.unseen,
         looked,
+        bool(order.host in view.pictures and view.pictures[order.host].site.closed),
     )
 
 
@@ -218,7 +224,7 @@ def _sites(world: World, order: Order, view: FleetView, *, home: bool) -> list[A
     found = []
     for name, each in view.pictures.items():
         closed = each.site.closed if not (home and name == order.host) else ""
-        found.append(replace(each.site, closed=closed or ("" if name in open_to else ELSEWHERE)))
+        found.append(replace(each.site, closed=closed or ("" if name in open_to else NOT_HOME if home else ELSEWHERE)))
     return found
 
 
@@ -240,14 +246,20 @@ async def _looked_at(
 ) -> Plan:
     """The plan whose moves were looked at one by one; a guest that cannot go where it should gets another host."""
     forbidden: dict[str, dict[str, Obstacle]] = {}
-    for _ in range(ROUNDS if order.look else 0):
-        found = _planned(_knowing(problem, forbidden), order, names)
-        obstacles = await _obstacles(travel, found.moves, facts)
-        if not obstacles:
-            return found
+    found = _planned(problem, order, names)
+    while order.look and (obstacles := await _obstacles(travel, found.moves, facts)):
         for move, obstacle in obstacles:
-            forbidden.setdefault(move.guest, {})[move.destination] = obstacle
-    return _planned(_knowing(problem, forbidden), order, names)
+            _forbid(forbidden.setdefault(move.guest, {}), move.destination, obstacle, problem)
+        found = _planned(_knowing(problem, forbidden), order, names)
+    return found
+
+
+def _forbid(known: dict[str, Obstacle], host: str, obstacle: Obstacle, problem: Problem) -> None:
+    """Not there; after ``TRIES`` hosts not anywhere."""
+    known[host] = obstacle
+    if len(known) >= TRIES:
+        rest = replace(obstacle, why=f"was not looked at: {len(known)} others cannot take it")
+        known.update({site.name: rest for site in problem.sites if site.name not in known})
 
 
 def _knowing(problem: Problem, forbidden: Mapping[str, Mapping[str, Obstacle]]) -> Problem:
@@ -265,6 +277,7 @@ async def _obstacles(
     travel: Travel, moves: Sequence[PlannedMove], facts: Mapping[str, HostFacts]
 ) -> list[tuple[PlannedMove, Obstacle]]:
     slots = asyncio.Semaphore(LOOKS)
+    new = [move for move in moves if (move.guest, move.destination) not in travel.looked.dossiers]
 
     async def one(move: PlannedMove) -> Obstacle | None:
         async with slots:
@@ -273,19 +286,19 @@ async def _obstacles(
             except NovaFleetError as error:
                 return Obstacle(error.code, str(error), next(iter(error.hints), ""))
         travel.looked.dossiers[move.guest, move.destination] = dossier
-        if dossier.move.ladder or {each.code for each in dossier.blockers} == {CLOSED}:
-            return None  # an undrain opens its host before anything moves
+        later = {CLOSED, *([MEMORY] if move.after else [])}  # an undrain opens its host, others leave it, before that
+        if dossier.move.ladder or (dossier.blockers and {each.code for each in dossier.blockers} <= later):
+            return None
         found = [each for each in dossier.findings if each.severity is Severity.BLOCKER]
         first = next((each for each in found if not each.modes), found[0])
         return Obstacle(first.code, first.what, first.fix)
 
-    found = await asyncio.gather(*(one(move) for move in moves))
-    return [(move, obstacle) for move, obstacle in zip(moves, found, strict=True) if obstacle is not None]
+    found = await asyncio.gather(*(one(move) for move in new))
+    return [(move, obstacle) for move, obstacle in zip(new, found, strict=True) if obstacle is not None]
 
 
 async def _away(journal: Journal, host: str, view: FleetView) -> tuple[str, ...]:
-    """Guests that drains moved from this host, and that still are where they were moved to. Raises ConfigError
-    NF-MIG-601 when there is none."""
+    """Guests that drains moved from this host, and that still are where they were moved to."""
     left: dict[str, str] = {}
     for run in reversed(await journal.runs(limit=REMEMBERED)):
         if run.verb not in (DRAIN, UNDRAIN) or run.request.get("host") != host:
@@ -294,11 +307,13 @@ async def _away(journal: Journal, host: str, view: FleetView) -> tuple[str, ...]
             move = record.payload.get("move") or {}
             if move.get("source") == host:
                 left[str(move["uuid"])] = str(move["destination"])
-    there = [guest.name for guest in view.guests if left.get(guest.uuid) == guest.host]
-    if not there:
-        hints = ("novafleet job ls   # what was drained from here",)
-        raise ConfigError(f"no guest of {host} is away", code="NF-MIG-601", where=host, hints=hints)
-    return tuple(there)
+    return tuple(guest.name for guest in view.guests if left.get(guest.uuid) == guest.host)
+
+
+def _none_away(host: str) -> ConfigError:
+    ending = f"novafleet host maintenance off {host}   # takes it into service"
+    hints = (ending, "novafleet job ls --all   # what was drained from here")
+    return ConfigError(f"no guest of {host} is away", code="NF-MIG-601", where=host, hints=hints)
 
 
 def said(drafted: Drafted) -> Sequence[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import fmean
 
-from novafleet.app.maintenance import CLOSED, known_closed
+from novafleet.app.maintenance import CLOSED, folder, known_closed
 from novafleet.app.wiring import Places, World
 from novafleet.errors import NovaFleetError
 from novafleet.execute.gather import collect
@@ -87,7 +86,7 @@ def _kept(places: Places, seen: Picture, window: float) -> Picture:
     except OSError as error:
         log.warning("what was seen of %s is not remembered: %s", seen.site.name, error)
         return seen
-    return averaged(seen, [each for each in samples if each.at >= sample.at - window])
+    return averaged(seen, [each for each in samples if sample.at - window <= each.at <= sample.at])
 
 
 def averaged(seen: Picture, samples: Sequence[Sample]) -> Picture:
@@ -107,12 +106,7 @@ def remembered(places: Places, hosts: Collection[str], window: float = 0.0) -> F
     found = {}
     for name, each in pictures.recall_all(folder(places), hosts).items():
         seen = decode(Picture, each.picture)
-        recent = [sample for sample in each.samples if sample.at >= seen.site.taken_at - window]
+        recent = [sample for sample in each.samples if 0 <= seen.site.taken_at - sample.at <= window]
         site = replace(seen.site, closed=seen.site.closed or (CLOSED if name in closed else ""))
         found[name] = averaged(replace(seen, site=site), recent)
     return FleetView(found, {})
-
-
-def folder(places: Places) -> Path:
-    """Where they are kept."""
-    return places.state / "pictures"

@@ -18,6 +18,7 @@ from novafleet.model.run import Record, Run, RunState
 from novafleet.store.journal import Journal
 
 ENOUGH = 1000
+GOING = ("running", "elsewhere")
 POLL = 0.5
 """Seconds between two looks at the journal."""
 HOLDER = re.compile(r"(?P<user>.+)@(?P<host>[^@ ]+) pid (?P<pid>[0-9]+)")
@@ -40,11 +41,12 @@ class Job:
 
 
 async def ls(last: int = 20, *, everything: bool = False) -> tuple[Job, ...]:
-    """Those under way first, then the newest; ended ones only with ``everything``."""
+    """Those under way first, all of them; with ``everything`` the ``last`` that ended, too. The newest first."""
     async with open_journal(Places.of_user()) as journal:
         runs = [run for run in await journal.runs(limit=ENOUGH) if run.verb in MOVING]
-        jobs = [await _job(journal, run) for run in runs[: max(last, 0)]]
-        return tuple(job for job in jobs if everything or job.state in ("running", "elsewhere", "killed"))
+        going = [run for run in runs if run.state is RunState.RUNNING]
+        ended = [run for run in runs if run.state is not RunState.RUNNING] if everything else []
+        return tuple([await _job(journal, run) for run in (*going, *ended[: max(last, 0)])])
 
 
 async def attach(run_id: str, tell: Callable[[Record], None]) -> Job:
@@ -58,7 +60,7 @@ async def attach(run_id: str, tell: Callable[[Record], None]) -> Job:
                 tell(record)
             seen = len(records)
             job = await _job(journal, await journal.run(run.id))
-            if job.state not in ("running", "elsewhere"):
+            if job.state not in GOING:
                 return job
             await clock.sleep(POLL)
 
@@ -91,6 +93,9 @@ async def _of(journal: Journal, run_id: str) -> Run:
     runs = [run for run in await journal.runs(limit=ENOUGH) if run.verb in MOVING]
     if not runs:
         raise ConfigError("nothing was ever moved from here", code="NF-RUN-020", hints=("novafleet runs ls",))
+    for run in runs:
+        if run.state is RunState.RUNNING and _state(run, await journal.records(run.id)) in GOING:
+            return run
     return runs[0]
 
 

@@ -15,7 +15,7 @@ from novafleet.errors import ConfigError
 from novafleet.model.command import Command
 from novafleet.model.fleet import Host
 from novafleet.source.suggest import did_you_mean
-from novafleet.store import cache
+from novafleet.store import cache, pictures
 
 FILE = "/var/lib/novafleet/maintenance"
 """Read by collectors/system/collect.sh."""
@@ -63,12 +63,18 @@ async def set_maintenance(world: World, host: Host, *, on: bool, reason: str = "
     await session.run(command, timeout=TIMEOUT)
     rest = {name: text for name, text in known_closed(world.places).items() if name != host.name}
     cache.write(_notes(world.places), {**rest, host.name: note} if on else rest)
+    pictures.close(folder(world.places), host.name, CLOSED if on else "")
     return Maintenance(host.name, on, note)
 
 
 def known_closed(places: Places) -> Mapping[str, str]:
     """Hosts that this controller put into maintenance, and the note of each."""
     return cache.read(_notes(places))
+
+
+def folder(places: Places) -> Path:
+    """Where pictures of hosts are kept."""
+    return places.state / "pictures"
 
 
 def _notes(places: Places) -> Path:

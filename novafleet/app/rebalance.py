@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from novafleet.app.fleetview import FleetView, see
 from novafleet.app.runs import MOVING
 from novafleet.app.terms import Governing, governing
 from novafleet.app.wiring import World, open_journal, open_world
-from novafleet.errors import ExitCode
+from novafleet.errors import ExitCode, NovaFleetError
 from novafleet.execute.lock import environment_lock
 from novafleet.inventory import select
 from novafleet.model.policies import Balance
@@ -41,13 +41,20 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What would move. ``resting``: guests that moved within their cooldown."""
+    """What would move. ``resting``: guests that moved within their cooldown; ``unseen``: hosts that could not be
+    asked."""
 
     order: Order
     plan: Plan
     governing: Governing
     resting: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unseen: Mapping[str, NovaFleetError] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 all hosts were asked, 3 some."""
+        return ExitCode.PARTIAL if self.unseen else ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,16 @@ class Balanced:
 
     @property
     def exit_code(self) -> ExitCode:
-        """As of a run of moves; 0 when nothing was worth it."""
+        """As of a run of moves; when nothing was worth it, or all are done, 3 if hosts could not be asked."""
         if self.declined:
             return ExitCode.FAILED
-        return self.travelled.exit_code if self.travelled is not None else ExitCode.OK
+        if self.travelled is None or self.travelled.exit_code is ExitCode.OK:
+            return self.weighed.exit_code
+        return self.travelled.exit_code
 
 
 async def weigh(order: Order) -> Weighed:
-    """``--plan``: look, and change nothing."""
+    """``--plan``: look, and change nothing. Raises the error of a host when none could be asked."""
     async with open_world(_paths(order)) as world, open_journal(world.places) as journal:
         return await _weigh(world, journal, order)
 
@@ -105,13 +114,14 @@ async def _weigh(world: World, journal: Journal, order: Order) -> Weighed:
     hosts = select(world.fleet, "all", order.limit)
     balance = next((found.balance for host in hosts if (found := policies_of(host)) is not None), Balance())
     view = await see(world, hosts, balance.window)
+    if view.unseen and not view.pictures:
+        raise next(iter(view.unseen.values()))
     rules = await governing(world, journal, view.guests)
     problem = rules.problem([each.site for each in view.pictures.values()], view.guests, order.wish.modes)
     resting = await _resting(journal, view, world.clock.now() - balance.cooldown)
     aim = Aim(balance.tolerance, balance.gain, order.moves or balance.moves)
     plan = _spared(problem, search(problem, aim, resting), rules.rules.spare)
-    unseen = [f"{host} could not be asked: {error}" for host, error in view.unseen.items()]
-    return Weighed(order, plan, rules, tuple(resting), (*rules.notes, *unseen))
+    return Weighed(order, plan, rules, tuple(resting), rules.notes, view.unseen)
 
 
 def _spared(problem: Problem, plan: Plan, spare: int) -> Plan:

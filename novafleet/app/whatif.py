@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from novafleet.app.terms import governing
 from novafleet.app.wiring import World, open_journal, open_world
 from novafleet.errors import ConfigError
 from novafleet.inventory import select
+from novafleet.model.fleet import Host
 from novafleet.model.policies import Balance
 from novafleet.placement import whatif
 from novafleet.placement.problem import Problem, Site
@@ -49,12 +50,12 @@ class Answer:
 
 
 async def ask(question: Question) -> Answer:
-    """Raises ConfigError NF-PLACE-001 when nothing is known of a host it is about, NF-PLACE-002 for ``add`` without
-    ``like``."""
+    """Raises ConfigError NF-PLACE-001 when nothing is known of a host it is about (with ``refresh`` why it cannot be
+    asked), NF-PLACE-002 for ``add`` without ``like``."""
     async with open_world(question.inventory) as world:
         hosts = select(world.fleet, "all", question.limit)
         names = [host.name for host in hosts]
-        view = await see(world, hosts) if question.refresh else remembered(world.places, names)
+        view = await _view(world, question, hosts)
         _require(question, view, names)
         async with open_journal(world.places) as journal:
             rules = await governing(world, journal, view.guests)
@@ -62,7 +63,18 @@ async def ask(question: Question) -> Answer:
         outlook = _outlook(question, world, rules.problem(sites, view.guests))
         missing = tuple(name for name in names if name not in view.pictures and name != question.host)
         age = world.clock.now() - view.taken_at
-        return Answer(outlook, view.taken_at, round(age, 1), len(sites), len(view.guests), missing, rules.notes)
+        silent = (f"{host} could not be asked: {error}" for host, error in view.unseen.items())
+        notes = (*rules.notes, *silent)
+        return Answer(outlook, view.taken_at, round(age, 1), len(sites), len(view.guests), missing, notes)
+
+
+async def _view(world: World, question: Question, hosts: Sequence[Host]) -> FleetView:
+    """With ``refresh`` as hosts are now; those that cannot be asked as they were when somebody last looked."""
+    if not question.refresh:
+        return remembered(world.places, [host.name for host in hosts])
+    view = await see(world, hosts)
+    before = remembered(world.places, view.unseen)
+    return replace(view, pictures={**view.pictures, **before.pictures})
 
 
 def _require(question: Question, view: FleetView, known: Collection[str]) -> None:
@@ -70,6 +82,8 @@ def _require(question: Question, view: FleetView, known: Collection[str]) -> Non
     if question.event == "add" and not about and question.host not in view.pictures:
         hints = (f"novafleet whatif add {question.host} --like {next(iter(view.pictures), 'HOST')}",)
         raise ConfigError(f"nobody knows how large {question.host} is", code="NF-PLACE-002", hints=hints)
+    if about in view.unseen and about not in view.pictures:
+        raise view.unseen[about]
     if about and about not in view.pictures:
         seen = did_you_mean(about, known, "hosts") if about not in known else ()
         hint = f"novafleet whatif {question.event} {question.host} --refresh   # asks the hosts and remembers"

@@ -203,7 +203,9 @@ def _balance(
     from novafleet.report.progress import RunProgress
 
     if plan:
-        report.weighed(run(lambda: use_case.weigh(order), form=output, timeout=timeout), output)
+        weighed = run(lambda: use_case.weigh(order), form=output, timeout=timeout)
+        report.weighed(weighed, output)
+        _leave(weighed.exit_code)
         return
     result = run(
         lambda: use_case.rebalance(order, RunProgress, confirmation(yes=yes), continued), form=output, timeout=timeout

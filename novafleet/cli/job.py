@@ -12,13 +12,13 @@ from novafleet.errors import ExitCode
 
 app = typer.Typer(help="Migrations, drains and rebalancing: under way, and before.", no_args_is_help=True)
 
-JobId = Annotated[str, typer.Argument(metavar="[JOB]", help="A run's id, its beginning, or nothing for the newest.")]
+JobId = Annotated[str, typer.Argument(metavar="[JOB]", help="A run's id, or its beginning; default: what goes on.")]
 
 
 @app.command("ls")
 def ls(
     every: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
-    last: Annotated[int, typer.Option("--last", metavar="N", help="How many runs are looked at.")] = 20,
+    last: Annotated[int, typer.Option("--last", metavar="N", help="How many of those that ended (--all).")] = 20,
     output: Output = OutputForm.TABLE,
 ) -> None:
     """What moves VMs now, or was killed while it did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int32]
 
 CPU, MEMORY, PRESSURE = range(3)
+KEPT: Final = 2
+"""Columns of ``need`` from here on are pools."""
 SLACK: Final = 0.5
 """Half a byte: sums of whole numbers in floats."""
 
@@ -23,7 +26,7 @@ class Board:
     """Where every guest is. Rows are guests (``v``) and sites (``h``) in the problem's order.
 
     ``need[v, r]`` and ``free[h, r]`` are memory, pinned CPUs and the pools; ``load[v, l]`` and ``busy[h, l]`` CPU,
-    memory and pressure, of which a site has ``room[h, l]``.
+    memory and pressure, of which a site has ``room[h, l]``; ``at_first`` is ``free`` before any move.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -38,6 +41,7 @@ class Board:
         self.resources = ("memory", "pinned CPUs", *pools)
         self.need = _needs(problem.guests, pools)
         self.free = _free(problem.sites, pools)
+        self.at_first = self.free.copy()
         self.load = _loads(problem.guests)
         self.room = self._rooms()
         self.busy = np.zeros((len(problem.sites), 3))
@@ -123,16 +127,41 @@ class Board:
                     return self.problem.guests[int(w)].name
         return ""
 
+    def plenty(self, leaving: Ints) -> bool:
+        """Is there room for these even if each needed as much as the neediest, and none could go where only some can?
+        Sufficient, and quick; False says nothing."""
+        rules = Counter(number for v in leaving for number in self._apart.get(int(v), ()))
+        bound = any(int(v) in self.partners or int(v) in self._forbidden for v in leaving)
+        if bound or any(times > 1 for times in rules.values()):
+            return False
+        mask: Bools = self.open & self.reach[np.unique(self.kind[leaving])].all(axis=0)
+        for v in leaving:
+            self._keep_apart(int(v), mask)
+        most = self.need[leaving].max(axis=0, initial=0.0)
+        slots = np.floor((self.free[mask] + SLACK) / np.maximum(most, 1.0)).min(
+            axis=1, initial=len(leaving), where=most > 0
+        )
+        return bool(np.maximum(slots, 0.0).sum() >= len(leaving))
+
+    def clash(self, v: int, w: int, there: int, host: int) -> bool:
+        """Would a guest on this host meet another, who is ``there``, that it must not be with?"""
+        rules = (self._members[number] for number in self._apart.get(v, ()))
+        return any(
+            w in members and (there == host or (zone and self.zone[there] == self.zone[host]))
+            for members, zone in rules
+            if w != v
+        )
+
     def fits(self, unit: Sequence[int]) -> Bools:
         """Hosts that can take them now."""
         mask = self.allowed(unit)
-        return np.logical_and(mask, (self.free + SLACK >= self.needs(unit)).all(axis=1), out=mask)
+        return np.logical_and(mask, has_room(self.free, self.needs(unit)).all(axis=1), out=mask)
 
     def move(self, unit: Iterable[int], host: int) -> None:
-        """Put them there, whatever the rules say."""
+        """Put them there, whatever the rules say. Their disks stay in the source's pools for ``migrate undo``."""
         for v in unit:
             source = self.where[v]
-            self.free[source] += self.need[v]
+            self.free[source, :KEPT] += self.need[v, :KEPT]
             self.busy[source] -= self.load[v]
             self.free[host] -= self.need[v]
             self.busy[host] += self.load[v]
@@ -168,9 +197,45 @@ class Board:
         return Load(round(float(full[top]), 4), self.problem.sites[top].name, round(float(full[hosts].std()), 4))
 
 
+class Trail:
+    """Who has left which host in a plan: what goes on at once must not rely on a move that has not ended."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._left: list[tuple[int, int, int]] = []
+        self._freed = np.zeros_like(board.free)
+
+    def leaves(self, move: int, v: int) -> None:
+        """Note this move, before the board makes it."""
+        source = int(self.board.where[v])
+        self._left.append((move, v, source))
+        self._freed[source, :KEPT] += self.board.need[v, :KEPT]
+
+    def before(self, unit: Sequence[int], host: int) -> tuple[int, ...]:
+        """Moves that must have ended before these guests arrive: they make room, or take away who must not be met."""
+        board = self.board
+        short = not has_room(board.free[host] - self._freed[host], board.needs(unit)).all()
+        return tuple(
+            move
+            for move, w, source in self._left
+            if (short and source == host) or any(self._would_meet(v, w, source, host) for v in unit)
+        )
+
+    def _would_meet(self, v: int, w: int, source: int, host: int) -> bool:
+        """Those who were together before the plan need not wait to be parted."""
+        here = int(self.board.where[v])
+        return self.board.clash(v, w, source, host) and not self.board.clash(v, w, source, here)
+
+
+def has_room(free: Floats, need: Floats) -> Bools:
+    """By resource; who needs none of it does not care that too much of it was promised."""
+    enough: Bools = (free + SLACK >= need) | (need <= 0)
+    return enough
+
+
 def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:
-    column = {pool: 2 + number for number, pool in enumerate(pools)}
-    needs = np.zeros((len(guests), 2 + len(pools)))
+    column = {pool: KEPT + number for number, pool in enumerate(pools)}
+    needs = np.zeros((len(guests), KEPT + len(pools)))
     for v, guest in enumerate(guests):
         needs[v, 0], needs[v, 1] = guest.memory, guest.pinned
         for pool, size in guest.disks.items():
@@ -181,7 +246,7 @@ def _needs(guests: Sequence[Guest], pools: Sequence[str]) -> Floats:
 
 def _free(sites: Sequence[Site], pools: Sequence[str]) -> Floats:
     rows = [[site.free, site.free_pinned, *(site.pools.get(pool, 0) for pool in pools)] for site in sites]
-    return np.array(rows, dtype=np.float64).reshape(len(sites), 2 + len(pools))
+    return np.array(rows, dtype=np.float64).reshape(len(sites), KEPT + len(pools))
 
 
 def _loads(guests: Sequence[Guest]) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, lacks
+from novafleet.placement.board import KEPT, SLACK, Board, Trail, has_room, lacks
 from novafleet.placement.problem import Load, Plan, PlannedMove, Problem, Proof, Site, Unmovable
 
 EJECTIONS = 8
@@ -46,6 +46,10 @@ def place(problem: Problem, names: Sequence[str], why: str, exact: Exact | None 
     search = _Search(board, why)
     units = _units(board, names)
     search.all(units)
+    if search.waiting:
+        filled = _Search(Board(problem), why, fill=True)
+        filled.all(units)
+        search = min(search, filled, key=lambda each: len(each.waiting))
     if exact is not None and search.waiting:
         search = _solved(problem, units, why, exact, search)
     return _plan(search, before)
@@ -68,47 +72,57 @@ def _units(board: Board, names: Sequence[str]) -> list[tuple[int, ...]]:
 
 @dataclass(slots=True)
 class _Search:
-    """Moves so far; ``waiting`` are units that lack only room, ``stuck`` those nobody could ever take."""
+    """Moves so far; ``fill`` one host after the other rather than spread the load. ``waiting`` are units for which no
+    place was found, ``stuck`` those nobody could take, wherever the others go."""
 
     board: Board
     why: str
+    fill: bool = False
     moves: list[PlannedMove] = field(default_factory=list)
     waiting: list[tuple[int, ...]] = field(default_factory=list)
     stuck: list[tuple[int, ...]] = field(default_factory=list)
     moved: set[int] = field(default_factory=set)
+    trail: Trail = field(init=False)
     exhausted: bool = False
     """An exact search has shown that those who leave cannot all be placed unless others move."""
 
+    def __post_init__(self) -> None:
+        self.trail = Trail(self.board)
+
     def all(self, units: Sequence[tuple[int, ...]]) -> None:
+        board = self.board
+        at_first = {unit: board.allowed(unit).any() for unit in units if board.movable[list(unit)].all()}
         for unit in units:
-            if not all(self.board.movable[v] for v in unit):
+            if unit not in at_first:
                 self.stuck.append(unit)
             elif not self.one(unit) and not self.make_room(unit):
-                possible = self.board.allowed(unit).any()
+                possible = at_first[unit] or board.allowed(unit).any()
                 (self.waiting if possible else self.stuck).append(unit)
 
     def one(self, unit: tuple[int, ...]) -> bool:
         mask = self.board.fits(unit)
         if not mask.any():
             return False
-        self.go(unit, self.board.best(unit, mask), self.why)
+        self.go(unit, int(np.argmax(mask)) if self.fill else self.board.best(unit, mask), self.why)
         return True
 
-    def go(self, unit: tuple[int, ...], host: int, why: str, after: tuple[int, ...] = ()) -> None:
+    def go(self, unit: tuple[int, ...], host: int, why: str) -> None:
         guests, sites = self.board.problem.guests, self.board.problem.sites
+        after = self.trail.before(unit, host)
         for v in unit:
             source = sites[self.board.where[v]].name
             guest = guests[v]
             self.moves.append(
                 PlannedMove(guest.name, source, sites[host].name, guest.bytes, guest.priority, after, why)
             )
+            self.trail.leaves(len(self.moves) - 1, v)
             self.moved.add(v)
         self.board.move(unit, host)
 
     def make_room(self, unit: tuple[int, ...]) -> bool:
         """Send one guest of another host elsewhere, the one with the fewest bytes, so that the unit fits there."""
         need = self.board.needs(unit)
-        short = np.maximum(need - self.board.free, 0.0)
+        short = np.where(need > 0, np.maximum(need - self.board.free, 0.0), 0.0)
         hosts = np.flatnonzero(self.board.allowed(unit))
         order = sorted(hosts, key=lambda h: (float((short[h] / (need + 1.0)).sum()), int(h)))[:EJECTIONS]
         found = min((each for host in order for each in self._ejections(int(host), short[host])), default=None)
@@ -116,15 +130,16 @@ class _Search:
             return False
         _, v, host = found
         home = int(self.board.where[v])
-        room = len(self.moves)
         self.go((v,), host, "room")
-        self.go(unit, home, self.why, (room,))
+        self.go(unit, home, self.why)
         return True
 
     def _ejections(
         self, host: int, short: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     ) -> Iterator[tuple[float, int, int]]:
         board = self.board
+        if (short[KEPT:] > SLACK).any():
+            return  # whoever leaves keeps his disks there for a day
         there = np.flatnonzero((board.where == host) & board.movable & (board.need + SLACK >= short).all(axis=1))
         for v in sorted((int(v) for v in there), key=lambda v: (float(board.bytes[v]), v)):
             if v in self.moved or v in board.partners:
@@ -164,7 +179,7 @@ def proof_of(search: _Search) -> Proof:
         return Proof("impossible", f"as things are no host can take {names}")
     if not search.waiting:
         return Proof("feasible", f"{len(search.moves)} moves, each fits when it begins")
-    bound = _bound(board, search.waiting)
+    bound = _bound(board, search)
     if bound:
         return Proof("impossible", bound)
     if search.exhausted:
@@ -174,14 +189,15 @@ def proof_of(search: _Search) -> Proof:
     )
 
 
-def _bound(board: Board, waiting: Sequence[tuple[int, ...]]) -> str:
-    """More is asked of a resource than all hosts that may give it have: not even splitting guests would help."""
-    hosts = np.flatnonzero(np.array([board.allowed(unit) for unit in waiting]).any(axis=0))
-    free = np.maximum(board.free[hosts], 0.0).sum(axis=0)
-    need = np.array([board.needs(unit) for unit in waiting]).sum(axis=0)
+def _bound(board: Board, search: _Search) -> str:
+    """More is asked of a resource than all open hosts have: neither splitting guests nor moving others would help."""
+    gone = [board.guest[move.guest] for move in search.moves if move.why != "room"]
+    free = np.maximum(board.at_first[board.open], 0.0).sum(axis=0) - board.needs(gone)
+    need = np.array([board.needs(unit) for unit in search.waiting]).sum(axis=0)
     for resource, wanted, there in zip(board.resources, need, free, strict=True):
         if wanted > there + SLACK:
-            return f"{len(waiting)} guests need {_amount(resource, wanted)} more, {_amount(resource, there)} is left"
+            left = _amount(resource, there)
+            return f"{len(search.waiting)} guests need {_amount(resource, wanted)} more, {left} is left"
     return ""
 
 
@@ -190,6 +206,10 @@ def reasons(board: Board, v: int) -> Unmovable:
     guest = board.problem.guests[v]
     if guest.stuck:
         return Unmovable(guest.name, guest.stuck_code, guest.stuck, FIXES[guest.stuck_code])
+    bound = next((board.problem.guests[w] for w in board.unit(v) if not board.movable[w]), None)
+    if bound is not None:
+        why = f"must stay with {bound.name}, which stays: {bound.stuck}"
+        return Unmovable(guest.name, COMPANY, why, FIXES[COMPANY])
     found = {site.name: _obstacle(board, v, h) for h, site in enumerate(board.problem.sites) if h != board.where[v]}
     codes = [code for code, _ in found.values() if code != CLOSED] or [CLOSED]
     code = max(dict.fromkeys(codes), key=codes.count)
@@ -224,8 +244,8 @@ def _obstacle(board: Board, v: int, h: int) -> tuple[str, str]:
 def _shortage(board: Board, unit: Sequence[int], h: int) -> str:
     need = board.needs(unit)
     for resource, wanted, there in zip(board.resources, need, board.free[h], strict=True):
-        if wanted > there + SLACK:
-            return f"lacks {_amount(resource, wanted - max(there, 0.0))} of {resource}"
+        if wanted and wanted > there + SLACK:
+            return f"lacks {_amount(resource, wanted - there)} of {resource}"
     return ""
 
 
@@ -251,7 +271,7 @@ def replay(problem: Problem, moves: Sequence[PlannedMove]) -> Sequence[str]:
 
 def _room_for(board: Board, v: int, host: int) -> bool:
     """One of several that must stay together goes first: only its own needs are looked at."""
-    return bool(board.reach[board.kind[v], host] and (board.free[host] + SLACK >= board.need[v]).all())
+    return bool(board.reach[board.kind[v], host] and has_room(board.free[host], board.need[v]).all())
 
 
 def moved(problem: Problem, moves: Sequence[PlannedMove]) -> Problem:
@@ -267,22 +287,39 @@ def moved(problem: Problem, moves: Sequence[PlannedMove]) -> Problem:
 
 def _left(site: Site, board: Board, h: int) -> Site:
     memory, pinned, *pools = (int(each) for each in board.free[h])
-    free = dict(zip(board.resources[2:], pools, strict=True))
+    free = dict(zip(board.resources[KEPT:], pools, strict=True))
     return replace(
         site, free=memory, free_pinned=pinned, pools={name: free.get(name, size) for name, size in site.pools.items()}
     )
 
 
 def unspared(problem: Problem, spare: int) -> str:
-    """Why the fleet could not lose its ``spare`` fullest open hosts (by promised memory); "" when it could."""
+    """Why the fleet could not lose any ``spare`` open hosts: each is tried with the fullest others (by promised
+    memory); "" when it could."""
     if not spare:
         return ""
     board = Board(problem)
     promised = np.zeros(len(problem.sites))
     np.add.at(promised, board.where, board.need[:, 0])
-    order = sorted(np.flatnonzero(board.open), key=lambda h: (-promised[h], int(h)))
-    lost = [problem.sites[h].name for h in order[:spare]]
-    homeless = [each for each in evacuate(problem, lost).unmovable if each.code == ROOM]
-    if not homeless:
-        return ""
-    return f"without {', '.join(lost)} there would be no room for {len(homeless)} guests: {homeless[0].guest}, …"
+    order = sorted((int(h) for h in np.flatnonzero(board.open)), key=lambda h: (-promised[h], h))
+    for first in order:
+        lost = [first, *(h for h in order if h != first)][:spare]
+        homeless = _homeless(board, lost)
+        if homeless:
+            names = ", ".join(problem.sites[h].name for h in lost)
+            return f"without {names} there would be no room for {len(homeless)} guests: {homeless[0]}, …"
+    return ""
+
+
+def _homeless(board: Board, lost: Sequence[int]) -> Sequence[str]:
+    """Guests of these hosts that would lack only room elsewhere; the board is as before."""
+    before = board.where.copy(), board.free.copy(), board.busy.copy(), board.open.copy()
+    board.open[list(lost)] = False
+    guests = board.problem.guests
+    leaving = np.flatnonzero(np.isin(board.where, lost) & board.movable).astype(np.int32)
+    search = _Search(board, "drain")
+    if not board.plenty(leaving):
+        search.all(_units(board, [guests[v].name for v in leaving]))
+    homeless = [guests[v].name for unit in search.waiting if board.allowed(unit).any() for v in unit]
+    board.where, board.free, board.busy, board.open = before
+    return homeless

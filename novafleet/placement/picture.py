@@ -49,9 +49,9 @@ def picture(facts: HostFacts, usage: Usage, *, zone: str = "", closed: str = "")
     networks = [f"network {name}" for name, network in facts.networks.items() if network.active]
     site = Site(
         name=facts.host,
-        free=max(0, min(unpromised, facts.memory_available)),
+        free=min(unpromised, facts.memory_available),
         cpus=max(1, facts.cpus),
-        free_pinned=max(0, facts.cpus - sum(guest.pinned for guest in guests)),
+        free_pinned=facts.cpus - sum(guest.pinned for guest in guests),
         pools={name: pool.available for name, pool in facts.pools.items() if pool.active},
         networks=(*networks, *(f"bridge {name}" for name in facts.bridges)),
         cpu_class=usage.cpu_class,

@@ -44,8 +44,8 @@ class Guest:
 @dataclass(frozen=True, slots=True)
 class Site:
     """A host as guests see it. ``free`` bytes of memory nobody was promised, ``free_pinned`` CPUs nobody has for
-    himself, ``pools`` free bytes by name. ``zone``: what fails together (a rack). ``closed`` says why it takes nobody
-    in. ``taken_at``: when it was seen, seconds since the epoch."""
+    himself (less than 0: more was promised than there is), ``pools`` free bytes by name. ``zone``: what fails together
+    (a rack). ``closed`` says why it takes nobody in. ``taken_at``: when it was seen, seconds since the epoch."""
 
     name: str
     free: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from novafleet.placement.board import SLACK, Board, Bools, Floats, Ints
+from novafleet.placement.board import Board, Bools, Floats, Ints, Trail, has_room
 from novafleet.placement.problem import Plan, PlannedMove, Problem, Proof
 
 NEAR = 64
@@ -54,7 +54,7 @@ class _Balance:
         self.free = free
         self.moves: list[PlannedMove] = []
         self._tired: set[int] = set()
-        self._left: dict[int, list[int]] = {}
+        self._trail = Trail(board)
 
     def mend(self) -> None:
         """Part those that must not be together."""
@@ -117,7 +117,7 @@ class _Balance:
         left = ((board.busy[source] - load) / board.room[source]).max(axis=1)
         then = ((board.busy[hosts][None] + load[:, None]) / board.room[hosts][None]).max(axis=2)
         gains: Floats = now[:, None] - np.maximum(then, left[:, None])
-        fits = (board.need[guests][:, None] <= board.free[hosts][None] + SLACK).all(axis=2)
+        fits = has_room(board.free[hosts][None], board.need[guests][:, None]).all(axis=2)
         fits &= board.reach[board.kind[guests]][:, hosts] & board.open[hosts][None]
         fits &= source[:, None] != hosts[None]
         gains[~fits] = -1.0
@@ -127,8 +127,8 @@ class _Balance:
         board = self.board
         guest, source = board.problem.guests[v], int(board.where[v])
         sites = board.problem.sites
-        before = tuple(self._left.get(host, ()))
-        self._left.setdefault(source, []).append(len(self.moves))
+        before = self._trail.before((v,), host)
+        self._trail.leaves(len(self.moves), v)
         ends = sites[source].name, sites[host].name
         self.moves.append(PlannedMove(guest.name, *ends, guest.bytes, guest.priority, before, "balance"))
         self.free[v] = False

@@ -78,5 +78,4 @@ def memory(problem: Problem) -> tuple[int, int]:
     """Bytes open hosts have for guests, and bytes of them left."""
     open_sites = {site.name: site.free for site in problem.sites if not site.closed}
     promised = sum(guest.memory for guest in problem.guests if guest.host in open_sites)
-    left = sum(open_sites.values())
-    return promised + left, left
+    return promised + sum(open_sites.values()), sum(max(free, 0) for free in open_sites.values())

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from novafleet.app.drain import Drafted, Drained
     from novafleet.app.maintenance import Maintenance
     from novafleet.app.rebalance import Balanced, Weighed
+    from novafleet.errors import NovaFleetError
     from novafleet.placement.problem import Load, Plan, PlannedMove, Unmovable
 
 SYMBOLS = {
@@ -43,12 +44,16 @@ def plan(drafted: Drafted, form: str) -> None:
 
 def _asides(drafted: Drafted) -> Sequence[str]:
     lines = list(drafted.notes)
-    lines += [f"{host} could not be asked: {error}" for host, error in drafted.unseen.items()]
+    lines += _silent(drafted.unseen)
     if drafted.closed_now:
         lines.append(f"waiting for their window (--now: go anyway): {', '.join(drafted.closed_now)}")
     if drafted.unspared:
         lines.append(f"no spare would be left: {drafted.unspared}")
     return lines
+
+
+def _silent(unseen: Mapping[str, NovaFleetError]) -> Sequence[str]:
+    return [f"{host} could not be asked: {error}" for host, error in unseen.items()]
 
 
 def plan_document(drafted: Drafted) -> Mapping[str, Any]:
@@ -115,7 +120,8 @@ def drained(result: Drained, form: str) -> None:
         return
     _unmovable(result.drafted.plan.unmovable)
     if result.travelled is None:
-        console.out().print(console.text("nothing was moved" if result.declined else "nothing has to move"))
+        none = "nothing can be moved" if result.drafted.plan.unmovable else "nothing has to move"
+        console.out().print(console.text("nothing was moved" if result.declined else none))
         return
     _rows(result.travelled)
 
@@ -159,14 +165,25 @@ def weighed(found: Weighed, form: str) -> None:
         return
     _moves(found.plan.moves, {name: terms.modes for name, terms in found.governing.terms.items()})
     _proof(found.plan)
-    for text in found.notes:
+    _unseen(found)
+
+
+def _unseen(found: Weighed) -> None:
+    """What the plan does not know."""
+    for text in (*found.notes, *_silent(found.unseen)):
         console.err().print(console.text(text, "yellow"), soft_wrap=True)
 
 
 def weighed_document(found: Weighed) -> Mapping[str, Any]:
     """The stable form."""
     modes = {name: terms.modes for name, terms in found.governing.terms.items()}
-    return {"verb": "rebalance", **_plan(found.plan, modes), "resting": list(found.resting), "notes": list(found.notes)}
+    return {
+        "verb": "rebalance",
+        **_plan(found.plan, modes),
+        "resting": list(found.resting),
+        "notes": list(found.notes),
+        "unseen": {host: error.finding() for host, error in found.unseen.items()},
+    }
 
 
 def balanced(result: Balanced, form: str) -> None:
@@ -174,6 +191,7 @@ def balanced(result: Balanced, form: str) -> None:
     if form != "table":
         console.document({**weighed_document(result.weighed), **_travelled(result.travelled)}, form)
         return
+    _unseen(result.weighed)
     if result.travelled is None:
         console.out().print(console.text("nothing was moved" if result.declined else result.weighed.plan.proof.text))
         return

@@ -28,17 +28,21 @@ def show(answer: Answer, form: str) -> None:
         what = f"would {'stay' if found.event == 'drain' else 'be down'}: {each.why}"
         findings.show_finding({"code": each.code, "where": each.guest, "what": what, "cause": "", "hints": hints})
     for move in found.moves:
-        console.out().print(console.text(f"{move.guest} -> {move.destination}"), soft_wrap=True)
+        why = " (room)" if move.why == "room" else ""
+        console.out().print(console.text(f"{move.guest} -> {move.destination}{why}"), soft_wrap=True)
     for text in _lines(answer, found):
         console.out().print(console.text(text, "bold"), soft_wrap=True)
-    for text in (*answer.notes, *(f"nothing is known of {name}: --refresh" for name in answer.missing)):
+    for text in (*answer.notes, *(f"nothing is known of {name}: --refresh asks it" for name in answer.missing)):
         console.err().print(console.text(text, "yellow"), soft_wrap=True)
 
 
 def _lines(answer: Answer, found: Outlook) -> list[str]:
     before, after = found.memory_before, found.memory_after
+    room = sum(move.why == "room" for move in found.moves)
+    makes = f" ({room} others moved to make room)" if room else ""
     lines = [
-        f"{len(found.moves)} {WORDS[found.event]}, {len(found.homeless)} without a host; {found.proof.text}",
+        f"{len(found.moves) - room} {WORDS[found.event]}{makes}, "
+        f"{len(found.homeless)} without a host; {found.proof.text}",
         f"memory left: {before[1] / GIB:.1f} of {before[0] / GIB:.1f} GiB -> "
         f"{after[1] / GIB:.1f} of {after[0] / GIB:.1f} GiB",
         f"fullest host: {found.before.host} {found.before.peak:.0%} -> {found.after.host} {found.after.peak:.0%}",

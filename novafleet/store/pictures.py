@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,24 @@ def remember(folder: Path, host: str, picture: Mapping[str, Any], sample: Sample
     """Keep what was seen just now; returns the samples, the newest last. Raises OSError."""
     before = recall(folder, host)
     samples = (*(before.samples if before else ()), sample)[-SAMPLES:]
+    _write(folder, host, picture, samples)
+    return samples
+
+
+def close(folder: Path, host: str, why: str) -> None:
+    """From now on it takes nobody in ("": it does). One that nobody has seen is left alone. Raises OSError."""
+    before = recall(folder, host)
+    if before is not None and "site" in before.picture:
+        _write(folder, host, {**before.picture, "site": {**before.picture["site"], "closed": why}}, before.samples)
+
+
+def _write(folder: Path, host: str, picture: Mapping[str, Any], samples: Sequence[Sample]) -> None:
     rows = [{"at": each.at, "cpu": dict(each.cpu), "pressure": dict(each.pressure)} for each in samples]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")
     with os.fdopen(descriptor, "w") as file:
         json.dump({"picture": picture, "samples": rows}, file)
     Path(temporary).replace(_of(folder, host))
-    return samples
 
 
 def recall(folder: Path, host: str) -> Remembered | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from novafleet.placement.board import Board
-from novafleet.placement.evacuate import evacuate, moved, replay
+from novafleet.placement.evacuate import evacuate, moved, replay, unspared
 from novafleet.placement.problem import Apart, Problem
 from novafleet.placement.rebalance import Aim, rebalance
 from tests.unit.placement.fleets import fleet, guest, site
@@ -65,6 +65,29 @@ def test_a_drain_can_be_carried_out_and_forgets_nobody(problem: Problem) -> None
     assert len({move.guest for move in plan.moves}) == len(plan.moves), "nobody moves twice"
 
 
+@st.composite
+def tight(draw: st.DrawFn) -> Problem:
+    """One host to empty into two or three with little room."""
+    sites = [site(name, draw(st.integers(4, 14))) for name in "abcd"[: draw(st.integers(3, 4))]]
+    guests = [guest("a", f"vm{n}", draw(st.integers(1, 8))) for n in range(draw(st.integers(2, 6)))]
+    apart = (Apart(("a/vm0", "a/vm1")),) if draw(st.booleans()) else ()
+    return fleet(sites, guests, apart=apart)
+
+
+@given(tight())
+@settings(max_examples=400, deadline=None)
+@example(fleet((site("a"), site("b", 8), site("c", 9)), [guest("a", f"vm{n}", m) for n, m in enumerate((8, 5, 2, 2))]))
+def test_a_drain_finds_what_filling_one_host_after_the_other_finds(problem: Problem) -> None:
+    board = Board(problem)
+    board.open[0] = False
+    found = True
+    for each in sorted(problem.guests, key=lambda each: (-each.memory, each.name)):
+        mask = board.fits((board.guest[each.name],))
+        found = found and bool(mask.any())
+        board.move((board.guest[each.name],), int(mask.argmax()))
+    assert not found or evacuate(problem, ["a"]).proof.verdict == "feasible"
+
+
 @given(problems())
 @settings(max_examples=150, deadline=None)
 def test_a_drain_breaks_no_rule_that_held(problem: Problem) -> None:
@@ -82,6 +105,15 @@ def test_rebalancing_never_fills_the_fullest_host_more(problem: Problem) -> None
     mended = {each for pair in _broken(problem) for each in pair}
     if not mended:
         assert plan.after.peak <= plan.before.peak
+
+
+@given(problems())
+@settings(max_examples=150, deadline=None)
+def test_no_host_is_missed_that_the_fleet_could_not_lose(problem: Problem) -> None:
+    for each in problem.sites:
+        waiting = [one for one in evacuate(problem, [each.name]).unmovable if one.code == "NF-PLACE-013"]
+        if waiting and not each.closed:
+            assert unspared(problem, 1)
 
 
 def _broken(problem: Problem) -> set[frozenset[str]]:

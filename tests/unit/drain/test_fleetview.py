@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from novafleet.app.drain import ELSEWHERE, Order, _away, _sites, destinations
+from novafleet.app import drain
+from novafleet.app.drain import ELSEWHERE, NOT_HOME, Order, _away, _sites, destinations
 from novafleet.app.fleetview import FleetView, averaged, remembered
-from novafleet.app.maintenance import CLOSED
-from novafleet.app.wiring import Places, World
-from novafleet.errors import ConfigError
+from novafleet.app.maintenance import CLOSED, set_maintenance
+from novafleet.app.wiring import Places, SystemClock, World
+from novafleet.errors import ConfigError, ExitCode, UnreachableError
 from novafleet.model.encode import encode
 from novafleet.model.fleet import Fleet, Group, Host
 from novafleet.model.run import Record, Run, RunState
@@ -70,6 +72,31 @@ def test_a_host_this_controller_closed_is_closed_in_memory_too(tmp_path: Path) -
     assert remembered(places(tmp_path), ["a"]).pictures["a"].site.closed == CLOSED
 
 
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_is_remembered_of_a_host_heeds_its_maintenance(tmp_path: Path, on: bool) -> None:
+    class Session:
+        async def run(self, *_: object, **__: object) -> None: ...
+
+    class Sessions:
+        async def get(self, _: Host) -> Session:
+            return Session()
+
+    before = replace(SEEN, site=replace(SEEN.site, closed="" if on else CLOSED))
+    pictures.remember(tmp_path / "pictures", "a", encode(before), Sample(100.0))
+    world = cast(World, SimpleNamespace(sessions=Sessions(), places=places(tmp_path), clock=SystemClock()))
+    for name in ("a", "never-seen"):
+        await set_maintenance(world, Host(name, name), on=on)
+    found = remembered(places(tmp_path), ["a", "never-seen"]).pictures
+    assert {name: each.site.closed for name, each in found.items()} == {"a": CLOSED if on else ""}
+
+
+def test_load_seen_before_the_clock_was_set_back_does_not_count(tmp_path: Path) -> None:
+    pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(9999.0, {"vm": 9.0}))
+    pictures.remember(tmp_path / "pictures", "a", encode(SEEN), Sample(100.0, {"vm": 1.0}))
+    [vm] = remembered(places(tmp_path), ["a"], window=900.0).guests
+    assert vm.cpu == 1.0
+
+
 HOSTS = {name: Host(name, name) for name in "abc"}
 WORLD = cast(World, SimpleNamespace(fleet=Fleet(HOSTS, {"pair": Group("pair", ("a", "b"))}), places=PLACES))
 VIEW = FleetView({name: Picture(Site(name, 9, closed="x" if name == "a" else "")) for name in "abc"}, {})
@@ -84,7 +111,7 @@ def test_where_a_drain_may_go() -> None:
     closed = {site.name: site.closed for site in _sites(WORLD, Order((), "a", "pair"), VIEW, home=False)}
     assert closed == {"a": "x", "b": "", "c": ELSEWHERE}
     home = {site.name: site.closed for site in _sites(WORLD, Order((), "a"), VIEW, home=True)}
-    assert home == {"a": "", "b": ELSEWHERE, "c": ELSEWHERE}
+    assert home == {"a": "", "b": NOT_HOME, "c": NOT_HOME}, "undrain has no --to"
 
 
 async def test_who_is_away_is_who_still_is_where_a_drain_moved_it(tmp_path: Path) -> None:
@@ -108,6 +135,45 @@ async def test_who_is_away_is_who_still_is_where_a_drain_moved_it(tmp_path: Path
         guests = tuple(Guest(f"{host}/{uuid}", host, uuid, uuid) for uuid, host in there.items())
         view = FleetView({"x": Picture(Site("x", 0), guests)}, {})
         assert await _away(journal, "a", view) == ("b/u1",), "u2 has moved on since, u3 only made room"
-        with pytest.raises(ConfigError) as raised:
-            await _away(journal, "c", view)
-        assert raised.value.code == "NF-MIG-601"
+        assert await _away(journal, "c", view) == ()
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, view: FleetView) -> World:
+    """A world whose hosts show this."""
+
+    async def see(*_: object) -> FleetView:
+        return view
+
+    monkeypatch.setattr(drain, "see", see)
+    return cast(World, SimpleNamespace(fleet=WORLD.fleet, clock=SystemClock()))
+
+
+async def test_an_undrain_that_was_cut_off_after_its_last_move_can_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = seen(monkeypatch, FleetView({"a": Picture(Site("a", 9))}, {}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        again = await drain._draft(world, journal, Order((), "a"), home=True, resumed=True)
+        assert (again.plan.moves, again.exit_code) == ((), ExitCode.OK)
+        with pytest.raises(ConfigError, match="no guest of a is away") as raised:
+            await drain._draft(world, journal, Order((), "a"), home=True)
+    assert raised.value.code == "NF-MIG-601"
+    assert raised.value.hints[0].startswith("novafleet host maintenance off a")
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_a_drain_knows_that_its_host_is_in_maintenance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, on: bool
+) -> None:
+    world = seen(monkeypatch, FleetView({"a": Picture(Site("a", 9, closed=CLOSED if on else ""))}, {}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        assert (await drain._draft(world, journal, Order((), "a"), home=False)).maintained is on
+
+
+async def test_nobody_comes_home_to_a_host_that_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = seen(monkeypatch, FleetView({}, {"a": UnreachableError("a is silent")}))
+    async with Journal(tmp_path / "journal.db") as journal:
+        with pytest.raises(UnreachableError, match="a is silent"):
+            await drain._draft(world, journal, Order((), "a"), home=True)

@@ -61,6 +61,16 @@ async def test_states_tell_who_lives() -> None:
     assert {job.id for job in await jobs.ls()} == {"1", "2", "3"}
 
 
+async def test_what_is_under_way_is_listed_and_meant_whatever_ended_since() -> None:
+    ended = [drain(f"{n}", "me", RunState.DONE) for n in range(20, 45)]
+    await write(drain("10", f"me@{HERE} pid {os.getpid()}"), drain("11", f"me@{HERE} pid {NEVER}"), *ended)
+    await write(records=(Record("10", "kvm2/a/copy", 1, "intent", 0, time.time()),))
+    assert [job.id for job in await jobs.ls()] == ["11", "10"]
+    assert [job.id for job in await jobs.ls(2, everything=True)] == ["11", "10", "44", "43"]
+    async with Journal(Places.of_user().journal) as journal:
+        assert (await jobs._of(journal, "")).id == "10", "11 was killed, the others have ended"
+
+
 async def test_a_number_given_to_another_process_since_is_not_the_run() -> None:
     await write(drain("1", f"me@{HERE} pid {os.getpid()}", started=1.0))
     [job] = await jobs.ls()

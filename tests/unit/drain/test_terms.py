@@ -10,20 +10,23 @@ from typing import Any, cast
 
 import pytest
 
-from novafleet.app.convoy import Wish, allowed, wanted_of
-from novafleet.app.terms import Terms, governing
+from novafleet.app import convoy
+from novafleet.app.convoy import Travel, Wish, allowed, wanted_of
+from novafleet.app.terms import Governing, Terms, governing
+from novafleet.app.vmselect import Chosen
 from novafleet.app.wiring import World
 from novafleet.capability.migration.decide import refuse
 from novafleet.errors import Location, MigrationError
 from novafleet.model.encode import encode
+from novafleet.model.facts import Domain
 from novafleet.model.fleet import Fleet, Group, Host
-from novafleet.model.migration import Dossier, Mode, Move
+from novafleet.model.migration import Dossier, Mode, Move, Wanted
 from novafleet.model.migration import Path as MovePath
 from novafleet.model.policies import Policies
 from novafleet.model.policy import Window
 from novafleet.model.request import EnvironmentRequest
 from novafleet.model.run import Run, RunState
-from novafleet.placement.problem import Apart, Guest
+from novafleet.placement.problem import Apart, Guest, PlannedMove, Rules
 from novafleet.store.journal import Journal
 
 FILE = """\
@@ -127,7 +130,7 @@ async def test_an_environment_nobody_here_brought_up_is_said(tmp_path: Path) -> 
 
 
 def test_a_policy_that_leaves_no_mode_is_a_blocker() -> None:
-    move = Move("j", "vm", "vm", "u", "", "a", "b", False, (Mode.WARM, Mode.COLD), MovePath.AUTO, "")
+    move = Move("j", "vm", "vm", "u", "", "a", "b", True, (Mode.WARM, Mode.COLD), MovePath.AUTO, "")
     dossier = Dossier(move, (), ())
     assert allowed(dossier, Terms()).move.ladder == (Mode.WARM, Mode.COLD)
     assert allowed(dossier, Terms(modes=("cold", "live"))).move.ladder == (Mode.COLD,)
@@ -135,6 +138,32 @@ def test_a_policy_that_leaves_no_mode_is_a_blocker() -> None:
     with pytest.raises(MigrationError, match="could go warm, cold, and its policy allows live") as raised:
         refuse(barred)
     assert raised.value.code == "NF-PLACE-014"
+
+
+def test_modes_are_of_vms_that_run() -> None:
+    move = Move("j", "vm", "vm", "u", "", "a", "b", False, (Mode.COLD,), MovePath.AUTO, "")
+    assert allowed(Dossier(move, (), ()), Terms(modes=("live",))).move.ladder == (Mode.COLD,)
+
+
+@pytest.mark.parametrize(("state", "mode"), [("shutoff", Mode.AUTO), ("running", Mode.LIVE)])
+async def test_one_that_is_off_is_not_asked_to_go_live(state: str, mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Mode] = []
+
+    async def dossier_of(
+        _world: object, _chosen: object, _to: str, wanted: Wanted, *_: object, **__: object
+    ) -> Dossier:
+        asked.append(wanted.mode)
+        return Dossier(Move("j", "vm", "vm", "u", "", "a", "b", True, (), MovePath.AUTO, ""), (), ())
+
+    monkeypatch.setattr(convoy, "dossier_of", dossier_of)
+    chosen = Chosen(Host("a", "a"), Domain("vm", "u", state, "<domain/>"), "vm")
+    monkeypatch.setattr(convoy, "seen", lambda *_: chosen)
+    hosts = {"a": Policies(), "b": Policies()}
+    travel = Travel(
+        world(), cast(Journal, None), (), "r1", Governing({"a/vm": Terms()}, hosts, Rules()), Wish(Mode.LIVE)
+    )
+    await travel.dossier(PlannedMove("a/vm", "a", "b", 1))
+    assert asked == [mode]
 
 
 def test_a_link_shares_its_bandwidth_and_the_callers_word_goes_first() -> None:

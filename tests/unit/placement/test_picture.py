@@ -57,6 +57,13 @@ def test_one_that_is_off_needs_memory_only_if_it_starts_with_its_host() -> None:
     assert picture(facts(state="shutoff", autostart=True), USAGE).guests[0].memory == 2 * GIB
 
 
+def test_a_host_that_promised_more_than_it_has_lacks_the_rest() -> None:
+    vm = facts().domains["vm"]
+    promised = picture(facts(), USAGE).guests[0].memory
+    small = replace(facts(), memory_total=promised, domains={"vm": vm, "too": replace(vm, name="too")})
+    assert picture(small, USAGE).site.free == -promised - promised // 32
+
+
 def test_pinned_cpus_are_taken() -> None:
     seen = picture(facts(more="<cputune><vcpupin vcpu='0' cpuset='1'/></cputune>"), USAGE)
     assert (seen.guests[0].pinned, seen.site.free_pinned) == (1, 7)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from novafleet.app.drain import Drained
 from novafleet.app.maintenance import Maintenance
+from novafleet.placement.problem import PlannedMove
 from novafleet.report import drain, job, whatif
 from tests.unit.report import drains
 
@@ -45,3 +49,20 @@ def test_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert "memory left: 96.0 of 192.0 GiB" in text
     assert "then any one host could fail" in text
     assert "host drain kvm2 killed 0/1" in text
+
+
+def test_who_makes_room_is_not_counted_among_those_started_again(capsys: pytest.CaptureFixture[str]) -> None:
+    room = PlannedMove("kvm3/ci", "kvm3", "kvm1", 1, why="room")
+    outlook = replace(drains.OUTLOOK, moves=(room, *drains.OUTLOOK.moves))
+    whatif.show(replace(drains.ANSWER, outlook=outlook), "table")
+    text = told(capsys)
+    assert "kvm3/ci -> kvm1 (room)" in text
+    assert "1 started again (1 others moved to make room), 1 without a host" in text
+
+
+def test_nothing_moves_is_not_nothing_has_to(capsys: pytest.CaptureFixture[str]) -> None:
+    drain.drained(Drained(drains.DRAFTED), "table")
+    assert "nothing can be moved" in told(capsys)
+    empty = replace(drains.DRAFTED, plan=replace(drains.DRAFTED.plan, unmovable=()))
+    drain.drained(Drained(empty), "table")
+    assert "nothing has to move" in told(capsys)
