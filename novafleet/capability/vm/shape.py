@@ -28,6 +28,7 @@ def desired(vm: Vm, environment: Environment, facts: HostFacts) -> Shape:
     return _present(
         {
             **described,
+            **_addresses(vm, environment),
             "autostart": _yes(vm.autostart),
             "seed.digest": cloudinit.digest(cloudinit.seed(environment, vm)),
             "xml": overlay.digest(vm.xml),
@@ -36,10 +37,21 @@ def desired(vm: Vm, environment: Environment, facts: HostFacts) -> Shape:
 
 
 def live(domain: Domain, environment: Environment, vm: Vm, facts: HostFacts) -> Shape:
-    """What the host has: the inactive definition, the seed's recorded digest, and from our record the overlay's."""
+    """What the host has: the inactive definition, the seed's recorded digest, and from our record the overlay's and
+    the addresses the guest was started with."""
     seed = facts.digests.get(seed_path(facts, environment.name, vm.name), "") if vm.cloud_init else ""
-    told = {"autostart": _yes(domain.autostart), "seed.digest": seed, "xml": recorded(domain).get("xml", "")}
-    return _present({**of_xml(domain.xml), **told})
+    applied = recorded(domain)
+    leased = {field: applied.get(field, wanted) for field, wanted in _addresses(vm, environment).items()}
+    told = {"autostart": _yes(domain.autostart), "seed.digest": seed, "xml": applied.get("xml", "")}
+    return _present({**of_xml(domain.xml), **leased, **told})
+
+
+def _addresses(vm: Vm, environment: Environment) -> Shape:
+    """What networks lease its NICs, unless the seed tells it. A guest asks when it boots, and keeps what it was given."""
+    if vm.cloud_init is not None and vm.cloud_init.network_config is None:
+        return {}
+    served = (nic for nic in vm.nics.values() if environment.networks[nic.network].dhcp)
+    return {f"nics.{nic.name}.ip": nic.ip for nic in served if nic.ip}
 
 
 def recorded(domain: Domain) -> Shape:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from novafleet.capability.vm import shape
-from novafleet.capability.vm.diff import differences, reasons, worst
+from novafleet.capability.vm.diff import Difference, differences, reasons, worst
 from novafleet.capability.vm.hotplug import Verb, plugs
 from novafleet.capability.vm.xml import domain_xml
 from novafleet.model.environment import CloudInit, Vm
+from novafleet.model.facts import Domain
 from novafleet.model.plan import Impact
-from tests.unit.vm.cases import MIB, disk, environment, host, line, nic, vm
+from tests.unit.vm.cases import MIB, NETWORKS, disk, environment, host, line, nic, vm
 
 SEED = CloudInit({"runcmd": ["true"]}, source=line(40))
 BASE = vm(disks=(disk("root"), disk("data")), nics=(nic(),), cloud_init=SEED)
@@ -97,6 +98,34 @@ def test_seed_content(rerun: str, impact: Impact) -> None:
     shapes = [shape.desired(each, environment(each), host()) for each in (after, before)]
     found = differences(after, *shapes)
     assert [(each.field, each.impact) for each in found] == [("seed.digest", impact)]
+
+
+LEASED = {**NETWORKS, "lab": replace(NETWORKS["lab"], dhcp=True)}
+
+
+@pytest.mark.parametrize(
+    ("cloud_init", "told"),
+    [
+        (None, ["nics.lan.ip: 10.20.0.10 -> 10.20.0.12"]),
+        (CloudInit(network_config={"version": 2}), ["nics.lan.ip: 10.20.0.10 -> 10.20.0.12"]),
+        (CloudInit(), []),  # the seed tells it
+    ],
+)
+def test_an_address_a_guest_asks_for_is_had_by_booting(cloud_init: CloudInit | None, told: list[str]) -> None:
+    before, after = (vm(nics=(nic(ip=ip),), cloud_init=cloud_init) for ip in ("10.20.0.10", "10.20.0.12"))
+    [there, wanted] = (environment(each, networks=LEASED) for each in (before, after))
+
+    def found(applied: shape.Shape) -> tuple[Difference, ...]:
+        domain = Domain("db", before.uuid, "running", domain_xml(before, there, host(), applied=applied))
+        live = shape.live(domain, wanted, after, host())
+        return tuple(
+            each for each in differences(after, shape.desired(after, wanted, host()), live) if "ip" in each.field
+        )
+
+    seen = found(shape.desired(before, there, host()))
+    assert [reason.text for reason in reasons(after, seen)] == told
+    assert {each.impact for each in seen} == ({Impact.REBOOT} if told else set())
+    assert found({"memory": "1"}) == (), "made by an earlier version: it is not known what the guest has"
 
 
 def test_a_reason_names_the_line() -> None:
