@@ -47,7 +47,7 @@ def live(domain: Domain, environment: Environment, vm: Vm, facts: HostFacts) -> 
 
 
 def _addresses(vm: Vm, environment: Environment) -> Shape:
-    """What networks lease its NICs, unless the seed tells it. A guest asks when it boots, and keeps what it was given."""
+    """What networks lease its NICs, unless the seed tells it: a guest asks when it boots, and keeps what it got."""
     if vm.cloud_init is not None and vm.cloud_init.network_config is None:
         return {}
     served = (nic for nic in vm.nics.values() if environment.networks[nic.network].dhcp)
