@@ -7,6 +7,7 @@ mark=${MARK:-@@}
 export LIBVIRT_DEFAULT_URI=qemu:///system
 command -v virsh >/dev/null || { echo "$mark error no-virsh"; exit 0; }
 list="echo '$mark running '; list --uuid; echo '$mark domains '; list --all --uuid; echo '$mark autostart '; list --all --autostart --uuid"
+list="$list; echo '$mark saved '; list --all --with-managed-save --uuid"
 list="$list; echo '$mark networks '; net-list --all --uuid; echo '$mark net-active '; net-list --uuid; echo '$mark net-autostart '; net-list --all --autostart --uuid"
 list="$list; echo '$mark pools '; pool-list --all --name; echo '$mark version '; version; echo '$mark capabilities '; capabilities"
 lists=$(virsh -q "$list" 2>&1) || {

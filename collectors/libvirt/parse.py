@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 Frames = list[tuple[str, str]]
 
-_LISTS = ("domains", "running", "autostart", "networks", "net-active", "net-autostart", "pools")
+_LISTS = ("domains", "running", "autostart", "saved", "networks", "net-active", "net-autostart", "pools")
 _DEFINED = {"domain": "<domain", "network": "<network", "pool": "<pool"}
 _VANISHED = re.compile(r"failed to get|error: (?:Domain|Network|Storage pool) not found: ")
 """virsh's words for what was listed and is gone when it looks for it, and libvirt's for what goes before it answers."""
@@ -68,6 +68,7 @@ def _domain(text: str, lists: dict[str, set[str]]) -> dict[str, object]:
         "state": _STATES.get(word, word),
         "reason": reason.rstrip(")"),
         "autostart": uuid in lists.get("autostart", ()),
+        "saved": uuid in lists.get("saved", ()),
         "xml": f"<domain{xml}".strip(),
     }
 

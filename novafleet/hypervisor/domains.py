@@ -30,10 +30,11 @@ class Listing:
     states: Mapping[str, tuple[int, int]]
     persistent: frozenset[str]
     autostart: frozenset[str]
+    saved: frozenset[str]
 
 
 def listing(handle: Handle) -> Listing:
-    """All domains in four requests, however many there are."""
+    """All domains in five requests, however many there are."""
     libvirt, connection = handle.libvirt, handle.connection
     waiting: SimpleQueue[Any] = SimpleQueue()
     for domain in connection.listAllDomains():
@@ -43,6 +44,7 @@ def listing(handle: Handle) -> Listing:
         dict(_states(libvirt, connection)),
         _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT),
         _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART),
+        _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE),
     )
 
 
@@ -72,7 +74,8 @@ def _listed(handle: Handle, listed: Listing, domain: Any) -> Domain:
     state, reason = state_words(*(listed.states.get(uuid) or domain.state()))
     _refuse_stuck(handle, domain)
     xml = domain.XMLDesc(handle.libvirt.VIR_DOMAIN_XML_INACTIVE)
-    return Domain(domain.name(), uuid, state, xml, uuid in listed.persistent, uuid in listed.autostart, reason)
+    kept = (uuid in listed.persistent, uuid in listed.autostart)
+    return Domain(domain.name(), uuid, state, xml, *kept, reason, uuid in listed.saved)
 
 
 def one(handle: Handle, name: str) -> Domain:
@@ -123,6 +126,7 @@ def _fact(handle: Handle, domain: Any) -> Domain:
         persistent=bool(domain.isPersistent()),
         autostart=bool(domain.autostart()),
         reason=reason,
+        saved=bool(domain.hasManagedSaveImage()),
     )
 
 

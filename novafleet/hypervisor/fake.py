@@ -360,6 +360,7 @@ def _fact(guest: Guest) -> Domain:
         persistent=guest.config is not None,
         autostart=guest.autostart,
         reason=guest.reason,
+        saved=guest.saved,
     )
 
 

@@ -42,6 +42,7 @@ class Guest:
     state: str = "shutoff"
     reason: str = "unknown"
     autostart: bool = False
+    saved: bool = False
     frozen: int = 0
     backup: str = ""
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)

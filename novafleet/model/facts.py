@@ -14,7 +14,7 @@ class Domain:
     """A libvirt domain. ``state``: running | paused | shutoff | crashed | pmsuspended | in-shutdown | blocked.
 
     ``xml`` is the inactive definition as libvirt holds it; ``reason`` libvirt's word for the last state change, or
-    NO_ANSWER.
+    NO_ANSWER. ``saved``: its memory waits in a managed save; its next start goes on with the disks of then.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Domain:
     persistent: bool = True
     autostart: bool = False
     reason: str = ""
+    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

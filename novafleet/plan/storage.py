@@ -12,8 +12,6 @@ from novafleet.model.plan import Reason
 
 DEFAULT_POOL = "default"
 DEFAULT_PATH = "/var/lib/libvirt/images"
-SAVED = "/var/lib/libvirt/qemu/save"
-"""Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
 DIGEST_SUFFIX = ".sha256"
 PROTECTED_SUFFIX = ".protected"
 PART = ".part."

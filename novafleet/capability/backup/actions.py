@@ -129,7 +129,7 @@ async def _undisturbed(sight: Sight) -> AsyncIterator[Exported]:
     async def ended() -> str:
         return ""
 
-    yield Exported((), Consistency.CRASH if sight.running else Consistency.OFFLINE, {}, ended)
+    yield Exported((), Consistency.CRASH if sight.running else offline.consistency_of(sight), {}, ended)
 
 
 async def _prepare(ctx: ActionContext, repository: Repository, order: Order) -> Prepared:

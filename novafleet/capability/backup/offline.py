@@ -45,10 +45,15 @@ async def exported(
             for each in plans
         }
         again = partial(_again, ctx, sight, plans, order.heartbeat)
-        yield Exported(tuple(plans), Consistency.OFFLINE, addresses, again)
+        yield Exported(tuple(plans), consistency_of(sight), addresses, again)
         await _refuse_started(ctx, sight, unwritten=await _written(ctx, paths) == before)
     finally:
         await if_possible(ctx, end(ctx, names, *(names.reader(each.disk.target) for each in plans)))
+
+
+def consistency_of(sight: Sight) -> Consistency:
+    """Of a VM that is off. What one that sleeps has not written to its disks is in its managed save."""
+    return Consistency.CRASH if sight.domain.saved else Consistency.OFFLINE
 
 
 async def _serve(ctx: ActionContext, sight: Sight, plans: Sequence[DiskPlan], heartbeat: str) -> None:

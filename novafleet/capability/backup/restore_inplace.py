@@ -20,6 +20,7 @@ from novafleet.capability.backup.xml import GuestDisk, around, disks_of, parse
 from novafleet.errors import BackupError, CommandError, Retry
 from novafleet.model.backup import DiskCopy, Snapshot
 from novafleet.model.command import Command
+from novafleet.model.facts import Domain
 from novafleet.ports import ActionContext
 from novafleet.repository.repository import Repository
 
@@ -44,8 +45,7 @@ async def restore_in_place(
     Raises NotFoundError, BackupError NF-BAK-036, -037, -039, SpaceError NF-BAK-035, and what libvirt, SSH and the
     repository raise; then the VM is as it was.
     """
-    domain = await ctx.hypervisor.domain(name)
-    await _refuse_running(ctx, name)
+    domain = await _at_rest(ctx, name)
     exchanges = _exchanges(ctx, copies, disks_of(domain.xml))
     names = Names(ctx.host.name, Order(name, "", 0), {each.copy.target: each.image for each in exchanges})
     await _tidy(ctx, names, exchanges)
@@ -56,7 +56,7 @@ async def restore_in_place(
     async with AsyncExitStack() as undo:
         undo.push_async_callback(_undo, ctx, names, exchanges)
         disks = await write_disks(ctx, names, {copy.name: copy for copy in copies}, sources, progress)
-        await _refuse_running(ctx, name)
+        await _at_rest(ctx, name)
         await _exchange(ctx, names, exchanges, kept)
         definition = parse(domain.xml)
         if renew(definition):
@@ -91,10 +91,22 @@ def _exchanges(ctx: ActionContext, copies: Sequence[DiskCopy], disks: Sequence[G
     return found
 
 
-async def _refuse_running(ctx: ActionContext, name: str) -> None:
+async def _at_rest(ctx: ActionContext, name: str) -> Domain:
+    """A VM that is off, and has nothing in memory that belongs to the disks it has."""
     state = (await ctx.hypervisor.domain_state(name)).state
     if state not in OFF:
         raise _running(ctx, name, f"it is {state}")
+    domain = await ctx.hypervisor.domain(name)
+    if domain.saved:
+        raise BackupError(
+            f"the disks of {name} cannot be exchanged while it sleeps in a managed save",
+            code="NF-BAK-036",
+            where=ctx.host.name,
+            cause="its next start goes on with the memory of then, and would write that into the disks restored",
+            hints=(f"virsh managedsave-remove {name}   # its memory is lost", "or restore a copy: --as NAME"),
+            retry=Retry.AFTER_FIX,
+        )
+    return domain
 
 
 def _running(ctx: ActionContext, name: str, cause: str) -> BackupError:

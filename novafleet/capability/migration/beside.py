@@ -12,9 +12,11 @@ from novafleet.capability.migration.through import ThroughController
 from novafleet.errors import NotFoundError
 from novafleet.model.command import Command
 from novafleet.model.migration import Move, MoveFile
-from novafleet.plan.storage import SAVED, on_overlay
+from novafleet.plan.storage import on_overlay
 from novafleet.swtpm import own
 
+SAVED = "/var/lib/libvirt/qemu/save"
+"""Where libvirt keeps a managed save image (qemuDomainManagedSavePath)."""
 FOLDER = 'mkdir -p -- "$1"'
 THERE = '[ -e "$1" ]'
 KINDS = """\

@@ -19,7 +19,7 @@ from novafleet.errors import SnapshotError
 from novafleet.model.command import Command
 from novafleet.model.facts import Domain
 from novafleet.model.snapshot import DomainSnapshot
-from novafleet.plan.storage import SAVED, volume_of
+from novafleet.plan.storage import volume_of
 from novafleet.ports import ActionContext, HostSession, Hypervisor
 
 OFF = ("shutoff",)
@@ -54,7 +54,7 @@ class Taken:
 class Survey:
     """A VM at one moment. ``disks`` by target are those it runs on, else those of its definition; ``beside`` are
     files by path and bytes, ``free`` bytes by directory, ``extras`` the paths of UEFI variables and TPM state;
-    ``others`` are the targets of drives a snapshot does not hold; ``saved`` is there when a managed save is."""
+    ``others`` are the targets of drives a snapshot does not hold."""
 
     domain: Domain
     disks: Mapping[str, Disk]
@@ -65,7 +65,6 @@ class Survey:
     configured: Mapping[str, str] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-    saved: bool = False
 
     @property
     def off(self) -> bool:
@@ -124,11 +123,10 @@ async def observe(session: HostSession, hypervisor: Hypervisor, name: str) -> Su
     disks = {each.target: each for each in xml.disks(active)}
     configured = {each.target: each.path for each in xml.disks(definition) if each.path}
     extras = xml.extras(active)
-    seen = await _files(session, name, disks, extras)
+    seen = await _files(session, disks, extras)
     formats = _formats(definition, taken)
     images = {path: _with_format(image, formats) for path, image in seen.images.items()}
-    others = xml.others(active)
-    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, extras, others, seen.saved)
+    return Survey(domain, disks, taken, images, seen.beside, seen.free, configured, extras, xml.others(active))
 
 
 def _taken(fact: DomainSnapshot) -> Taken:
@@ -156,15 +154,14 @@ class _Seen:
     images: dict[str, Image] = field(default_factory=dict)
     beside: dict[str, int] = field(default_factory=dict)
     free: dict[str, int] = field(default_factory=dict)
-    saved: bool = False
 
 
-async def _files(session: HostSession, name: str, disks: Mapping[str, Disk], extras: tuple[str, ...]) -> _Seen:
+async def _files(session: HostSession, disks: Mapping[str, Disk], extras: tuple[str, ...]) -> _Seen:
     stems = sorted({volume_of(disk.path) for disk in disks.values() if disk.path})
     seen, mark = _Seen(), f"novafleet-{secrets.token_hex(8)}"
     if not stems:
         return seen
-    words = (mark, f"{SAVED}/{name}.save", str(len(extras)), *extras, *stems)
+    words = (mark, str(len(extras)), *extras, *stems)
     done = await session.run(Command.script(script("look.sh"), *words, become=True))
     for head, body in _answers(done.text, mark):
         _note(seen, head, body)
@@ -180,9 +177,7 @@ def _answers(text: str, mark: str) -> Iterator[tuple[str, str]]:
 
 def _note(seen: _Seen, head: str, body: str) -> None:
     kind, _, rest = head.partition(" ")
-    if kind == "saved":
-        seen.saved = True
-    elif kind == "free":
+    if kind == "free":
         room, _, directory = rest.partition(" ")
         seen.free[directory] = int(room)
     elif kind == "beside":

@@ -1,11 +1,10 @@
 # Describes the images of one VM's disks, what lies beside them, and the room there; changes nothing.
 # shellcheck shell=sh
-# $1 mark that begins each answer  $2 managed save of the VM
-# $3 how many paths of UEFI variables and TPM state follow, then the disks' own images
-# Out: "MARK saved" where the VM sleeps, "MARK stem SIZE ALLOCATED PATH", "MARK free BYTES DIRECTORY", "MARK beside ALLOCATED PATH" (saved memory, copied
+# $1 mark that begins each answer  $2 how many paths of UEFI variables and TPM state follow, then the disks' own images
+# Out: "MARK stem SIZE ALLOCATED PATH", "MARK free BYTES DIRECTORY", "MARK beside ALLOCATED PATH" (saved memory, copied
 # variables), and for each overlay "MARK overlay ALLOCATED PATH", its mark of a merge, and what qemu-img says of it.
-mark=$1 saved=$2 extras=$3
-shift 3
+mark=$1 extras=$2
+shift 2
 
 allocated() { stat -c '%b %B' -- "$1" | (read -r blocks size && echo $((blocks * size))); }
 
@@ -15,7 +14,6 @@ beside() {
   done
 }
 
-[ ! -e "$saved" ] || echo "$mark saved"
 while [ "$extras" -gt 0 ]; do
   beside "$1".nf-????????
   extras=$((extras - 1))
@@ -23,7 +21,8 @@ while [ "$extras" -gt 0 ]; do
 done
 for stem; do
   directory=${stem%/*}
-  [ ! -d "$directory" ] || echo "$mark free $(stat -f -c '%a %S' -- "$directory" | (read -r blocks size && echo $((blocks * size)))) $directory"
+  [ ! -d "$directory" ] ||
+    echo "$mark free $(stat -f -c '%a %S' -- "$directory" | (read -r blocks size && echo $((blocks * size)))) $directory"
   [ ! -f "$stem" ] || echo "$mark stem $(stat -c %s -- "$stem") $(allocated "$stem") $stem"
   for file in "$stem".nf-????????; do
     [ -f "$file" ] || continue

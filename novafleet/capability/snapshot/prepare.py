@@ -37,7 +37,7 @@ async def prepare(ctx: ActionContext, args: Mapping[str, Json]) -> Prepared:
 def refuse_asleep(ctx: ActionContext, seen: Survey) -> None:
     """Raise SnapshotError NF-SNAP-017 for a VM whose memory waits in a managed save: it would go on with the images it
     had then, whatever was laid over them, merged or gone back to meanwhile."""
-    if not (seen.off and seen.saved):
+    if not seen.domain.saved:
         return
     name = seen.domain.name
     raise SnapshotError(

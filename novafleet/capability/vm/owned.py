@@ -84,6 +84,22 @@ def refuse_snapshots(environment: Environment, name: str, host: str, domain: Dom
         )
 
 
+def refuse_asleep(vm: Vm, domain: Domain) -> None:
+    """Raise GuardError NF-GUARD-009 for a VM that is to be changed while its memory waits in a managed save: its next
+    start goes on as it was then, with devices and disks it might not have any more."""
+    if domain.saved:
+        raise GuardError(
+            f"VM {vm.name} sleeps in a managed save, and the file changed it",
+            code="NF-GUARD-009",
+            where=vm.source,
+            cause="its next start goes on with the devices and disks of then",
+            hints=(
+                f"novafleet vm start {vm.host}/{domain.name}   # wakes it, then: novafleet up",
+                f"virsh managedsave-remove {domain.name}   # on {vm.host}: its memory is lost, as in a power cut",
+            ),
+        )
+
+
 def refuse_between(vm: Vm) -> None:
     """Raise GuardError NF-GUARD-007 for a VM that a migration left between two hosts."""
     if vm.between:

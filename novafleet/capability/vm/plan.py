@@ -13,6 +13,7 @@ from novafleet.capability.vm.owned import (
     elsewhere,
     observed,
     owned,
+    refuse_asleep,
     refuse_between,
     refuse_foreign,
     refuse_snapshots,
@@ -52,7 +53,7 @@ def plan_up(
 ) -> tuple[ResourceChange, ...]:
     """Changes that make every VM what the file says, its gates included, and remove VMs the file no longer has.
 
-    Raises ConfigError NF-VM-*, NF-VOL-003 and GuardError NF-GUARD-002. Hosts that did not answer are left out.
+    Raises ConfigError NF-VM-*, NF-VOL-003 and GuardError NF-GUARD-002 and -009. Hosts that did not answer are left out.
     """
     held = owned(environment, facts)
     hosts = {host.host: host for host in observed(facts)}
@@ -102,7 +103,10 @@ def _apply(environment: Environment, held: tuple[Owned, ...], host: HostFacts, v
     if domain is not None:
         refuse_foreign(environment, vm, domain)
         found = diff.differences(vm, desired, shape.live(domain, environment, vm, host))
-        verdict = _compare(vm, domain, found, tuple(_rebuilt(environment, host, vm)), finished=_finished(domain, gates))
+        anew = tuple(_rebuilt(environment, host, vm))
+        if found or anew:
+            refuse_asleep(vm, domain)
+        verdict = _compare(vm, domain, found, anew, finished=_finished(domain, gates))
         if "undefine" in verdict.verbs:
             refuse_snapshots(environment, vm.name, vm.host, domain)
     elif before is not None:

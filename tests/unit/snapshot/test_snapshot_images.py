@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from novafleet.capability.snapshot import look
 from novafleet.capability.snapshot.tidy import pending
 from novafleet.errors import SnapshotError
 from tests.unit.snapshot.machine import BLOCKS, NAME, CutOffError, Fuse, Machine, needs_qemu
@@ -186,21 +185,15 @@ async def test_going_back_cut_off_anywhere_loses_no_snapshot(tmp_path: Path, bef
     pytest.fail("it never ran to its end")
 
 
-async def test_a_vm_that_sleeps_keeps_the_images_it_goes_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool, asleep = tmp_path / "pool", tmp_path / "save"
-    pool.mkdir()
-    asleep.mkdir()
-    monkeypatch.setattr(look, "SAVED", str(asleep))
-    machine, wanted = await _three(pool)
-    (asleep / f"{NAME}.save").touch()
+async def test_a_vm_that_sleeps_keeps_the_images_it_goes_on_with(tmp_path: Path) -> None:
+    machine, wanted = await _three(tmp_path)
+    machine.libvirt._guest(NAME).saved = True
     files = machine.files()
     for refused in (machine.create("d"), machine.remove("a"), machine.revert("a")):
         with pytest.raises(SnapshotError) as caught:
             await refused
         assert caught.value.code == "NF-SNAP-017"
     assert (await machine.contents(), machine.files()) == (wanted, files)
-    (asleep / f"{NAME}.save").unlink()
+    machine.libvirt._guest(NAME).saved = False
     await machine.remove("a", "b", "c")
     assert machine.files() == STEMS
